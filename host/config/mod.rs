@@ -1,0 +1,139 @@
+//! What an administrator decides before the server starts: `porth.toml`, the environment, the command line.
+//!
+//! Start at [`Config`]. A leaf: it names no other floor.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// Everything that can be configured, with its defaults.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the server listens.
+    pub listen: SocketAddr,
+    /// The data directory: lock, control socket, staging, database.
+    pub data: PathBuf,
+    /// The directory that administrators drop libraries into.
+    pub plugins: PathBuf,
+    /// `sqlite` (a file in the data directory) or `postgres://…`.
+    pub database: String,
+    /// How clients reach the server from outside, without a trailing slash; by default `http://<listen>`.
+    pub external_url: Option<String>,
+    /// The first path segment of the API.
+    pub api_prefix: String,
+    /// The scope that administrators need.
+    pub admin_scope: String,
+    /// The scope for one's own profile.
+    pub profile_scope: String,
+    /// The name of the session cookie.
+    pub session_cookie_name: String,
+    /// Limits of requests.
+    pub limits: Limits,
+    /// When a crashing instance is taken out.
+    pub quarantine: Quarantine,
+    /// Instances that the configuration declares.
+    #[serde(rename = "instance")]
+    pub instances: Vec<DeclaredInstance>,
+}
+
+/// Limits of requests and of the code that answers them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The largest request body in bytes where an endpoint says nothing else.
+    pub body_bytes_max: u64,
+    /// How long an endpoint may take, in milliseconds, where it says nothing else.
+    pub deadline_ms: u64,
+    /// How long `init` and `close` of an instance may take, in milliseconds.
+    pub lifecycle_deadline_ms: u64,
+    /// How long `SIGTERM` lets requests finish, in milliseconds.
+    pub drain_deadline_ms: u64,
+    /// The largest library in bytes.
+    pub library_bytes_max: u64,
+    /// How many threads of its own an instance may have.
+    pub instance_threads_max: usize,
+    /// How long a child may be silent before the parent replaces it, in milliseconds; 0 means for ever.
+    pub hang_ms: u64,
+}
+
+/// When a crashing instance is taken out.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quarantine {
+    /// How many crashes within the window; 0 means never.
+    pub crashes: u32,
+    /// The window in seconds.
+    pub window_s: u64,
+    /// How many crashes that nobody can be blamed for, within the window, until the server starts without plug-ins;
+    /// 0 means never.
+    pub unattributed_crashes: u32,
+}
+
+/// An instance that the configuration declares.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredInstance {
+    /// The module's kind.
+    #[serde(default = "plugin_kind")]
+    pub kind: String,
+    /// The module's name.
+    pub module: String,
+    /// The instance's name.
+    pub name: String,
+    /// The instance's name for people.
+    #[serde(default)]
+    pub display_name: String,
+    /// What `init` gets.
+    #[serde(default)]
+    pub parameters: serde_json::Map<String, serde_json::Value>,
+    /// Rights granted; absent means all that the module needs.
+    pub grants: Option<Vec<String>>,
+    /// Whether a service may have public endpoints.
+    #[serde(default)]
+    pub allow_public: bool,
+}
+
+fn plugin_kind() -> String {
+    "plugin".to_owned()
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4593)),
+            data: PathBuf::from("data"),
+            plugins: PathBuf::from("plugins"),
+            database: "sqlite".to_owned(),
+            external_url: None,
+            api_prefix: "api".to_owned(),
+            admin_scope: "g_admin".to_owned(),
+            profile_scope: "g_profile".to_owned(),
+            session_cookie_name: "PORTH_SESSION".to_owned(),
+            limits: Limits::default(),
+            quarantine: Quarantine::default(),
+            instances: Vec::new(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 1 << 20,
+            deadline_ms: 30_000,
+            lifecycle_deadline_ms: 30_000,
+            drain_deadline_ms: 30_000,
+            library_bytes_max: 256 << 20,
+            instance_threads_max: 16,
+            hang_ms: 10_000,
+        }
+    }
+}
+
+impl Default for Quarantine {
+    fn default() -> Self {
+        Self { crashes: 3, window_s: 60, unattributed_crashes: 5 }
+    }
+}

@@ -1,0 +1,119 @@
+//! What a plug-in may ask of the host.
+
+use core::ffi::c_void;
+
+#[cfg(feature = "layout")]
+use abi_stable::StableAbi;
+
+use crate::call::{Bytes, EndpointIn, HostCall, Parameter, ResponseOut, Str};
+
+/// A line for the host's log.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "layout", derive(StableAbi))]
+#[cfg_attr(feature = "layout", sabi(kind(Prefix(prefix_ref = LogRecordRef, prefix_fields = LogRecordPrefix))))]
+pub struct LogRecord {
+    /// How many bytes of this struct the plug-in filled in.
+    pub size: usize,
+    /// One of [`code::level`](crate::code::level); anything else counts as ERROR.
+    pub level: u32,
+    /// The line in `file`; 0 when unknown.
+    pub line: u32,
+    /// Which part of the plug-in speaks, such as a Rust module path.
+    pub target: Str,
+    /// The text.
+    pub message: Str,
+    /// The source file; empty when unknown.
+    pub file: Str,
+    /// Further fields.
+    pub fields: *const Parameter,
+    /// How many.
+    #[cfg_attr(feature = "layout", sabi(last_prefix_field))]
+    pub fields_len: usize,
+}
+
+/// A log record as the host gets it.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "layout", derive(StableAbi))]
+pub struct LogRecordIn(#[cfg_attr(feature = "layout", sabi(unsafe_opaque_field))] pub *const LogRecord);
+
+/// What [`Host::call_then`] calls when the result is there: once, on a thread of the host, which it must not block.
+///
+/// `result` is the callee's to drop.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "layout", derive(StableAbi))]
+pub struct Done {
+    /// Gets the callback's code and its result (or on failure the detail).
+    pub call: unsafe extern "C" fn(user: *mut c_void, code: i32, result: Bytes),
+}
+
+/// The table of callbacks, given to `load`; it lives as long as the process.
+///
+/// `context` is the library's (from `load`) or an instance's (from `init`). After `close` an instance's context answers
+/// CLOSED, and so does any number that the host never gave out. Unless an entry says otherwise it may be called from any
+/// thread at any time, does not block, and answers a code. A `detail` or `result` that a function fills in is the
+/// caller's to drop.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "layout", derive(StableAbi))]
+#[cfg_attr(feature = "layout", sabi(kind(Prefix(prefix_ref = HostRef, prefix_fields = HostPrefix))))]
+pub struct Host {
+    /// How many bytes of this struct the host filled in.
+    pub size: usize,
+    /// The host's draft of the ABI.
+    pub abi_draft: u32,
+    /// The host's major version of the ABI.
+    pub abi_major: u32,
+    /// The host's minor version of the ABI.
+    pub abi_minor: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The least severe level that is logged now; read it before building a record. It may change at any time.
+    pub max_log_level: *const u32,
+    /// Writes a line to the host's log. With the library's context too.
+    pub log: unsafe extern "C" fn(context: u64, record: LogRecordIn),
+    /// Registers an endpoint at `/api/<instance>/<path>`; in `init` only. PARAM with a detail (text) for a bad method,
+    /// pattern or auth, for the same handler twice on a route, or for a path that leaves the prefix.
+    pub add_endpoint: unsafe extern "C" fn(context: u64, endpoint: EndpointIn, detail: *mut Bytes) -> i32,
+    /// Takes back all handlers of a method and pattern; in `init` only. NOT_FOUND if the instance registered none there.
+    pub remove_endpoint: unsafe extern "C" fn(context: u64, method: Str, path: Str) -> i32,
+    /// Keeps a request alive past its call, until as many [`request_release`](Self::request_release).
+    pub request_retain: unsafe extern "C" fn(request: *const c_void),
+    /// Gives back one retained reference; afterwards nothing of the request may be used.
+    pub request_release: unsafe extern "C" fn(request: *const c_void),
+    /// Before answering PENDING without a future: the token to complete the request with. 0 for a request that has one
+    /// already or cannot have one.
+    pub request_token: unsafe extern "C" fn(context: u64, request: *const c_void) -> u64,
+    /// Answers a pending request, exactly once for each token, from any thread. Takes over all that `response` owns,
+    /// whatever it answers. `answer` is READY or an error. CANCELLED when nobody waits any more, PARAM for a token that
+    /// was used or never given out.
+    pub complete: unsafe extern "C" fn(context: u64, token: u64, answer: i32, response: ResponseOut) -> i32,
+    /// The session behind the request's cookie: `{"session": {"user": {…}, "scope": {…}}}`. `scopes` are separated by
+    /// spaces, or empty. Right `sessions`. The result's code: NOT_FOUND no such session; UNAUTHORIZED no cookie, or a
+    /// scope not satisfied.
+    pub check_session_valid:
+        unsafe extern "C" fn(context: u64, request: *const c_void, scopes: Str, call: *mut HostCall) -> i32,
+    /// A result with code OK after `delay_ms` milliseconds.
+    pub timer: unsafe extern "C" fn(context: u64, delay_ms: u64, call: *mut HostCall) -> i32,
+    /// Waits for a call, takes it over, and answers its code. WOULD_BLOCK on a host worker or the lifecycle thread: the
+    /// call is then dropped.
+    pub call_wait: unsafe extern "C" fn(context: u64, call: *mut HostCall, result: *mut Bytes) -> i32,
+    /// Lets the host wait for a call, takes it over, and calls `done` exactly once unless it answers anything but OK.
+    pub call_then: unsafe extern "C" fn(context: u64, call: *mut HostCall, done: Done, user: *mut c_void) -> i32,
+    /// `{"version", "generation", "external_url", "api_prefix", "admin_scope", "profile_scope", "session_cookie_name"}`.
+    pub host_info: unsafe extern "C" fn(context: u64, result: *mut Bytes) -> i32,
+    /// The URL below which the instance's endpoints lie, as text: `<external_url>/<api_prefix>/<instance>`.
+    pub get_plugin_external_url: unsafe extern "C" fn(context: u64, result: *mut Bytes) -> i32,
+    /// A table of further functions by id and revision, such as `porth.example/1`, or null. It lives as long as the
+    /// process.
+    #[cfg_attr(feature = "layout", sabi(last_prefix_field))]
+    pub extension: unsafe extern "C" fn(context: u64, id: Str) -> *const c_void,
+}
+
+/// The table of callbacks as a plug-in gets it.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "layout", derive(StableAbi))]
+pub struct HostIn(#[cfg_attr(feature = "layout", sabi(unsafe_opaque_field))] pub *const Host);

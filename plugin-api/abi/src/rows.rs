@@ -1,0 +1,177 @@
+//! The layout of the growable structs as rows of numbers, computed by the compiler.
+//!
+//! The rows go into the [note](crate::note), so that a host can compare them before it opens a library; the C header
+//! makes the same rows with `offsetof`, so that a test can prove the two equal.
+
+#![expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which refuses what is out of bounds")]
+
+use crate::call::{Bytes, Endpoint, Future, Header, HostCall, Parameter, Request, Response, Str, Waker, WakerTable};
+use crate::host::{Host, LogRecord};
+use crate::note::LayoutRow;
+use crate::plugin::{InitArguments, InitResult, Plugin};
+
+/// A row for a struct (field 0) and one for each of its fields (from 1), by the struct's id in the note.
+macro_rules! rows {
+    ($id:expr, $type:ty, [$($field:ident),* $(,)?]) => {{
+        const LEN: usize = 1 $(+ { let _ = stringify!($field); 1 })*;
+        let mut rows = [LayoutRow {
+            type_id: $id,
+            field: 0,
+            offset: 0,
+            size: size_of::<$type>() as u32,
+            align: align_of::<$type>() as u32,
+        }; LEN];
+        let mut index = 0;
+        $(
+            index += 1;
+            rows[index] = LayoutRow {
+                type_id: $id,
+                field: index as u16,
+                offset: core::mem::offset_of!($type, $field) as u32,
+                size: size_of_field(|value: &$type| &raw const value.$field) as u32,
+                align: 0,
+            };
+        )*
+        let _ = index;
+        rows
+    }};
+}
+
+const fn size_of_field<T, F>(_: fn(&T) -> *const F) -> usize {
+    size_of::<F>()
+}
+
+/// The structs in the note with their ids and names, for messages.
+pub const TYPE_NAMES: [(u16, &str); 16] = [
+    (1, "Str"),
+    (2, "Bytes"),
+    (3, "Header"),
+    (4, "Parameter"),
+    (5, "Request"),
+    (6, "Response"),
+    (7, "WakerTable"),
+    (8, "Waker"),
+    (9, "Future"),
+    (10, "HostCall"),
+    (11, "Endpoint"),
+    (12, "LogRecord"),
+    (13, "Host"),
+    (14, "InitArguments"),
+    (15, "InitResult"),
+    (16, "Plugin"),
+];
+
+const STR: [LayoutRow; 3] = rows!(1, Str, [ptr, len]);
+const BYTES: [LayoutRow; 5] = rows!(2, Bytes, [ptr, len, owner, drop]);
+const HEADER: [LayoutRow; 3] = rows!(3, Header, [name, value]);
+const PARAMETER: [LayoutRow; 3] = rows!(4, Parameter, [name, value]);
+const REQUEST: [LayoutRow; 14] = rows!(
+    5,
+    Request,
+    [
+        size,
+        handle,
+        method,
+        path,
+        query,
+        headers,
+        headers_len,
+        parameters,
+        parameters_len,
+        body,
+        deadline_ms,
+        request_id,
+        caller,
+    ]
+);
+const RESPONSE: [LayoutRow; 8] = rows!(6, Response, [size, status, headers_len, headers, header_owner, body, future]);
+const WAKER_TABLE: [LayoutRow; 5] = rows!(7, WakerTable, [clone, wake, wake_by_ref, drop]);
+const WAKER: [LayoutRow; 3] = rows!(8, Waker, [data, table]);
+const FUTURE: [LayoutRow; 4] = rows!(9, Future, [state, poll, drop]);
+const HOST_CALL: [LayoutRow; 4] = rows!(10, HostCall, [state, poll, drop]);
+const ENDPOINT: [LayoutRow; 11] =
+    rows!(11, Endpoint, [size, method, path, priority, flags, auth, body_bytes_max, deadline_ms, handler, user,]);
+const LOG_RECORD: [LayoutRow; 9] = rows!(12, LogRecord, [size, level, line, target, message, file, fields, fields_len]);
+const HOST: [LayoutRow; 21] = rows!(
+    13,
+    Host,
+    [
+        size,
+        abi_draft,
+        abi_major,
+        abi_minor,
+        reserved,
+        max_log_level,
+        log,
+        add_endpoint,
+        remove_endpoint,
+        request_retain,
+        request_release,
+        request_token,
+        complete,
+        check_session_valid,
+        timer,
+        call_wait,
+        call_then,
+        host_info,
+        get_plugin_external_url,
+        extension,
+    ]
+);
+const INIT_ARGUMENTS: [LayoutRow; 8] =
+    rows!(14, InitArguments, [size, context, kind, module, name, parameters, generation]);
+const INIT_RESULT: [LayoutRow; 4] = rows!(15, InitResult, [size, instance, errors]);
+const PLUGIN: [LayoutRow; 11] =
+    rows!(16, Plugin, [size, abi_draft, abi_major, abi_minor, reserved, load, unload, init, close, extension,]);
+
+/// How many rows there are.
+pub const ROWS_LEN: usize = STR.len()
+    + BYTES.len()
+    + HEADER.len()
+    + PARAMETER.len()
+    + REQUEST.len()
+    + RESPONSE.len()
+    + WAKER_TABLE.len()
+    + WAKER.len()
+    + FUTURE.len()
+    + HOST_CALL.len()
+    + ENDPOINT.len()
+    + LOG_RECORD.len()
+    + HOST.len()
+    + INIT_ARGUMENTS.len()
+    + INIT_RESULT.len()
+    + PLUGIN.len();
+
+/// All rows, ordered by struct and field.
+pub const ROWS: [LayoutRow; ROWS_LEN] = {
+    let parts: [&[LayoutRow]; 16] = [
+        &STR,
+        &BYTES,
+        &HEADER,
+        &PARAMETER,
+        &REQUEST,
+        &RESPONSE,
+        &WAKER_TABLE,
+        &WAKER,
+        &FUTURE,
+        &HOST_CALL,
+        &ENDPOINT,
+        &LOG_RECORD,
+        &HOST,
+        &INIT_ARGUMENTS,
+        &INIT_RESULT,
+        &PLUGIN,
+    ];
+    let mut all = [LayoutRow { type_id: 0, field: 0, offset: 0, size: 0, align: 0 }; ROWS_LEN];
+    let (mut part, mut next) = (0, 0);
+    while part < parts.len() {
+        let mut row = 0;
+        while row < parts[part].len() {
+            all[next] = parts[part][row];
+            next += 1;
+            row += 1;
+        }
+        part += 1;
+    }
+    all
+};
