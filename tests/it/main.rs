@@ -1,1 +1,11 @@
-//! x
+//! What needs a real library, a socket or a database: one module for each part, one binary for all.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
+
+mod scale;
+mod supervisor;
