@@ -27,8 +27,7 @@ pub const EXIT_CONFIGURATION: u8 = 78;
 #[derive(Clone, Debug)]
 pub struct Control {
     socket: Arc<OwnedFd>,
-    /// Tells the fault handler that the exit that follows is meant.
-    before_exit: fn(),
+    exit: fn(i32) -> !,
 }
 
 /// What a child gets from its parent.
@@ -66,12 +65,12 @@ pub enum HandoverError {
 impl Control {
     /// Takes over what the parent gives its child through standard input, which is empty afterwards.
     ///
-    /// `before_exit` is called before every exit that is meant, so that the fault handler does not report it.
-    /// Call it first, while the process has one thread.
+    /// `exit` ends this process when that is meant; it shall run nothing that plug-ins left to be run at exit, because
+    /// that may fail or wait for ever. Call this first, while the process has one thread.
     ///
     /// # Errors
     /// See [`HandoverError`].
-    pub fn from_stdin(before_exit: fn()) -> Result<(Self, Handover), HandoverError> {
+    pub fn from_stdin(exit: fn(i32) -> !) -> Result<(Self, Handover), HandoverError> {
         // The kernel sees to it even if nothing in this process gets to run any more. (It means the thread that
         // started us, which is the parent's main one.)
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(std::io::Error::from)?;
@@ -88,7 +87,7 @@ impl Control {
             Received::Garbage(why) => return Err(HandoverError::Unexpected(why)),
             Received::Nothing | Received::End => return Err(HandoverError::ParentGone),
         };
-        Ok((Self { socket: Arc::new(socket), before_exit }, Handover::new(start, descriptors)?))
+        Ok((Self { socket: Arc::new(socket), exit }, Handover::new(start, descriptors)?))
     }
 
     /// Listens to the parent on a thread of its own: calls `drain` with the time that is left when the server is asked
@@ -97,17 +96,17 @@ impl Control {
     /// # Errors
     /// When the system gives no thread.
     pub fn listen(&self, drain: impl Fn(Duration) + Send + 'static) -> std::io::Result<()> {
-        let socket = Arc::clone(&self.socket);
+        let control = self.clone();
         std::thread::Builder::new().name("porth-control".to_owned()).spawn(move || {
             loop {
-                match message::receive(&*socket, RecvFlags::empty()) {
+                match message::receive(&*control.socket, RecvFlags::empty()) {
                     Ok(Received::Message(ToChild::Drain { deadline_ms }, _)) => {
                         drain(Duration::from_millis(deadline_ms));
                     }
                     Ok(Received::Message(ToChild::Start(_), _) | Received::Garbage(_) | Received::Nothing) => {
                         tracing::warn!("the parent said what it cannot mean");
                     }
-                    Ok(Received::End) | Err(_) => die(),
+                    Ok(Received::End) | Err(_) => control.leave(1),
                 }
             }
         })?;
@@ -146,8 +145,7 @@ impl Control {
 
     /// Ends this process with `code`, as it was asked to or must.
     pub fn leave(&self, code: u8) -> ! {
-        (self.before_exit)();
-        std::process::exit(i32::from(code))
+        (self.exit)(i32::from(code))
     }
 
     fn tell(&self, message: &ToParent) -> std::io::Result<()> {
@@ -178,10 +176,4 @@ fn take_stdin() -> rustix::io::Result<OwnedFd> {
     let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&nothing)?;
     Ok(socket)
-}
-
-/// Ends this process with nothing run at exit: what plug-ins left there may wait for ever, and nobody is left to kill it.
-fn die() -> ! {
-    let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
-    std::process::abort()
 }

@@ -168,7 +168,7 @@ fn child() {
     if std::env::var_os("PORTH_TEST_PARENT").is_some() {
         return;
     }
-    let (control, handover) = Control::from_stdin(|| {}).unwrap();
+    let (control, handover) = Control::from_stdin(std::process::exit).unwrap();
     assert!(std::io::stdin().lines().next().is_none(), "standard input is empty");
     if mode == "refuse" {
         control.leave(EXIT_CONFIGURATION);
