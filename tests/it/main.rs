@@ -8,4 +8,8 @@
 )]
 
 mod scale;
+mod support;
+
+mod domain;
+mod store;
 mod supervisor;
