@@ -3,12 +3,13 @@
 //! A library that is overwritten while it is mapped crashes its process, and a path or an inode that was opened before
 //! silently gives the old code. So each file is read once, checked, and copied under a name of its own into a directory
 //! that belongs to this process alone. Start at [`StagingDirectory`]. Whether the plug-in directory can be trusted is
-//! the business of [`super::directory`].
+//! the business of [`super::directory`], what the bytes mean that of [`super::judge`].
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Mode, StatVfsMountFlags};
@@ -64,6 +65,7 @@ pub struct Staged {
     path: PathBuf,
     /// None for a copy that another process made and removes.
     directory: Option<StagingDirectory>,
+    is_opened: AtomicBool,
 }
 
 impl StagingDirectory {
@@ -105,7 +107,8 @@ impl StagingDirectory {
             path,
             cause,
         })?;
-        let staged = Staged { library, bytes, digest, path, directory: Some(self.clone()) };
+        let staged =
+            Staged { library, bytes, digest, path, directory: Some(self.clone()), is_opened: AtomicBool::new(false) };
         let found = Digest::of(&file::read(&staged.path, &staged.library, u64::MAX)?);
         if found != digest {
             return Err(StageError::CopyDiffers { library: staged.library.clone(), found, expected: digest });
@@ -171,6 +174,11 @@ impl Staged {
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// Whether nobody took it before: opened again, the copy would silently be the same code with the same statics.
+    pub(super) fn take_for_opening(&self) -> bool {
+        !self.is_opened.swap(true, Ordering::Relaxed)
     }
 
     /// The private copy.
