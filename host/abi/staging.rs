@@ -158,6 +158,20 @@ impl Drop for Inner {
 }
 
 impl Staged {
+    /// Takes up the copy that another process made, as a probe does.
+    pub(super) fn of_another_process(library: &str, path: &Path) -> Result<Self, StageError> {
+        let bytes = file::read(path, library, u64::MAX)?;
+        let digest = Digest::of(&bytes);
+        Ok(Self {
+            library: library.to_owned(),
+            bytes,
+            digest,
+            path: path.to_owned(),
+            directory: None,
+            is_opened: AtomicBool::new(false),
+        })
+    }
+
     /// The name of the file that was read, which is what the library is called everywhere.
     #[must_use]
     pub fn library(&self) -> &str {
