@@ -10,6 +10,7 @@
 mod scale;
 mod support;
 
+mod border;
 mod domain;
 mod store;
 mod supervisor;
