@@ -12,5 +12,7 @@ mod support;
 
 mod border;
 mod domain;
+mod http;
+mod runtime;
 mod store;
 mod supervisor;
