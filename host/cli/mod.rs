@@ -21,6 +21,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Child => child::run(),
+        Command::Probe { copy, library } => crate::abi::probe::main(&copy, &library),
     };
     done.unwrap_or_else(|failure| {
         eprintln!("porth: {}", failure.message);
@@ -43,6 +44,14 @@ enum Command {
     /// The server itself, started by `porth serve`.
     #[command(hide = true)]
     Child,
+    /// Tries a library in a process of its own; whoever is about to open one starts it.
+    #[command(hide = true)]
+    Probe {
+        /// The staged copy.
+        copy: PathBuf,
+        /// What the library is called.
+        library: String,
+    },
 }
 
 /// Where a server has its configuration and its data.

@@ -7,5 +7,6 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod border;
 mod scale;
 mod supervisor;

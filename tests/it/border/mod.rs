@@ -1,0 +1,6 @@
+//! The border from the host's side: files that claim to be libraries, and what becomes of them.
+
+mod fixture;
+mod judge;
+mod probe;
+mod staging;
