@@ -7,13 +7,15 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::Failure;
+use crate::abi::fault;
 use crate::supervisor::child::{Control, Handover};
 use crate::telemetry;
 
 /// Serves until the parent says otherwise. Never returns once it has a parent.
 pub(super) fn run() -> Result<ExitCode, Failure> {
-    let (control, handover) = Control::from_stdin(std::process::exit)?;
+    let (control, handover) = Control::from_stdin(fault::exit_now)?;
     telemetry::init().map_err(Failure::new)?;
+    fault::install(control.socket())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match runtime.block_on(serve(&control, handover)) {
         Ok(()) => control.leave(0),

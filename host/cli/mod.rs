@@ -3,6 +3,7 @@
 //! Start at [`main`]. One file for each command; [`serve`] starts the parent, [`child`] is the server itself.
 
 mod child;
+mod plugin;
 mod serve;
 mod version;
 
@@ -22,6 +23,7 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Child => child::run(),
         Command::Probe { copy, library } => crate::abi::probe::main(&copy, &library),
+        Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file),
     };
     done.unwrap_or_else(|failure| {
         eprintln!("porth: {}", failure.message);
@@ -51,6 +53,20 @@ enum Command {
         copy: PathBuf,
         /// What the library is called.
         library: String,
+    },
+    /// Libraries that declare plug-ins.
+    Plugin {
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum PluginCommand {
+    /// Prints what this host finds out about a library before it opens it, or why it refuses to.
+    Check {
+        /// The library.
+        file: PathBuf,
     },
 }
 

@@ -8,5 +8,6 @@
 )]
 
 mod border;
+mod cli;
 mod scale;
 mod supervisor;
