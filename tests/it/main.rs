@@ -10,4 +10,8 @@
 mod border;
 mod cli;
 mod scale;
+mod support;
+
+mod domain;
+mod store;
 mod supervisor;

@@ -1,0 +1,4 @@
+//! How a test gets to what it needs.
+
+pub(crate) mod database;
+pub(crate) mod postgres;
