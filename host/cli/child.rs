@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::Failure;
+use super::{Failure, now_ms};
 use crate::abi::fault;
-use crate::supervisor::child::{Control, Handover};
+use crate::domain::instances::Instances;
+use crate::store::Db;
+use crate::supervisor::child::{Control, EXIT_CONFIGURATION, Handover};
 use crate::telemetry;
 
 /// Serves until the parent says otherwise. Never returns once it has a parent.
@@ -37,8 +39,13 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
         tokio::spawn(beat(control.clone(), Duration::from_millis(config.limits.hang_ms / 4)));
     }
 
+    let db = Db::open(&config.database, &config.data, now_ms()).await.map_err(not_again)?;
+    let instances = Instances::new(db.clone());
+    instances.declare(&config.instances, now_ms()).await.map_err(not_again)?;
+
     control.ready()?;
     let _deadline = drained.wait_for(Option::is_some).await?;
+    db.close().await;
     drop(lock);
     Ok(())
 }
@@ -51,4 +58,9 @@ async fn beat(control: Control, interval: Duration) {
         interval.tick().await;
         control.alive();
     }
+}
+
+/// A failure that the next child would only repeat.
+fn not_again(error: impl std::error::Error) -> Failure {
+    Failure { code: EXIT_CONFIGURATION, message: error.to_string() }
 }

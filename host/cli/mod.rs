@@ -3,6 +3,8 @@
 //! Start at [`main`]. One file for each command; [`serve`] starts the parent, [`child`] is the server itself.
 
 mod child;
+mod key;
+mod local;
 mod plugin;
 mod serve;
 mod version;
@@ -10,6 +12,7 @@ mod version;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -23,6 +26,7 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Child => child::run(),
         Command::Probe { copy, library } => crate::abi::probe::main(&copy, &library),
+        Command::Key { command: KeyCommand::New { name, place } } => key::new(&name, &place),
         Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file),
     };
     done.unwrap_or_else(|failure| {
@@ -54,10 +58,27 @@ enum Command {
         /// What the library is called.
         library: String,
     },
+    /// Keys with which programs administer the server.
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
     /// Libraries that declare plug-ins.
     Plugin {
         #[command(subcommand)]
         command: PluginCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Makes a key and prints it, alone on the first line. It is never shown again.
+    New {
+        /// What people call the key.
+        #[arg(long)]
+        name: String,
+        #[command(flatten)]
+        place: Place,
     },
 }
 
@@ -115,4 +136,10 @@ impl<E: std::error::Error> From<E> for Failure {
         }
         Self::new(message)
     }
+}
+
+/// Milliseconds since 1970 (UTC): the one place that time comes in from.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -57,6 +57,46 @@ fn a_child_has_a_parent() {
 }
 
 #[test]
+fn a_key_is_alone_on_the_first_line_and_opens_the_store() {
+    let data = tempfile::tempdir().unwrap();
+    let output = porth(&["key", "new", "--name", "backup", "--data", text(data.path())]);
+    let key = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(key.len(), 44, "{key}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(key.trim_end().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{key}");
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let known = runtime.block_on(async {
+        let db = porth::store::Db::open("sqlite", data.path(), 0).await.unwrap();
+        porth::domain::keys::ApiKeys::new(db).verify(key.trim_end(), 1).await.unwrap()
+    });
+    assert_eq!(known.unwrap().name, "backup");
+}
+
+#[test]
+fn a_key_has_a_name() {
+    let data = tempfile::tempdir().unwrap();
+    check_refused(
+        &["key", "new", "--name", "", "--data", text(data.path())],
+        1,
+        expect!["porth: the name of a key is 1 to 128 characters, none of them a control character"],
+    );
+}
+
+#[test]
+fn a_data_directory_in_use_without_a_server_is_told() {
+    let data = tempfile::tempdir().unwrap();
+    let _lock = porth::supervisor::DataLock::take(data.path()).unwrap();
+    let output = porth(&["key", "new", "--name", "n", "--data", text(data.path())]);
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    let (directory, pid) = (data.path().display(), std::process::id());
+    let expected = format!(
+        "porth: the data directory `{directory}` is in use by the process {pid}, and \
+         the server does not answer at `{directory}/porth.sock`: No such file or directory (os error 2)\n"
+    );
+    assert_eq!(complaint, expected);
+}
+
+#[test]
 fn a_plug_in_is_described() {
     let library = std::env::current_exe().unwrap().with_file_name("libhello.so");
     let output = porth(&["plugin", "check", text(&library)]);

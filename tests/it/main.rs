@@ -9,9 +9,7 @@
 
 mod border;
 mod cli;
-mod scale;
-mod support;
-
 mod domain;
 mod store;
 mod supervisor;
+mod support;
