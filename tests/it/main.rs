@@ -7,10 +7,10 @@
     reason = "helpers of tests fail as tests do"
 )]
 
-mod scale;
 mod support;
 
 mod border;
+mod cli;
 mod domain;
 mod http;
 mod runtime;
