@@ -1,10 +1,18 @@
-//! What needs a real library, a socket or a database.
+//! What needs a real library, a socket or a database: one module for each part, one binary for all.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test's helper fails as the test itself does"
+    reason = "helpers of tests fail as tests do"
 )]
 
+mod scale;
+mod support;
+
 mod border;
+mod domain;
+mod http;
+mod runtime;
+mod store;
+mod supervisor;

@@ -121,7 +121,7 @@ pub struct RequestIn(#[cfg_attr(feature = "layout", sabi(unsafe_opaque_field))] 
 
 /// What a handler answers. The host hands in one whose `size` is its own and whose other fields are empty.
 ///
-/// Valid when the handler or future answers READY: `status` is 100 to 999 as in RFC 9110, `headers` points to
+/// Valid when the handler or future answers READY: `status` is 200 to 999 as in RFC 9110, `headers` points to
 /// `headers_len` fields that live as long as `header_owner`. `content-length`, `transfer-encoding` and `connection`
 /// belong to the host: a response that carries one of them, or a malformed field, is answered 502.
 #[repr(C)]
@@ -185,7 +185,7 @@ pub struct Waker {
 pub struct Future {
     /// What `poll` and `drop` want.
     pub state: *mut c_void,
-    /// Answers READY with `response` filled in, PENDING after keeping a clone of `waker`, or an error; not called
+    /// Answers READY with `response` filled in, PENDING after keeping a clone of `waker`, NEXT, or an error; not called
     /// again after anything but PENDING. `waker` is borrowed for the call.
     pub poll: Option<unsafe extern "C" fn(state: *mut c_void, waker: *const Waker, response: ResponseOut) -> i32>,
     /// Called exactly once, at any time after the last poll: before READY it means that the request was cancelled.

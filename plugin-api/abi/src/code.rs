@@ -36,7 +36,8 @@ pub const BUSY: i32 = 13;
 pub const READY: i32 = 0;
 /// A handler's or a future's answer: not yet. From a handler, with a future in the response or to be completed by token.
 pub const PENDING: i32 = 1;
-/// A handler's answer: not mine; the next handler of this method and path is asked.
+/// A handler's or a future's answer: not mine; the next handler of this method and path is asked. The response is not
+/// looked at.
 pub const NEXT: i32 = 2;
 /// An answer of an entry point, a handler or a future: it panicked, and the guard on the plug-in's side caught it.
 pub const PANIC: i32 = -1;

@@ -70,7 +70,8 @@ pub struct Host {
     pub abi_minor: u32,
     /// Zero.
     pub reserved: u32,
-    /// The least severe level that is logged now; read it before building a record. It may change at any time.
+    /// The least severe level that is logged now; read it (atomically, relaxed) before building a record. It may change
+    /// at any time.
     pub max_log_level: *const u32,
     /// Writes a line to the host's log. With the library's context too.
     pub log: unsafe extern "C" fn(context: u64, record: LogRecordIn),
@@ -79,7 +80,8 @@ pub struct Host {
     pub add_endpoint: unsafe extern "C" fn(context: u64, endpoint: EndpointIn, detail: *mut Bytes) -> i32,
     /// Takes back all handlers of a method and pattern; in `init` only. NOT_FOUND if the instance registered none there.
     pub remove_endpoint: unsafe extern "C" fn(context: u64, method: Str, path: Str) -> i32,
-    /// Keeps a request alive past its call, until as many [`request_release`](Self::request_release).
+    /// Keeps a request alive past its call, until as many [`request_release`](Self::request_release). Everything that the
+    /// request's fields point to stays where it is; the struct itself may be a copy that ends with the call.
     pub request_retain: unsafe extern "C" fn(request: *const c_void),
     /// Gives back one retained reference; afterwards nothing of the request may be used.
     pub request_release: unsafe extern "C" fn(request: *const c_void),

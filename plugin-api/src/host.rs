@@ -1,0 +1,121 @@
+//! An instance's way to the host.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::callbacks::Callbacks;
+use crate::endpoint::{Endpoints, Registrations};
+use crate::host_error::HostError;
+use crate::module::Plugin;
+
+/// An instance's way to the host: cheap to clone, and usable from any thread as long as the instance lives. Afterwards
+/// everything fails with [`HostError::Closed`].
+pub struct Host<P> {
+    inner: Arc<Inner<P>>,
+}
+
+struct Inner<P> {
+    callbacks: Callbacks,
+    name: String,
+    generation: u64,
+    registrations: Mutex<Option<Registrations<P>>>,
+}
+
+impl<P: Plugin> Host<P> {
+    pub(crate) fn new(callbacks: Callbacks, name: String, generation: u64) -> Self {
+        let registrations = Mutex::new(Some(Registrations::default()));
+        Self { inner: Arc::new(Inner { callbacks, name, generation, registrations }) }
+    }
+
+    /// Registers endpoints; in [`init`](Plugin::init) only.
+    #[must_use]
+    pub const fn endpoints(&self) -> Endpoints<'_, P> {
+        Endpoints::new(self)
+    }
+
+    /// The instance's name, which is part of its URLs.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Which loading of the library this is in this process, from 1.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.inner.generation
+    }
+
+    /// What the host says about itself.
+    ///
+    /// # Errors
+    /// What the host fails with.
+    pub fn info(&self) -> Result<HostInfo, HostError> {
+        self.inner.callbacks.host_info()
+    }
+
+    /// The URL below which the instance's endpoints lie, without a trailing slash.
+    ///
+    /// # Errors
+    /// What the host fails with.
+    pub fn external_url(&self) -> Result<String, HostError> {
+        self.inner.callbacks.external_url()
+    }
+
+    /// Waits without keeping a thread. Code on threads of its own may sleep as well.
+    ///
+    /// # Errors
+    /// What the host fails with.
+    pub async fn timer(&self, delay: Duration) -> Result<(), HostError> {
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.inner.callbacks.timer(delay_ms)?.await?;
+        Ok(())
+    }
+
+    pub(crate) fn callbacks(&self) -> Callbacks {
+        self.inner.callbacks
+    }
+
+    /// Runs `body` with the registrations, unless `init` is over.
+    pub(crate) fn with_registrations<R>(&self, body: impl FnOnce(&mut Registrations<P>) -> R) -> Option<R> {
+        self.inner.registrations.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(body)
+    }
+
+    /// Ends registering and takes what was registered.
+    pub(crate) fn take_registrations(&self) -> Registrations<P> {
+        self.inner.registrations.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+}
+
+impl<P> Clone for Host<P> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<P: Plugin> std::fmt::Debug for Host<P> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Host").field("name", &self.name()).field("generation", &self.generation()).finish()
+    }
+}
+
+/// What the host says about itself.
+#[derive(Clone, Debug, Deserialize)]
+#[non_exhaustive]
+pub struct HostInfo {
+    /// The host's version.
+    pub version: String,
+    /// Which loading of the library this is, from 1.
+    pub generation: u64,
+    /// How clients reach the host, without a trailing slash.
+    pub external_url: String,
+    /// The first path segment of the API.
+    pub api_prefix: String,
+    /// The scope that administrators need.
+    pub admin_scope: String,
+    /// The scope for one's own profile.
+    pub profile_scope: String,
+    /// The name of the session cookie.
+    pub session_cookie_name: String,
+}

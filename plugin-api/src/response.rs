@@ -1,0 +1,309 @@
+//! What a handler answers.
+//!
+//! Start at [`Response`].
+
+use core::ffi::c_void;
+use core::mem::ManuallyDrop;
+use std::borrow::Cow;
+
+use porth_abi as abi;
+use serde::Serialize;
+
+use crate::bytes::from_vec;
+use crate::error::Error;
+
+/// An answer: status, header fields and body.
+///
+/// ```
+/// # use porth_plugin::prelude::*;
+/// # fn f(id: &str) -> Result<Response, Error> {
+/// Response::json(&json!({ "id": id }))?.with_status(201).with_header("location", format!("/things/{id}"))
+/// # }
+/// # assert!(f("7").is_ok() && f("7\r\nset-cookie: a=b").is_err());
+/// ```
+#[derive(Debug)]
+pub struct Response {
+    kind: Kind,
+    status: u16,
+    content_type: ContentType,
+    headers: Vec<Field>,
+    body: Body,
+}
+
+type Field = (String, Vec<u8>);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Answer,
+    Next,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum ContentType {
+    None,
+    Json,
+    Problem,
+    Text,
+    Html,
+    Bytes,
+}
+
+#[derive(Debug)]
+enum Body {
+    Static(&'static [u8]),
+    Owned(Vec<u8>),
+}
+
+impl Response {
+    /// 200 with a value as JSON.
+    ///
+    /// # Errors
+    /// 500 when the value cannot be written as JSON, such as a map whose keys are no texts.
+    pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
+        Ok(Self::owned(200, ContentType::Json, serde_json::to_vec(value)?))
+    }
+
+    /// 200 with plain text.
+    pub fn text(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::from_text(ContentType::Text, text.into())
+    }
+
+    /// 200 with an HTML page. Whatever comes from outside must be escaped before it gets here.
+    pub fn html(page: impl Into<Cow<'static, str>>) -> Self {
+        Self::from_text(ContentType::Html, page.into())
+    }
+
+    /// 200 with bytes of type `application/octet-stream`; [`with_header`](Self::with_header) sets another type.
+    pub fn bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Self {
+        let body = match bytes.into() {
+            Cow::Borrowed(bytes) => Body::Static(bytes),
+            Cow::Owned(bytes) => Body::Owned(bytes),
+        };
+        Self { kind: Kind::Answer, status: 200, content_type: ContentType::Bytes, headers: Vec::new(), body }
+    }
+
+    /// A status without a body.
+    #[must_use]
+    pub const fn empty(status: u16) -> Self {
+        Self {
+            kind: Kind::Answer,
+            status,
+            content_type: ContentType::None,
+            headers: Vec::new(),
+            body: Body::Static(b""),
+        }
+    }
+
+    /// Not mine: the next handler of this method and path is asked, and after the last one the client gets 404.
+    #[must_use]
+    pub const fn next() -> Self {
+        let body = Body::Static(b"");
+        Self { kind: Kind::Next, status: 404, content_type: ContentType::None, headers: Vec::new(), body }
+    }
+
+    /// Sets the status code: 200 to 999. The host answers 502 in place of a response with any other.
+    #[must_use]
+    pub const fn with_status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Adds a header field; `content-type` replaces the one there is.
+    ///
+    /// # Errors
+    /// 500 for a name that is no token (RFC 9110, section 5.1), for a value with a line break or another control
+    /// character, and for `content-length`, `transfer-encoding` and `connection`, which belong to the host.
+    pub fn with_header(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let (name, value) = (name.as_ref(), trim(value.as_ref()));
+        if name.is_empty() || !name.bytes().all(is_token_byte) {
+            return Err(Error::internal(format_args!("`{}` is no name of a header field", name.escape_debug())));
+        }
+        if !value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..)) {
+            return Err(Error::internal(format_args!(
+                "the value of header field `{name}` holds a control character: `{}`",
+                value.escape_ascii()
+            )));
+        }
+        if ["content-length", "transfer-encoding", "connection"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
+            return Err(Error::internal(format_args!("header field `{name}` belongs to the host")));
+        }
+        if name.eq_ignore_ascii_case("content-type") {
+            self.content_type = ContentType::None;
+            self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case("content-type"));
+        }
+        self.headers.push((name.to_owned(), value.to_vec()));
+        Ok(self)
+    }
+
+    /// The status code.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        match &self.body {
+            Body::Static(bytes) => bytes,
+            Body::Owned(bytes) => bytes,
+        }
+    }
+
+    /// Whether this is [`next`](Self::next).
+    #[must_use]
+    pub fn is_next(&self) -> bool {
+        self.kind == Kind::Next
+    }
+
+    pub(crate) const fn problem(status: u16, body: Vec<u8>) -> Self {
+        Self::owned(status, ContentType::Problem, body)
+    }
+
+    const fn owned(status: u16, content_type: ContentType, body: Vec<u8>) -> Self {
+        Self { kind: Kind::Answer, status, content_type, headers: Vec::new(), body: Body::Owned(body) }
+    }
+
+    fn from_text(content_type: ContentType, text: Cow<'static, str>) -> Self {
+        let body = match text {
+            Cow::Borrowed(text) => Body::Static(text.as_bytes()),
+            Cow::Owned(text) => Body::Owned(text.into_bytes()),
+        };
+        Self { kind: Kind::Answer, status: 200, content_type, headers: Vec::new(), body }
+    }
+
+    /// Hands the response over to the host.
+    ///
+    /// # Safety
+    /// `out` must be what a handler or a poll got, and still borrowed.
+    pub(crate) unsafe fn write(self, out: abi::ResponseOut) {
+        let (headers, headers_len, header_owner) = header_block(self.content_type.field(), &self.headers);
+        let body = match self.body {
+            Body::Static(bytes) => abi::Bytes::from_static(bytes),
+            Body::Owned(bytes) => from_vec(bytes),
+        };
+        // SAFETY: the caller vouches for `out`. No host is older than this SDK's minor version 0, so its struct is at
+        // least as long.
+        let out = unsafe { &mut *out.0 };
+        out.status = u32::from(self.status);
+        out.headers = headers;
+        out.headers_len = headers_len;
+        out.header_owner = header_owner;
+        out.body = body;
+    }
+}
+
+impl ContentType {
+    /// The header field, which lives as long as the library.
+    const fn field(self) -> Option<&'static Fields> {
+        const fn fields(value: &'static str) -> Fields {
+            let name = abi::Str::new(b"content-type");
+            Fields([abi::Header { name, value: abi::Str::new(value.as_bytes()) }])
+        }
+        static JSON: Fields = fields("application/json");
+        static PROBLEM: Fields = fields("application/problem+json");
+        static TEXT: Fields = fields("text/plain; charset=utf-8");
+        static HTML: Fields = fields("text/html; charset=utf-8");
+        static BYTES: Fields = fields("application/octet-stream");
+        match self {
+            Self::None => None,
+            Self::Json => Some(&JSON),
+            Self::Problem => Some(&PROBLEM),
+            Self::Text => Some(&TEXT),
+            Self::Html => Some(&HTML),
+            Self::Bytes => Some(&BYTES),
+        }
+    }
+}
+
+/// A header field that never changes.
+struct Fields([abi::Header; 1]);
+
+// SAFETY: it points to static text only.
+unsafe impl Sync for Fields {}
+
+/// The header fields as the host wants them: an array of pointers and lengths, and the texts that it points to, in one
+/// allocation; in none when there is only a content type.
+fn header_block(content_type: Option<&'static Fields>, others: &[Field]) -> (*const abi::Header, u32, abi::Bytes) {
+    let own: &'static [abi::Header] = content_type.map_or(&[], |fields| &fields.0);
+    if others.is_empty() {
+        return (own.as_ptr(), own.len() as u32, abi::Bytes::EMPTY);
+    }
+    const FIELD_LEN: usize = size_of::<abi::Header>();
+    let fields_len = own.len() + others.len();
+    let text_len: usize = others.iter().map(|(name, value)| name.len() + value.len()).sum();
+    // A vector of fields has the right alignment; the texts lie in what would be its last elements.
+    let block = ManuallyDrop::new(Vec::<abi::Header>::with_capacity(fields_len + text_len.div_ceil(FIELD_LEN)));
+    let first = block.as_ptr().cast_mut();
+    // SAFETY: `fields_len` elements are within the capacity.
+    let mut text: *mut u8 = unsafe { first.add(fields_len) }.cast();
+    let mut push = |bytes: &[u8]| {
+        let crossed = abi::Str { ptr: text, len: bytes.len() };
+        // SAFETY: the capacity holds all texts behind the fields, and nothing else lies there.
+        unsafe { text.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        // SAFETY: at most the end of the texts, which is within the capacity.
+        text = unsafe { text.add(bytes.len()) };
+        crossed
+    };
+    let texts = others.iter().map(|(name, value)| abi::Header { name: push(name.as_bytes()), value: push(value) });
+    for (index, field) in own.iter().copied().chain(texts).enumerate() {
+        // SAFETY: `index` is less than `fields_len`.
+        let slot = unsafe { first.add(index) };
+        // SAFETY: the slot is within the capacity and aligned.
+        unsafe { slot.write(field) };
+    }
+    let owner = core::ptr::without_provenance_mut::<c_void>(block.capacity());
+    let block = abi::Bytes { ptr: first.cast(), len: fields_len * FIELD_LEN + text_len, owner, drop: Some(drop_block) };
+    (first, fields_len as u32, block)
+}
+
+/// Called by the host, once, from any thread.
+unsafe extern "C" fn drop_block(owner: *mut c_void, first: *const u8, _: usize) {
+    // SAFETY: `header_block` took the pointer and the capacity out of such a vector and did not drop it; fields need no
+    // drop of their own, so the vector counts as empty.
+    drop(unsafe { Vec::<abi::Header>::from_raw_parts(first.cast_mut().cast(), 0, owner.addr()) });
+}
+
+/// RFC 9110, section 5.6.2.
+const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+}
+
+/// Without the white space that is no part of a value (RFC 9110, section 5.5).
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// What a status code means (RFC 9110, section 15, and RFC 6585); empty for the rarer ones.
+pub(crate) const fn reason(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        422 => "Unprocessable Content",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "",
+    }
+}

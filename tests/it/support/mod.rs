@@ -1,0 +1,5 @@
+//! How a test gets to what it needs.
+
+pub(crate) mod database;
+pub(crate) mod postgres;
+pub(crate) mod server;
