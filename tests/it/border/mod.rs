@@ -1,0 +1,3 @@
+//! What libraries carry for the host: see `plugin-api`.
+
+mod header;
