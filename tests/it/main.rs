@@ -1,4 +1,12 @@
-//! Everything that needs a real library, a compiler, a socket or a database, filed as the source or the URL is.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests, down to their helpers")]
+//! What needs a real library, a compiler, a socket or a database: one module for each part, one binary for all.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod border;
+mod scale;
+mod supervisor;
