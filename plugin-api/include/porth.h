@@ -183,8 +183,8 @@ struct porth_response {
     /* 200 to 999. */
     uint32_t status;
     uint32_t headers_len;
-    /* May be NULL when there are none. `content-length`, `transfer-encoding` and `connection` belong to the host: a response
-     * with one of them, or with a malformed field, is answered 502. */
+    /* May be NULL when there are none. `content-length`, `transfer-encoding`, `connection`, `keep-alive`, `te`, `trailer`
+     * and `upgrade` belong to the host: a response with one of them, or with a malformed field, is answered 502. */
     const porth_header *headers;
     /* Owns what `headers` points to; the host drops it once it has read them. */
     porth_bytes header_owner;

@@ -120,7 +120,7 @@ where
         let request = unsafe { Request::borrowed(request, callbacks) };
         let result = handler(&instance, &request);
         // SAFETY: `response` is borrowed for this call.
-        unsafe { answer::<H>(result, response) }
+        unsafe { answer::<H>(result, request.request_id(), response) }
     })
 }
 
@@ -140,8 +140,9 @@ where
         let _entered = callbacks.enter();
         // SAFETY: this is its call.
         let request = unsafe { Request::retained(request, callbacks) };
+        let request_id = RequestId::new(request.request_id());
         let future = async move { handler.call(&instance, request).await };
-        let task = Box::new(Task { callbacks, future });
+        let task = Box::new(Task { callbacks, request_id, future });
         // SAFETY: `response` is borrowed for this call.
         unsafe { task.hand_over::<H>(response) }
     })
@@ -150,6 +151,7 @@ where
 /// A handler's future on its way through the host.
 struct Task<F> {
     callbacks: Callbacks,
+    request_id: RequestId,
     future: F,
 }
 
@@ -186,7 +188,7 @@ where
         match future.poll(&mut Context::from_waker(&waker)) {
             Poll::Pending => code::PENDING,
             // SAFETY: `response` is borrowed for this call.
-            Poll::Ready(result) => unsafe { answer::<H>(result, response) },
+            Poll::Ready(result) => unsafe { answer::<H>(result, task.request_id.as_str(), response) },
         }
     })
 }
@@ -201,17 +203,39 @@ unsafe extern "C" fn drop_task<F>(state: *mut c_void) {
     });
 }
 
+/// A copy of a request's id, for the log: the request itself is the handler's and may be gone when it has failed.
+struct RequestId {
+    bytes: [u8; Self::LEN_MAX],
+    len: usize,
+}
+
+impl RequestId {
+    /// A UUID has 36; of a longer id the beginning is kept.
+    const LEN_MAX: usize = 40;
+
+    fn new(id: &str) -> Self {
+        let mut bytes = [0; Self::LEN_MAX];
+        let id = id.as_bytes().iter().zip(&mut bytes);
+        let len = id.map(|(from, to)| *to = *from).count();
+        Self { bytes, len }
+    }
+
+    fn as_str(&self) -> &str {
+        let known = self.bytes.get(..self.len).unwrap_or_default();
+        std::str::from_utf8(known).unwrap_or_default()
+    }
+}
+
 /// Turns what a handler answered into what the host understands.
 ///
 /// # Safety
 /// `out` must be what a handler or a poll got, and still borrowed.
-unsafe fn answer<H>(result: Result<Response, Error>, out: abi::ResponseOut) -> i32 {
+unsafe fn answer<H>(result: Result<Response, Error>, request_id: &str, out: abi::ResponseOut) -> i32 {
     let response = result.unwrap_or_else(|error| {
-        if let Some(cause) = error.cause() {
-            // The host adds which request it was.
-            tracing::error!(handler = std::any::type_name::<H>(), status = error.status(), "a handler failed: {cause}");
-        }
-        error.into_response()
+        let Some(cause) = error.cause() else { return error.into_response() };
+        let (handler, status) = (std::any::type_name::<H>(), error.status());
+        tracing::error!(handler, status, request_id, "a handler failed: {cause}");
+        error.into_problem(Some(request_id))
     });
     if response.is_next() {
         return code::NEXT;

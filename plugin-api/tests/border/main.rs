@@ -113,7 +113,7 @@ fn blocking_forms_answer_where_they_may() {
     check(
         Request::to("/user-blocking").session("valid"),
         expect![[
-            r#"READY 500 content-type: application/problem+json | {"type":"about:blank","title":"Internal Server Error","status":500,"detail":"The server failed to answer; its log says why.","code":"internal"}"#
+            r#"READY 500 content-type: application/problem+json | {"type":"about:blank","title":"Internal Server Error","status":500,"code":"internal","detail":"The plug-in failed; the log says why.","request_id":"0190"}"#
         ]],
     );
     IS_WORKER.set(false);
@@ -135,7 +135,7 @@ fn header_fields_are_checked() {
         check(
             Request::to("/header").query(bad),
             expect![[
-                r#"READY 500 content-type: application/problem+json | {"type":"about:blank","title":"Internal Server Error","status":500,"detail":"The server failed to answer; its log says why.","code":"internal"}"#
+                r#"READY 500 content-type: application/problem+json | {"type":"about:blank","title":"Internal Server Error","status":500,"code":"internal","detail":"The plug-in failed; the log says why.","request_id":"0190"}"#
             ]],
         );
     }
@@ -154,13 +154,13 @@ fn json_is_checked() {
     check(
         Request::to("/json").body(r#"{"items": [1, 2]}"#),
         expect![[
-            r#"READY 400 content-type: application/problem+json | {"type":"about:blank","title":"Bad Request","status":400,"detail":"The body must be JSON with `Content-Type: application/json`.","code":"bad_request"}"#
+            r#"READY 400 content-type: application/problem+json | {"type":"about:blank","title":"Bad Request","status":400,"code":"bad_request","detail":"The body must be JSON with `Content-Type: application/json`."}"#
         ]],
     );
     check(
         Request::to("/json").header("content-type", "application/json").body(r#"{"items": [1, 999]}"#),
         expect![[
-            r#"READY 400 content-type: application/problem+json | {"type":"about:blank","title":"Bad Request","status":400,"detail":"The body does not fit.","code":"bad_request","errors":["items[1]: invalid value: integer `999`, expected u8 at line 1 column 17"]}"#
+            r#"READY 400 content-type: application/problem+json | {"type":"about:blank","title":"Bad Request","status":400,"code":"bad_request","detail":"The body does not fit.","errors":["items[1]: invalid value: integer `999`, expected u8 at line 1 column 17"]}"#
         ]],
     );
 }
@@ -170,7 +170,7 @@ fn errors_are_problem_documents() {
     check(
         Request::to("/not-found"),
         expect![[
-            r#"READY 404 content-type: application/problem+json | {"type":"about:blank","title":"Not Found","status":404,"detail":"no such thing","code":"thing_unknown","errors":["one","two"]}"#
+            r#"READY 404 content-type: application/problem+json | {"type":"about:blank","title":"Not Found","status":404,"code":"thing_unknown","detail":"no such thing","errors":["one","two"]}"#
         ]],
     );
     check(
@@ -180,7 +180,7 @@ fn errors_are_problem_documents() {
     check(
         Request::to("/number/{number}").param("number", "seven"),
         expect![[
-            r#"READY 400 content-type: application/problem+json | {"type":"about:blank","title":"Bad Request","status":400,"detail":"`number` in the path cannot be read: invalid digit found in string","code":"bad_request"}"#
+            r#"READY 400 content-type: application/problem+json | {"type":"about:blank","title":"Bad Request","status":400,"code":"bad_request","detail":"`number` in the path cannot be read: invalid digit found in string"}"#
         ]],
     );
 }
