@@ -78,6 +78,7 @@ mod bytes;
 mod callbacks;
 mod endpoint;
 mod entry;
+mod environment;
 mod error;
 mod export;
 mod guard;

@@ -2,6 +2,7 @@
 
 mod fixture;
 mod foreign;
+mod header;
 mod judge;
 mod probe;
 mod staging;
