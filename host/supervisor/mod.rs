@@ -46,8 +46,8 @@ pub struct Supervisor {
     backoff: Backoff,
     /// Whether a child of this server was ever ready.
     announced: bool,
-    /// When a child that was asked to finish is killed.
-    stopping: Option<Instant>,
+    /// When somebody first asked to stop.
+    asked: Option<Instant>,
     /// None once the server stops.
     sockets: Option<Sockets>,
     // Last, so that it is the last to go.
@@ -107,7 +107,7 @@ impl Supervisor {
             due: Instant::now(),
             backoff: Backoff::default(),
             announced: false,
-            stopping: None,
+            asked: None,
             sockets: Some(sockets),
             lock,
         })
@@ -179,23 +179,25 @@ impl Supervisor {
     /// Begins to stop at the first signal; answers at the second, or when there is no child to wait for.
     fn heed_signals(&mut self, now: Instant) -> Option<Ended> {
         let mut bytes = [0; 16];
-        let mut count = self.signals.read(&mut bytes).unwrap_or(0);
-        if count > 0 && self.stopping.is_none() {
-            count -= 1;
-            let deadline = Duration::from_millis(self.config.limits.drain_deadline_ms);
-            self.stopping = Some(now + deadline + GRACE);
-            // New connections are refused from now on instead of waiting for a child that will not come.
-            self.sockets = None;
-            match &self.child {
-                None => return Some(Ended::Drained),
-                Some(child) => {
-                    tracing::info!("asked to stop: finishing what is under way, at most {} ms", deadline.as_millis());
-                    child.drain(deadline);
-                }
-            }
+        if self.signals.read(&mut bytes).unwrap_or(0) == 0 {
+            return None;
         }
-        // Dropping the child ends it.
-        (count > 0).then_some(Ended::CutShort)
+        match self.asked {
+            None => {
+                self.asked = Some(now);
+                // New connections are refused from now on instead of waiting for a child that will not come.
+                self.sockets = None;
+                let Some(child) = &self.child else { return Some(Ended::Drained) };
+                let deadline = Duration::from_millis(self.config.limits.drain_deadline_ms);
+                tracing::info!("asked to stop: finishing what is under way, at most {} ms", deadline.as_millis());
+                child.drain(deadline);
+                None
+            }
+            // `timeout` and some shells signal a process and then its group, and mean it once.
+            Some(asked) if now < asked + SAME_SIGNAL => None,
+            // The child ends with `self`.
+            Some(_) => Some(Ended::CutShort),
+        }
     }
 
     /// Reads what the child says and sees whether it is dead; answers when it was to die.
@@ -215,7 +217,7 @@ impl Supervisor {
             return Ok(None);
         };
         let death = child.death(status);
-        match self.stopping {
+        match self.asked {
             Some(_) if death.code == Some(0) => Ok(Some(Ended::Drained)),
             Some(_) => {
                 tracing::error!("the child (process {}) {} while it was to finish", child.id(), death.how);
@@ -262,7 +264,7 @@ impl Supervisor {
 
     fn heed_deadlines(&mut self, now: Instant) {
         let due = self.child.as_ref().and_then(|child| self.deadline(child)).is_some_and(|deadline| deadline <= now);
-        let why = match self.stopping {
+        let why = match self.asked {
             Some(_) => "did not finish in time and was killed",
             None => "was silent for too long and was killed",
         };
@@ -276,7 +278,10 @@ impl Supervisor {
         if child.is_killed() {
             return None;
         }
-        self.stopping.or_else(|| child.hangs_at(self.hang()))
+        match self.asked {
+            Some(asked) => Some(asked + Duration::from_millis(self.config.limits.drain_deadline_ms) + GRACE),
+            None => child.hangs_at(self.hang()),
+        }
     }
 
     fn hang(&self) -> Option<Duration> {
@@ -289,5 +294,7 @@ impl Supervisor {
 
 /// How long to wait for the lock of a server that was killed, whose child needs a moment to notice.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long after a signal another one counts as the same.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// How much longer than its deadline a draining child may live.
 const GRACE: Duration = Duration::from_secs(2);
