@@ -120,6 +120,11 @@ impl Failure {
     fn new(message: impl Into<String>) -> Self {
         Self { code: 1, message: message.into() }
     }
+
+    /// A failure that the next attempt would only repeat.
+    fn configuration(error: impl std::error::Error) -> Self {
+        Self { code: EXIT_CONFIGURATION, ..Self::from(error) }
+    }
 }
 
 impl<E: std::error::Error> From<E> for Failure {

@@ -1,6 +1,7 @@
 //! The border from the host's side: files that claim to be libraries, and what becomes of them.
 
 mod fixture;
+mod foreign;
 mod judge;
 mod probe;
 mod staging;
