@@ -89,9 +89,13 @@ impl Supervisor {
     ///
     /// # Errors
     /// See [`SupervisorError`].
-    pub fn new(config: Config, command: impl Fn() -> Command + 'static) -> Result<Self, SupervisorError> {
+    pub fn new(mut config: Config, command: impl Fn() -> Command + 'static) -> Result<Self, SupervisorError> {
         let lock = DataLock::take_within(&config.data, LOCK_PATIENCE)?;
         let sockets = Sockets::open(&[config.listen], &config.data)?;
+        if let Some(listener) = sockets.listeners.first() {
+            // With port 0 the system has chosen one, and children name it in links.
+            config.listen = listener.local_addr()?;
+        }
         let (signals, bell) = UnixStream::pair()?;
         signals.set_nonblocking(true)?;
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
@@ -233,12 +237,9 @@ impl Supervisor {
         self.backoff.succeeded();
         self.ledger.stored();
         if !std::mem::replace(&mut self.announced, true) {
-            for listener in self.sockets.iter().flat_map(|sockets| &sockets.listeners) {
-                // Whoever started us may have closed standard output.
-                let address = listener.local_addr().unwrap_or(self.config.listen);
-                let _ = writeln!(std::io::stdout(), "listening on http://{address}");
-            }
-            let _ = std::io::stdout().flush();
+            // Whoever started us may have closed standard output.
+            let mut output = std::io::stdout();
+            let _ = writeln!(output, "listening on http://{}", self.config.listen).and_then(|()| output.flush());
         }
     }
 
