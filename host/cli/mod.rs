@@ -3,12 +3,16 @@
 //! Start at [`main`]. One file for each command; [`serve`] starts the parent, [`child`] is the server itself.
 
 mod child;
+mod key;
+mod local;
+mod plugin;
 mod serve;
 mod version;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -21,6 +25,9 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Child => child::run(),
+        Command::Probe { copy, library } => crate::abi::probe::main(&copy, &library),
+        Command::Key { command: KeyCommand::New { name, place } } => key::new(&name, &place),
+        Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file),
     };
     done.unwrap_or_else(|failure| {
         eprintln!("porth: {}", failure.message);
@@ -43,6 +50,45 @@ enum Command {
     /// The server itself, started by `porth serve`.
     #[command(hide = true)]
     Child,
+    /// Tries a library in a process of its own; whoever is about to open one starts it.
+    #[command(hide = true)]
+    Probe {
+        /// The staged copy.
+        copy: PathBuf,
+        /// What the library is called.
+        library: String,
+    },
+    /// Keys with which programs administer the server.
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Libraries that declare plug-ins.
+    Plugin {
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Makes a key and prints it, alone on the first line. It is never shown again.
+    New {
+        /// What people call the key.
+        #[arg(long)]
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Subcommand)]
+enum PluginCommand {
+    /// Prints what this host finds out about a library before it opens it, or why it refuses to.
+    Check {
+        /// The library.
+        file: PathBuf,
+    },
 }
 
 /// Where a server has its configuration and its data.
@@ -74,6 +120,11 @@ impl Failure {
     fn new(message: impl Into<String>) -> Self {
         Self { code: 1, message: message.into() }
     }
+
+    /// A failure that the next attempt would only repeat.
+    fn configuration(error: impl std::error::Error) -> Self {
+        Self { code: EXIT_CONFIGURATION, ..Self::from(error) }
+    }
 }
 
 impl<E: std::error::Error> From<E> for Failure {
@@ -90,4 +141,10 @@ impl<E: std::error::Error> From<E> for Failure {
         }
         Self::new(message)
     }
+}
+
+/// Milliseconds since 1970 (UTC): the one place that time comes in from.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

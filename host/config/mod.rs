@@ -108,6 +108,14 @@ fn plugin_kind() -> String {
     "plugin".to_owned()
 }
 
+impl Config {
+    /// How clients reach the server from outside, without a trailing slash.
+    #[must_use]
+    pub fn external_url(&self) -> String {
+        self.external_url.clone().unwrap_or_else(|| format!("http://{}", self.listen))
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

@@ -1,1 +1,18 @@
-//! The floor `domain`.
+//! The rules: what may be asked of the house's records, and what becomes of them.
+//!
+//! Start at the service of what you look for: [`instances::Instances`], [`keys::ApiKeys`]. A service is cheap to clone
+//! and may be asked from many threads. The time comes in, as milliseconds since 1970 (UTC).
+
+pub mod instances;
+pub mod keys;
+
+pub use crate::store::StoreError;
+
+use uuid::{NoContext, Timestamp, Uuid};
+
+/// A new id, in the order of time.
+fn new_id(now_ms: i64) -> String {
+    let now_ms = u64::try_from(now_ms).unwrap_or_default();
+    let nanoseconds = u32::try_from(now_ms % 1_000).unwrap_or_default() * 1_000_000;
+    Uuid::new_v7(Timestamp::from_unix(NoContext, now_ms / 1_000, nanoseconds)).to_string()
+}

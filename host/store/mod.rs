@@ -1,1 +1,19 @@
-//! The floor `store`.
+//! The database: the only floor with SQL. It returns plain rows and holds no rules.
+//!
+//! Start at [`Db`]. SQLite in the data directory or PostgreSQL by URL run the same statements; each table has a module
+//! with its queries. How SQL must be written for both is said at [`Db`].
+
+pub mod api_keys;
+pub mod instances;
+
+mod db;
+mod error;
+mod migrate;
+mod postgres;
+mod sqlite;
+mod value;
+
+pub use db::{Db, Statement, Transaction};
+pub use error::{OpenError, StoreError};
+pub(crate) use value::values;
+pub use value::{Column, Row, Value};

@@ -7,6 +7,12 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod support;
+
 mod border;
-mod scale;
+mod cli;
+mod domain;
+mod http;
+mod runtime;
+mod store;
 mod supervisor;

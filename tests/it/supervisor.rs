@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use self::fake::{PATIENCE, Server, ask, ending, wait_for_end};
-use crate::scale::scaled;
+use crate::support::scale::scaled;
 
 const NO_QUARANTINE: &str = "[quarantine]\ncrashes = 0\nunattributed_crashes = 0";
 

@@ -1,0 +1,4 @@
+//! `host/domain` on SQLite and on PostgreSQL.
+
+mod instances;
+mod keys;

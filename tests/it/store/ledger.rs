@@ -1,0 +1,76 @@
+//! Which databases are opened, and which are refused.
+
+use porth::store::OpenError;
+
+use crate::support::database::{Store, on_both_engines};
+
+on_both_engines!(
+    opening_again_changes_nothing,
+    many_open_a_new_database_at_once,
+    a_newer_database_is_refused,
+    a_damaged_ledger_is_refused,
+    a_foreign_database_is_refused,
+);
+
+async fn opening_again_changes_nothing(store: &Store) {
+    let ledger = "SELECT version, checksum FROM porth_ledger ORDER BY version";
+    let before = store.db.read(ledger, vec![]).await.unwrap();
+    assert!(!before.is_empty());
+    store.db.close().await;
+    let again = store.open_again().await.unwrap();
+    assert_eq!(again.read(ledger, vec![]).await.unwrap(), before);
+    again.close().await;
+}
+
+async fn many_open_a_new_database_at_once(store: &Store) {
+    store.db.close().await;
+    if store.is_sqlite() {
+        std::fs::remove_file(store.file()).unwrap();
+    } else {
+        store.execute("DROP TABLE porth_ledger, instance, api_key");
+    }
+    let opened = futures_util::future::join_all((0..8).map(|_| store.open_again())).await;
+    for db in opened {
+        db.unwrap().close().await;
+    }
+}
+
+async fn check_refused(store: &Store, expected: &str) -> OpenError {
+    let error = store.open_again().await.err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains(if store.is_sqlite() { "porth.db" } else { "database `test_" }), "{text}");
+    error
+}
+
+async fn a_newer_database_is_refused(store: &Store) {
+    store.execute("INSERT INTO porth_ledger (owner, version, checksum, applied_at) VALUES ('porth', 99, 'x', 0)");
+    let error = check_refused(store, "has schema version 99, this Porth knows versions up to 1").await;
+    assert!(matches!(error, OpenError::Newer { found: 99, .. }));
+}
+
+async fn a_damaged_ledger_is_refused(store: &Store) {
+    let damages = [
+        ("UPDATE porth_ledger SET checksum = 'x'", "version 1 has checksum `x`"),
+        ("UPDATE porth_ledger SET version = 0", "version 1 is missing before version 0"),
+        ("DELETE FROM porth_ledger", "no version is recorded"),
+        ("ALTER TABLE porth_ledger DROP COLUMN checksum", "checksum"),
+    ];
+    for (damage, expected) in damages {
+        store.execute(damage);
+        let error = check_refused(store, expected).await;
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    }
+}
+
+async fn a_foreign_database_is_refused(store: &Store) {
+    store.db.close().await;
+    if store.is_sqlite() {
+        std::fs::remove_file(store.file()).unwrap();
+    } else {
+        store.execute("DROP TABLE porth_ledger, instance, api_key");
+    }
+    store.execute("CREATE TABLE invoice (id BIGINT)");
+    let error = check_refused(store, "it holds a table `invoice`").await;
+    assert!(matches!(error, OpenError::Foreign { .. }));
+}
