@@ -1,2 +1,49 @@
-//! The border as the host sees it; the only floor with `unsafe`.
+//! The border as the host sees it: everything that touches a plug-in's memory or code.
+//!
+//! This is the only floor with `unsafe`, and it names no other floor. The way of a library: [`StagingDirectory::stage`] →
+//! [`judge()`] → [`Prober::probe`] → [`open()`] → [`Library::load`]; then an [`Instance`] of one of its modules, a
+//! [`Handler`] to call, an [`Answer`] that was checked. Threads, deadlines and what becomes of a faulty instance are the
+//! runtime's business.
 #![allow(unsafe_code, reason = "the one floor that calls into plug-ins; every other floor denies it")]
+
+mod answer;
+mod bytes;
+pub(crate) mod call;
+mod callbacks;
+mod context;
+mod description;
+mod digest;
+mod directory;
+mod elf;
+pub mod fault;
+mod file;
+mod judge;
+mod layout;
+mod library;
+mod open;
+pub mod probe;
+mod refusal;
+pub mod request;
+mod rows;
+mod staging;
+mod token;
+mod waker;
+
+pub use answer::{Answer, Failure};
+pub use bytes::OwnedBytes;
+pub use call::{Called, Handler, HandlerFuture};
+pub use callbacks::{set_max_log_level, this_thread_must_not_block};
+pub use context::{CallbackError, HostFuture, LogLine, NewEndpoint, Services};
+pub use description::{KINDS, ModuleDescription, RIGHTS, parse_description};
+pub use digest::Digest;
+pub use directory::{DirectoryError, check_plugin_directory, list};
+pub use file::StageError;
+pub use judge::{Judged, Panic, judge};
+pub use layout::Layout;
+pub use library::{CloseError, InitError, Instance, Library, LoadError, NewInstance};
+pub use open::{Opened, open};
+pub use probe::Prober;
+pub use refusal::{Output, Reason, Refusal, Step};
+pub use request::CallRequest;
+pub use staging::{Staged, StagingDirectory, StagingError};
+pub use token::Deferred;

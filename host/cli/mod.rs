@@ -1,7 +1,150 @@
-//! The command line.
+//! The command line, and the place where the floors are put together.
+//!
+//! Start at [`main`]. One file for each command; [`serve`] starts the parent, [`child`] is the server itself.
+
+mod child;
+mod key;
+mod local;
+mod plugin;
+mod serve;
+mod version;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, Overrides};
+use crate::supervisor::child::EXIT_CONFIGURATION;
 
 /// Runs the command that the arguments name.
 #[must_use]
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Child => child::run(),
+        Command::Probe { copy, library } => crate::abi::probe::main(&copy, &library),
+        Command::Key { command: KeyCommand::New { name, place } } => key::new(&name, &place),
+        Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file),
+    };
+    done.unwrap_or_else(|failure| {
+        eprintln!("porth: {}", failure.message);
+        ExitCode::from(failure.code)
+    })
+}
+
+/// A service host: users, clients, sessions and permissions in one binary, everything else from plug-ins.
+#[derive(Parser)]
+#[command(name = "porth", version = version::text())]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves until it is asked to stop with SIGTERM or SIGINT.
+    Serve(serve::Arguments),
+    /// The server itself, started by `porth serve`.
+    #[command(hide = true)]
+    Child,
+    /// Tries a library in a process of its own; whoever is about to open one starts it.
+    #[command(hide = true)]
+    Probe {
+        /// The staged copy.
+        copy: PathBuf,
+        /// What the library is called.
+        library: String,
+    },
+    /// Keys with which programs administer the server.
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Libraries that declare plug-ins.
+    Plugin {
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Makes a key and prints it, alone on the first line. It is never shown again.
+    New {
+        /// What people call the key.
+        #[arg(long)]
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Subcommand)]
+enum PluginCommand {
+    /// Prints what this host finds out about a library before it opens it, or why it refuses to.
+    Check {
+        /// The library.
+        file: PathBuf,
+    },
+}
+
+/// Where a server has its configuration and its data.
+#[derive(Args)]
+struct Place {
+    /// The configuration file.
+    #[arg(long, env = "PORTH_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data directory: database, lock, control socket.
+    #[arg(long, env = "PORTH_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl Place {
+    fn load(&self, plugins: Option<PathBuf>, listen: Option<SocketAddr>) -> Result<Config, Failure> {
+        let overrides = Overrides { data: self.data.clone(), plugins, listen };
+        let refused = |error: ConfigError| Failure { code: EXIT_CONFIGURATION, message: error.to_string() };
+        Config::load(self.config.as_deref(), overrides).map_err(refused)
+    }
+}
+
+/// What a command ends with when it cannot do what it was asked to.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    fn new(message: impl Into<String>) -> Self {
+        Self { code: 1, message: message.into() }
+    }
+
+    /// A failure that the next attempt would only repeat.
+    fn configuration(error: impl std::error::Error) -> Self {
+        Self { code: EXIT_CONFIGURATION, ..Self::from(error) }
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            // Some errors tell their cause themselves.
+            if !message.contains(&text) {
+                message = format!("{message}: {text}");
+            }
+            source = cause.source();
+        }
+        Self::new(message)
+    }
+}
+
+/// Milliseconds since 1970 (UTC): the one place that time comes in from.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

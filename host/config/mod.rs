@@ -1,14 +1,23 @@
 //! What an administrator decides before the server starts: `porth.toml`, the environment, the command line.
 //!
-//! Start at [`Config`]. A leaf: it names no other floor.
+//! Start at [`Config`]; [`Config::load`] reads the file and lets the command line have the last word. A leaf: it names
+//! no other floor.
+
+mod load;
+mod validate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, Overrides};
 
 /// Everything that can be configured, with its defaults.
-#[derive(Clone, Debug, Deserialize)]
+///
+/// The parent reads it once and hands it to every child as it is, so that a file that is being edited cannot keep a
+/// server from coming back after a crash.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where the server listens.
@@ -39,7 +48,7 @@ pub struct Config {
 }
 
 /// Limits of requests and of the code that answers them.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// The largest request body in bytes where an endpoint says nothing else.
@@ -59,7 +68,7 @@ pub struct Limits {
 }
 
 /// When a crashing instance is taken out.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quarantine {
     /// How many crashes within the window; 0 means never.
@@ -72,7 +81,7 @@ pub struct Quarantine {
 }
 
 /// An instance that the configuration declares.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeclaredInstance {
     /// The module's kind.
@@ -97,6 +106,14 @@ pub struct DeclaredInstance {
 
 fn plugin_kind() -> String {
     "plugin".to_owned()
+}
+
+impl Config {
+    /// How clients reach the server from outside, without a trailing slash.
+    #[must_use]
+    pub fn external_url(&self) -> String {
+        self.external_url.clone().unwrap_or_else(|| format!("http://{}", self.listen))
+    }
 }
 
 impl Default for Config {

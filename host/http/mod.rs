@@ -1,1 +1,88 @@
-//! The floor `http`.
+//! HTTP: the host's own routes, the mount of the plug-ins, one table of errors.
+//!
+//! Start at [`router`]; [`server`] answers connections with it. A handler here extracts, calls one service
+//! of the domain or the runtime, and maps the answer; rules and SQL are elsewhere.
+
+mod caller;
+mod edge;
+mod error;
+mod fields;
+mod health;
+mod local;
+mod modules;
+mod mount;
+mod path;
+pub mod server;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::routing::{get, post, put};
+
+use crate::config::Config;
+use crate::domain::keys::ApiKeys;
+use crate::runtime::Runtime;
+
+pub use edge::Edge;
+pub use local::Local;
+
+/// What handlers need. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+struct Parts {
+    config: Arc<Config>,
+    runtime: Runtime,
+    keys: ApiKeys,
+    ready: AtomicBool,
+    /// The host's routes once more, for paths that only differ in their slashes.
+    host_routes: std::sync::OnceLock<Router>,
+}
+
+impl App {
+    /// Not ready yet; see [`set_ready`](Self::set_ready).
+    #[must_use]
+    pub fn new(config: Arc<Config>, runtime: Runtime, keys: ApiKeys) -> Self {
+        Self(Arc::new(Parts {
+            config,
+            runtime,
+            keys,
+            ready: AtomicBool::new(false),
+            host_routes: std::sync::OnceLock::new(),
+        }))
+    }
+
+    /// What `/health/ready` answers from now on.
+    pub fn set_ready(&self, ready: bool) {
+        self.0.ready.store(ready, Ordering::Relaxed);
+    }
+}
+
+/// Everything the server answers: the host's routes, and below the API's prefix the plug-ins'.
+///
+/// The routes are written without a trailing slash and with single ones; the mount, which gets what no route matched,
+/// asks them again for a path that has others.
+#[must_use]
+pub fn router(app: &App) -> Edge<Router> {
+    let api = Router::new()
+        .route("/mod/type", get(modules::types))
+        .route("/mod/plugin", get(modules::list).post(modules::add))
+        .route("/mod/plugin/{name}", get(modules::show).put(modules::replace).delete(modules::delete))
+        .route("/mod/plugin/{name}/{action}", put(modules::act))
+        .route("/local/key", post(local::new_key));
+    let host_routes = Router::new()
+        .route("/config", get(health::config))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .nest(&format!("/{}", app.0.config.api_prefix), api)
+        .method_not_allowed_fallback(error::method_not_allowed);
+    let _ = app.0.host_routes.set(host_routes.clone().fallback(error::not_found).with_state(app.clone()));
+    Edge::new(host_routes.fallback(mount::mount).with_state(app.clone()))
+}
+
+/// Milliseconds since 1970, UTC.
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,1 +1,24 @@
-//! The floor `runtime`.
+//! Libraries, modules and instances at work: loading, starting, calling, stopping.
+//!
+//! Start at [`Runtime`]. Files and symbols are judged and opened in `crate::abi`; what is stored, and by which rules, is
+//! `crate::domain`'s business; HTTP is `crate::http`'s.
+
+pub mod call;
+pub mod instances;
+pub mod libraries;
+mod lifecycle;
+pub mod routes;
+pub mod running;
+pub mod schema;
+mod services;
+mod table;
+mod threads;
+
+pub use call::{CallError, Incoming, call};
+pub use instances::{ChangeError, Edit, InstanceView, Quarantined, Runtime, Start, StartError, Status, mark_worker};
+pub use libraries::{Libraries, Module};
+pub use routes::{Auth, Chain, Found};
+pub use running::Call;
+pub use table::Looked;
+
+pub use crate::abi::InitError;

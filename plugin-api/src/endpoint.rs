@@ -41,7 +41,7 @@ impl<P: Plugin> Registrations<P> {
         if let Some((_, bound)) = known {
             return Arc::as_ptr(bound).cast_mut().cast();
         }
-        let bound = Arc::new(Bound { slot: Arc::clone(&self.slot), callbacks: host.callbacks(), handler });
+        let bound = Arc::new(Bound { slot: Arc::clone(&self.slot), environment: host.environment().clone(), handler });
         let address = Arc::as_ptr(&bound).cast_mut().cast();
         self.bounds.push((kind, bound));
         address

@@ -1,10 +1,84 @@
-//! x
+//! All that the author of a Porth plug-in needs.
+//!
+//! A plug-in is a shared library that an administrator drops into Porth's plug-in directory. It declares *modules*; each
+//! module can have many *instances*, which are made of a name and parameters, and whose endpoints lie below
+//! `/api/<instance>/`. Read [`Plugin`] first, then [`Endpoints`], [`Request`] and [`Response`].
+//!
+//! # A first plug-in
+//!
+//! `Cargo.toml` says `crate-type = ["cdylib"]` and depends on `porth-plugin`, `serde` and `schemars`; `src/lib.rs` is:
+//!
+//! ```
+//! #![forbid(unsafe_code)]
+//!
+//! use porth_plugin::prelude::*;
+//!
+//! #[derive(Deserialize, JsonSchema)]
+//! struct Parameters {
+//!     greeting: String,
+//! }
+//!
+//! struct Hello {
+//!     greeting: String,
+//! }
+//!
+//! impl Plugin for Hello {
+//!     const MODULE: Module = Module::new("hello", "Hello", "Greets whoever asks");
+//!     type Parameters = Parameters;
+//!
+//!     async fn init(host: Host<Self>, parameters: Parameters) -> Result<Self, InitError> {
+//!         host.endpoints().get("/hello/{name}", Self::hello).auth(Auth::None).add()?;
+//!         Ok(Self { greeting: parameters.greeting })
+//!     }
+//! }
+//!
+//! impl Hello {
+//!     async fn hello(&self, request: Request) -> Result<Response, Error> {
+//!         Response::json(&json!({ "message": format!("{}, {}", self.greeting, request.param("name")?) }))
+//!     }
+//! }
+//!
+//! export_plugin!(Hello);
+//! # fn main() {}
+//! ```
+//!
+//! # Life cycle
+//!
+//! 1. The host copies the library, reads its note, and refuses one that speaks another ABI. It opens the copy, and asks
+//!    for the descriptions of the modules ([`Plugin::MODULE`] and the schema of [`Plugin::Parameters`]). None of the
+//!    author's code runs for this.
+//! 2. For each instance that an administrator declares, the host checks the parameters against the schema and calls
+//!    [`Plugin::init`] on a thread of the instance's own. It registers endpoints and makes the value that all handlers
+//!    share. When it fails, nothing is left behind.
+//! 3. Once `init` has returned, requests come in: on many threads at once, as [`Endpoints`] says.
+//! 4. When the instance is reset, disabled or replaced by one from a newer library, the new one is initialised first;
+//!    then new requests go to it, and those under way end with the old one. Two instances of the same name may live for
+//!    a while, also in two processes.
+//! 5. When no request is under way any more, [`Plugin::close`] is called and the value dropped. After a crash it is
+//!    not. Afterwards every callback fails with [`HostError::Closed`].
+//! 6. When all instances are closed the library is retired. Its code stays in memory as long as the process.
+//!
+//! # What goes wrong
+//!
+//! - An [`Error`] from a handler becomes a problem document with its status. `?` on any standard error makes a 500 whose
+//!   text goes to the log and not to the client.
+//! - A panic in a handler becomes a 500; the log says where it was. It needs `panic = "unwind"`, the default of every
+//!   profile: the host refuses a library that would abort.
+//! - A handler that takes longer than its deadline becomes a 504. What is on a thread of the instance's own goes on
+//!   regardless; a future is dropped.
+//!
+//! # Logging
+//!
+//! Events of [`tracing`] go to the host's log with the fields of their spans, and the host adds the instance. Nothing is
+//! to be set up. What is logged outside of the host's calls, on threads that the plug-in has started, is logged for the
+//! library.
 
 mod block_on;
 mod bytes;
 mod callbacks;
 mod endpoint;
 mod entry;
+mod environment;
 mod error;
 mod export;
 mod guard;

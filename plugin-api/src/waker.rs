@@ -171,9 +171,9 @@ mod tests {
             let back = unsafe { PollWaker::new(crossed) };
             back.wake_by_ref();
             let kept = back.clone();
-            kept.clone().wake();
             kept.wake_by_ref();
             with_host_waker(&kept, |again| assert_eq!(again, kept.data().cast()));
+            kept.wake();
         });
         drop(waker);
         assert_eq!(counted.0.load(Ordering::Relaxed), 3);

@@ -1,13 +1,18 @@
-//! What needs a real library, a socket or a database; filed as the source or the URL is.
+//! What needs a real library, a compiler, a socket or a database: one module for each part, one binary for all.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "clippy knows tests by their attribute, not their helpers; here all is test"
+    reason = "helpers of tests fail as tests do"
 )]
 
 mod support;
 
+mod border;
+mod cli;
 mod domain;
+mod http;
+mod runtime;
 mod store;
+mod supervisor;

@@ -61,6 +61,9 @@ pub const TYPE_NAMES: [(u16, &str); 16] = [
     (16, "Plugin"),
 ];
 
+/// The structs that start with their size and may grow; all others are as they are for good.
+pub const GROWABLE: [u16; 8] = [5, 6, 11, 12, 13, 14, 15, 16];
+
 const STR: [LayoutRow; 3] = rows!(1, Str, [ptr, len]);
 const BYTES: [LayoutRow; 5] = rows!(2, Bytes, [ptr, len, owner, drop]);
 const HEADER: [LayoutRow; 3] = rows!(3, Header, [name, value]);

@@ -1,0 +1,15 @@
+# What one does with this repository. `make run` and `make test` need nothing but cargo and a C compiler.
+
+.PHONY: run test soak
+
+# Builds, and serves on 127.0.0.1:4593 with the plug-ins of this repository; `make run LISTEN=address:port` elsewhere.
+run:
+	@scripts/run.sh $(LISTEN)
+
+# Everything that CI checks. As root on Debian it installs what is missing; otherwise it says what it leaves out.
+test:
+	@scripts/test.sh
+
+# The tests that repeat things, as often as a release deserves.
+soak:
+	PORTH_TEST_SCALE=full cargo test --workspace -- --nocapture

@@ -1,0 +1,112 @@
+//! `porth child`: the server itself, where the floors are put together, lowest first.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use super::{Failure, now_ms};
+use crate::abi;
+use crate::domain::instances::Instances;
+use crate::domain::keys::ApiKeys;
+use crate::http::server::{Connections, serve_local, serve_tcp};
+use crate::http::{self, App};
+use crate::runtime::{self, Libraries, Runtime};
+use crate::store::Db;
+use crate::supervisor::child::{Control, Handover};
+use crate::supervisor::message;
+use crate::telemetry;
+
+/// Serves until the parent says otherwise. Never returns once it has a parent.
+pub(super) fn run() -> Result<ExitCode, Failure> {
+    let (control, handover) = Control::from_stdin(abi::fault::exit_now)?;
+    telemetry::init().map_err(Failure::new)?;
+    // Before any plug-in's code runs, so that whatever ends this process has a name.
+    abi::fault::install(control.socket())?;
+    abi::set_max_log_level(telemetry::max_level());
+    let tokio =
+        tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(runtime::mark_worker).build()?;
+    match tokio.block_on(serve(&control, handover)) {
+        Ok(()) => control.leave(0),
+        Err(failure) => {
+            tracing::error!("{}", failure.message);
+            control.leave(failure.code)
+        }
+    }
+}
+
+async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
+    let Handover { start, config, listeners, local, lock } = handover;
+    let config = Arc::new(config);
+    // None until the parent asks to finish, then how long that may take.
+    let (drain, mut drained) = watch::channel(None);
+    control.listen(move |deadline| {
+        drain.send_replace(Some(deadline));
+    })?;
+    if config.limits.hang_ms > 0 {
+        tokio::spawn(beat(control.clone(), Duration::from_millis(config.limits.hang_ms / 4)));
+    }
+
+    let db = Db::open(&config.database, &config.data, now_ms()).await.map_err(Failure::configuration)?;
+    let libraries = {
+        let config = Arc::clone(&config);
+        tokio::task::spawn_blocking(move || Libraries::scan(&config)).await?.map_err(Failure::configuration)?
+    };
+    let lifted = {
+        let control = control.clone();
+        move |instance: &str| {
+            if let Err(error) = control.lifted(instance) {
+                tracing::warn!(%error, "the parent was not told that {instance} is lifted: {error}");
+            }
+        }
+    };
+    let runtime = Runtime::new(Arc::clone(&config), libraries, Instances::new(db.clone()), lifted);
+    runtime.start(&from_parent(start), now_ms()).await.map_err(Failure::configuration)?;
+
+    let app = App::new(config, runtime.clone(), ApiKeys::new(db.clone()));
+    let router = http::router(&app);
+    let connections = Connections::default();
+    for listener in listeners {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        tokio::spawn(serve_tcp(listener, router.clone(), connections.clone()));
+    }
+    local.set_nonblocking(true)?;
+    tokio::spawn(serve_local(UnixListener::from_std(local)?, router, connections.clone()));
+    app.set_ready(true);
+    control.ready()?;
+
+    let deadline = drained.wait_for(Option::is_some).await?.unwrap_or_default();
+    app.set_ready(false);
+    let open = connections.drain(deadline).await;
+    if open > 0 {
+        tracing::warn!(open, "{open} connections were still open after {} ms", deadline.as_millis());
+    }
+    runtime.stop().await;
+    db.close().await;
+    drop(lock);
+    Ok(())
+}
+
+/// What the parent says, in the runtime's words.
+fn from_parent(start: message::Start) -> runtime::Start {
+    let quarantine = start.quarantine.into_iter().map(|quarantined| runtime::Quarantined {
+        instance: quarantined.instance,
+        library: quarantined.library,
+        reason: quarantined.reason,
+    });
+    runtime::Start { quarantine: quarantine.collect(), without_plugins: start.without_plugins }
+}
+
+/// Tells the parent that this runtime still gets to its tasks.
+async fn beat(control: Control, interval: Duration) {
+    let mut interval = tokio::time::interval(interval);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        control.alive();
+    }
+}

@@ -1,0 +1,45 @@
+//! `porth serve`: the parent process. It opens no library, no database and no asynchronous runtime.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use clap::Args;
+
+use super::{Failure, Place};
+use crate::supervisor::child::EXIT_CONFIGURATION;
+use crate::supervisor::{Ended, Supervisor, SupervisorError};
+use crate::telemetry;
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    place: Place,
+    /// The directory that administrators drop libraries into.
+    #[arg(long, env = "PORTH_PLUGINS", value_name = "DIR")]
+    plugins: Option<PathBuf>,
+    /// Where to listen, by default 127.0.0.1:4593.
+    #[arg(long, env = "PORTH_LISTEN", value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    telemetry::init().map_err(Failure::new)?;
+    let config = arguments.place.load(arguments.plugins.clone(), arguments.listen)?;
+    let ended = Supervisor::new(config, child_command).and_then(Supervisor::run).map_err(|error| Failure {
+        code: if matches!(error, SupervisorError::Configuration) { EXIT_CONFIGURATION } else { 1 },
+        message: error.to_string(),
+    })?;
+    Ok(match ended {
+        Ended::Drained => ExitCode::SUCCESS,
+        Ended::CutShort => ExitCode::FAILURE,
+    })
+}
+
+/// The running binary, even if another has taken its place meanwhile. Everything the child needs comes from its parent
+/// over the control channel.
+fn child_command() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("child");
+    command
+}

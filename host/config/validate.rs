@@ -1,0 +1,228 @@
+//! What a value may be, beyond its type. All problems are told at once.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use serde_json::Value;
+
+use super::{Config, ConfigError};
+
+impl Config {
+    /// Checks every value.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        self.check_texts(&mut problems);
+        self.check_numbers(&mut problems);
+        self.check_instances(&mut problems);
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid { problems }) }
+    }
+
+    fn check_texts(&self, problems: &mut Vec<String>) {
+        let mut check = |fine: bool, key: &str, value: &str, wanted: &str| {
+            if !fine {
+                problems.push(format!("`{key}` is `{value}`; it must be {wanted}"));
+            }
+        };
+        // The value may hold a password, so it is not repeated.
+        let engine_known = self.database == "sqlite"
+            || ["postgres://", "postgresql://"].iter().any(|scheme| self.database.starts_with(scheme));
+        check(engine_known, "database", "…", "`sqlite` or a URL that starts with `postgres://`");
+        if let Some(url) = &self.external_url {
+            check(is_external_url(url), "external_url", url, "`http://` or `https://` and a host, without a final `/`");
+        }
+        let prefix = &self.api_prefix;
+        let segment = !prefix.is_empty()
+            && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        check(segment, "api_prefix", prefix, "one path segment of letters, digits, `-` and `_`");
+        let taken = HOST_SEGMENTS.contains(&prefix.as_str());
+        check(!taken, "api_prefix", prefix, "none of the host's own paths");
+        check(is_scope(&self.admin_scope), "admin_scope", &self.admin_scope, SCOPE_WANTED);
+        check(is_scope(&self.profile_scope), "profile_scope", &self.profile_scope, SCOPE_WANTED);
+        let cookie = &self.session_cookie_name;
+        check(is_token(cookie), "session_cookie_name", cookie, "a token as in RFC 9110, section 5.6.2");
+    }
+
+    fn check_numbers(&self, problems: &mut Vec<String>) {
+        let (limits, quarantine) = (&self.limits, &self.quarantine);
+        check_range(problems, "limits.body_bytes_max", limits.body_bytes_max, 1..=1 << 40);
+        check_range(problems, "limits.deadline_ms", limits.deadline_ms, 1..=DAY_MS);
+        check_range(problems, "limits.lifecycle_deadline_ms", limits.lifecycle_deadline_ms, 1..=DAY_MS);
+        check_range(problems, "limits.drain_deadline_ms", limits.drain_deadline_ms, 0..=DAY_MS);
+        check_range(problems, "limits.library_bytes_max", limits.library_bytes_max, 1..=1 << 40);
+        check_range(problems, "limits.instance_threads_max", limits.instance_threads_max, 1..=1024);
+        if limits.hang_ms != 0 {
+            // A child tells that it lives four times in this long; a shorter one would call a busy machine a hang.
+            check_range(problems, "limits.hang_ms (unless 0)", limits.hang_ms, 200..=DAY_MS);
+        }
+        check_range(problems, "quarantine.crashes", quarantine.crashes, 0..=1000);
+        check_range(problems, "quarantine.unattributed_crashes", quarantine.unattributed_crashes, 0..=1000);
+        check_range(problems, "quarantine.window_s", quarantine.window_s, 1..=DAY_MS / 1000);
+    }
+
+    fn check_instances(&self, problems: &mut Vec<String>) {
+        let mut seen = HashSet::new();
+        for instance in &self.instances {
+            if !seen.insert((&instance.kind, &instance.name)) {
+                problems.push(format!("the instance `{}/{}` is declared twice", instance.kind, instance.name));
+            }
+            if instance.parameters.values().any(holds_date) {
+                let (kind, name) = (&instance.kind, &instance.name);
+                problems.push(format!("a parameter of the instance `{kind}/{name}` is a date; write it as text"));
+            }
+        }
+    }
+}
+
+fn check_range<T: PartialOrd + Display>(problems: &mut Vec<String>, key: &str, value: T, range: RangeInclusive<T>) {
+    if !range.contains(&value) {
+        problems.push(format!("`{key}` is {value}; it must be {} to {}", range.start(), range.end()));
+    }
+}
+
+/// JSON has no dates, so `toml` hides one in an object with a name of its own.
+fn holds_date(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => members.contains_key(TOML_DATE) || members.values().any(holds_date),
+        Value::Array(items) => items.iter().any(holds_date),
+        _ => false,
+    }
+}
+
+fn is_external_url(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        !rest.is_empty()
+            && !rest.starts_with(['/', ':'])
+            && !rest.ends_with('/')
+            && rest
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'@' | b'"' | b'<' | b'>'))
+    })
+}
+
+/// RFC 6749, section 3.3: printable ASCII without space, `"` and `\`.
+fn is_scope(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+const TOML_DATE: &str = "$__toml_private_datetime";
+const DAY_MS: u64 = 86_400_000;
+const SCOPE_WANTED: &str = "printable ASCII without space, `\"` and `\\` (RFC 6749, section 3.3)";
+/// What the host serves outside the prefix.
+const HOST_SEGMENTS: [&str; 6] = ["admin", "config", "health", "login", "profile", "services"];
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(change: impl FnOnce(&mut Config), expected: Expect) {
+        let mut config = Config::default();
+        change(&mut config);
+        expected.assert_eq(&config.validate().map_or_else(|error| error.to_string(), |()| "fine".to_owned()));
+    }
+
+    #[test]
+    fn the_defaults_are_fine() {
+        check(|_| {}, expect!["fine"]);
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once() {
+        check(
+            |config| {
+                config.database = "mysql://root:secret@db".to_owned();
+                config.api_prefix = "a/b".to_owned();
+                config.admin_scope = "two words".to_owned();
+                config.session_cookie_name = "a=b".to_owned();
+                config.limits.deadline_ms = 0;
+                config.limits.hang_ms = 5;
+                config.quarantine.window_s = 0;
+            },
+            expect![[r#"
+                the configuration cannot be used:
+                  `database` is `…`; it must be `sqlite` or a URL that starts with `postgres://`
+                  `api_prefix` is `a/b`; it must be one path segment of letters, digits, `-` and `_`
+                  `admin_scope` is `two words`; it must be printable ASCII without space, `"` and `\` (RFC 6749, section 3.3)
+                  `session_cookie_name` is `a=b`; it must be a token as in RFC 9110, section 5.6.2
+                  `limits.deadline_ms` is 0; it must be 1 to 86400000
+                  `limits.hang_ms (unless 0)` is 5; it must be 200 to 86400000
+                  `quarantine.window_s` is 0; it must be 1 to 86400"#]],
+        );
+    }
+
+    #[test]
+    fn zero_turns_hang_detection_and_quarantine_off() {
+        check(
+            |config| {
+                config.limits.hang_ms = 0;
+                config.quarantine.crashes = 0;
+                config.quarantine.unattributed_crashes = 0;
+            },
+            expect!["fine"],
+        );
+    }
+
+    #[test]
+    fn an_instance_is_declared_once_a_kind() {
+        let instance = |kind: &str| super::super::DeclaredInstance {
+            kind: kind.to_owned(),
+            module: "m".to_owned(),
+            name: "n".to_owned(),
+            display_name: String::new(),
+            parameters: serde_json::Map::new(),
+            grants: None,
+            allow_public: false,
+        };
+        check(|config| config.instances = vec![instance("plugin"), instance("user")], expect!["fine"]);
+        check(
+            |config| config.instances = vec![instance("plugin"), instance("plugin")],
+            expect![[r#"
+            the configuration cannot be used:
+              the instance `plugin/n` is declared twice"#]],
+        );
+    }
+
+    #[test]
+    fn a_date_among_the_parameters_is_refused() {
+        let text = "[[instance]]\nmodule = 'm'\nname = 'n'\nparameters = { list = [{ at = 2026-01-01 }] }";
+        let declared: Config = toml::from_str(text).unwrap();
+        check(
+            |config| config.instances = declared.instances,
+            expect![[r#"
+            the configuration cannot be used:
+              a parameter of the instance `plugin/n` is a date; write it as text"#]],
+        );
+    }
+
+    #[test]
+    fn an_external_url_is_an_origin_and_perhaps_a_path() {
+        for (url, fine) in [
+            ("https://id.example.org", true),
+            ("http://[::1]:8080/porth", true),
+            ("https://id.example.org/", false),
+            ("id.example.org", false),
+            ("https://", false),
+            ("https://a@b", false),
+            ("https://a?b", false),
+        ] {
+            assert_eq!(is_external_url(url), fine, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_prefix_is_none_of_the_hosts_paths() {
+        check(
+            |config| config.api_prefix = "health".to_owned(),
+            expect![[r#"
+            the configuration cannot be used:
+              `api_prefix` is `health`; it must be none of the host's own paths"#]],
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! What holds for every answer: one layer around the router.
+
+use std::pin::Pin;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use axum::response::Response;
+use http::{HeaderValue, Request, header};
+use pin_project_lite::pin_project;
+use tower::Service;
+
+/// Adds to every answer the header fields that it does not have yet: no sniffing, no framing, no storing.
+#[derive(Clone, Debug)]
+pub struct Edge<S> {
+    inner: S,
+}
+
+impl<S> Edge<S> {
+    /// Around a service.
+    #[must_use]
+    pub fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Edge<S>
+where
+    S: Service<Request<B>, Response = Response>,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = EdgeFuture<S::Future>;
+
+    fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(task)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        EdgeFuture { inner: self.inner.call(request) }
+    }
+}
+
+pin_project! {
+    /// The answer of the inner service on its way.
+    #[derive(Debug)]
+    pub struct EdgeFuture<F> {
+        #[pin]
+        inner: F,
+    }
+}
+
+impl<F, E> Future for EdgeFuture<F>
+where
+    F: Future<Output = Result<Response, E>>,
+{
+    type Output = Result<Response, E>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut answer = std::task::ready!(self.project().inner.poll(task));
+        if let Ok(response) = &mut answer {
+            let headers = response.headers_mut();
+            for (name, value) in [
+                (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+                (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            ] {
+                headers.entry(name).or_insert(value);
+            }
+        }
+        Poll::Ready(answer)
+    }
+}
+
+/// A new request id: 16 hexadecimal digits, different for each request of this process and, most likely, of others.
+pub(super) fn request_id() -> Box<str> {
+    static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
+        let start = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()) << 32);
+        AtomicU64::new(start)
+    });
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let mut text = String::with_capacity(16);
+    for nibble in (0..16).rev() {
+        let digit = (number >> (nibble * 4)) & 0xf;
+        text.extend(DIGITS.get(usize::try_from(digit).unwrap_or_default()).map(|digit| char::from(*digit)));
+    }
+    text.into_boxed_str()
+}

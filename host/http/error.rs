@@ -1,0 +1,172 @@
+//! One table of errors: what clients read as `application/problem+json` (RFC 9457), and what the log says.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use crate::domain::StoreError;
+use crate::domain::keys::CreateKeyError;
+use crate::runtime::{CallError, ChangeError, InitError, StartError};
+
+/// A kind of error: its status, its stable code, its title.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kind(StatusCode, &'static str, &'static str);
+
+macro_rules! kinds {
+    ($($name:ident: $status:ident $code:literal $title:literal;)*) => {
+        $(pub(super) const $name: Kind = Kind(StatusCode::$status, $code, $title);)*
+    };
+}
+
+kinds! {
+    BAD_PATH: BAD_REQUEST "bad_path" "The path is malformed";
+    BAD_REQUEST: BAD_REQUEST "bad_request" "The request is malformed";
+    INVALID: BAD_REQUEST "invalid" "The request asks for something that cannot be";
+    UNAUTHORIZED: UNAUTHORIZED "unauthorized" "Credentials are missing or not sufficient";
+    NOT_FOUND: NOT_FOUND "not_found" "There is nothing here";
+    METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed" "The resource has no such method";
+    CONFLICT: CONFLICT "conflict" "The resource is in a state that forbids it";
+    BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is larger than allowed";
+    INTERNAL: INTERNAL_SERVER_ERROR "internal" "Something failed here";
+    INIT_FAILED: INTERNAL_SERVER_ERROR "instance_init_failed" "The instance could not be initialised";
+    PLUGIN_PANICKED: INTERNAL_SERVER_ERROR "plugin_panicked" "The plug-in failed";
+    PLUGIN_FAILED: INTERNAL_SERVER_ERROR "plugin_failed" "The plug-in failed";
+    PLUGIN_MALFORMED: BAD_GATEWAY "plugin_malformed" "The plug-in answered something that cannot be sent";
+    INSTANCE_NOT_RUNNING: SERVICE_UNAVAILABLE "instance_not_running" "The instance is not running";
+    INSTANCE_BUSY: SERVICE_UNAVAILABLE "instance_busy" "The instance has too much to do";
+    STORE_BUSY: SERVICE_UNAVAILABLE "store_busy" "The store has too much to do";
+    PLUGIN_DEADLINE: GATEWAY_TIMEOUT "plugin_deadline" "The plug-in did not answer in time";
+}
+
+/// An error on its way to a client.
+#[derive(Debug)]
+pub(super) struct Problem {
+    kind: Kind,
+    detail: String,
+    errors: Vec<String>,
+    headers: Vec<(header::HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// An error whose detail the client may read.
+    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), errors: Vec::new(), headers: Vec::new() }
+    }
+
+    /// A request that is wrong in ways that can be listed.
+    pub(super) fn invalid(errors: Vec<String>) -> Self {
+        Self { errors, ..Self::new(INVALID, "see `errors`") }
+    }
+
+    /// An error whose cause is only for the log, where it is written now.
+    pub(super) fn logged(kind: Kind, cause: impl std::fmt::Display) -> Self {
+        let id = super::edge::request_id();
+        tracing::error!(request_id = id, code = kind.1, "{cause}");
+        Self::new(kind, format!("the log has more under request id {id}"))
+    }
+
+    /// With a header field.
+    pub(super) fn with(mut self, name: header::HeaderName, value: &str) -> Self {
+        self.headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Kind(status, code, title) = self.kind;
+        let mut body = json!({
+            "type": "about:blank", "title": title, "status": status.as_u16(), "code": code, "detail": self.detail,
+        });
+        if status == StatusCode::BAD_REQUEST {
+            let errors = if self.errors.is_empty() { vec![self.detail] } else { self.errors };
+            if let Some(body) = body.as_object_mut() {
+                body.insert("errors".to_owned(), json!(errors));
+            }
+        }
+        let mut response = (status, body.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 9110, section 11.6.1: a 401 names a scheme.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("token"));
+        }
+        headers.extend(self.headers);
+        response
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        let text = error.to_string();
+        match error {
+            ChangeError::NotFound { .. } => Self::new(NOT_FOUND, text),
+            ChangeError::Invalid(errors) => Self::invalid(errors),
+            ChangeError::Declared { .. } => Self::new(CONFLICT, text),
+            ChangeError::Start(error) => error.into(),
+            ChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(error: StartError) -> Self {
+        let text = error.to_string();
+        match error {
+            StartError::NoModule { .. } => Self::invalid(vec![format!("module: {text}")]),
+            StartError::Parameters(errors) => Self::invalid(errors),
+            StartError::Init(InitError::Parameters(errors) | InitError::Failed { errors, .. })
+                if !errors.is_empty() =>
+            {
+                Self::invalid(errors)
+            }
+            StartError::Init(InitError::Parameters(_) | InitError::Failed { .. }) => Self::invalid(vec![text]),
+            StartError::Init(InitError::Panicked) | StartError::Deadline(_) => Self::new(INIT_FAILED, text),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::Busy(_) | StoreError::Conflict) {
+            Self::new(STORE_BUSY, "try again").with(header::RETRY_AFTER, "1")
+        } else {
+            Self::logged(INTERNAL, error)
+        }
+    }
+}
+
+impl From<CreateKeyError> for Problem {
+    fn from(error: CreateKeyError) -> Self {
+        match error {
+            CreateKeyError::Name => Self::invalid(vec![format!("name: {error}")]),
+            CreateKeyError::Random(_) => Self::logged(INTERNAL, error),
+            CreateKeyError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// What a failed call of an endpoint tells the client. The plug-in's own words stay in the log.
+pub(super) fn from_call(error: &CallError, instance: &str) -> Problem {
+    let kind = match error {
+        CallError::NotTaken => return Problem::new(NOT_FOUND, "no endpoint took the request"),
+        CallError::Busy => {
+            return Problem::new(INSTANCE_BUSY, "try again").with(header::RETRY_AFTER, "1");
+        }
+        CallError::Panicked => PLUGIN_PANICKED,
+        CallError::Failed(_) => PLUGIN_FAILED,
+        CallError::Malformed(_) => PLUGIN_MALFORMED,
+        CallError::Deadline(_) => PLUGIN_DEADLINE,
+    };
+    Problem::logged(kind, format_args!("instance {instance}: {error}"))
+}
+
+/// What no route matches.
+pub(super) async fn not_found() -> Problem {
+    Problem::new(NOT_FOUND, "no such path")
+}
+
+/// A route that exists, with another method. The router has put `Allow` there already.
+pub(super) async fn method_not_allowed() -> Problem {
+    Problem::new(METHOD_NOT_ALLOWED, "see the header field `Allow`")
+}

@@ -1,0 +1,37 @@
+//! Whether the server lives, whether it is ready, and what the pages must know of it.
+
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::App;
+
+/// `GET /health/live`: the process answers.
+pub(super) async fn live() -> Json<Value> {
+    Json(json!({"status": "live"}))
+}
+
+/// `GET /health/ready`: the instances were started, and the server is not draining.
+pub(super) async fn ready(State(app): State<App>) -> Response {
+    if app.0.ready.load(Ordering::Relaxed) {
+        Json(json!({"status": "ready"})).into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not ready"}))).into_response()
+    }
+}
+
+/// `GET /config`: what pages and clients need before anybody logs in.
+pub(super) async fn config(State(app): State<App>) -> Json<Value> {
+    let config = &app.0.config;
+    Json(json!({
+        "api_prefix": config.api_prefix,
+        "admin_scope": config.admin_scope,
+        "profile_scope": config.profile_scope,
+        // Nobody has a profile before there are users.
+        "delete_profile": false,
+    }))
+}

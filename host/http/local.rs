@@ -1,0 +1,32 @@
+//! What only the control socket serves: for `porth` commands beside a running server.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::{Extension, Json};
+use http::Request;
+use serde_json::{Value, json};
+
+use super::App;
+use super::error::{self, Problem};
+use super::fields::Fields;
+
+/// Marks a request that came by the control socket, which only the server's own user can open.
+#[derive(Clone, Copy, Debug)]
+pub struct Local;
+
+/// `POST /local/key`: makes an API key; `{"name"}` → `{"key"}`.
+pub(super) async fn new_key(
+    local: Option<Extension<Local>>,
+    State(app): State<App>,
+    request: Request<Body>,
+) -> Result<Json<Value>, Problem> {
+    // For everybody else this path does not exist.
+    if local.is_none() {
+        return Err(error::not_found().await);
+    }
+    let mut fields = Fields::read(request).await?;
+    let name = fields.required_text("name");
+    fields.finish()?;
+    let new = app.0.keys.create(&name, super::now_ms()).await?;
+    Ok(Json(json!({"key": new.key})))
+}

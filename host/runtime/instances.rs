@@ -1,0 +1,306 @@
+//! The instances: what the store says should run, what does run, and every change of either.
+//!
+//! One rule holds for all changes: initialise first, store when that worked, swap last. A refused change leaves nothing
+//! behind, and no request that was under way or comes meanwhile fails because of it. Changes of one instance come one
+//! after the other; those of different instances do not wait for each other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+
+use super::libraries::{Libraries, Module};
+use super::lifecycle;
+use super::running::Running;
+use super::services::{InstanceServices, Shared};
+use super::table::{Looked, Mounted, Table};
+use super::threads::Threads;
+use crate::abi::fault::InstanceSlot;
+use crate::abi::{self, this_thread_must_not_block};
+use crate::config::Config;
+use crate::domain::instances::{InstanceRecord, Instances};
+
+mod change;
+mod start;
+
+pub use change::{ChangeError, Edit};
+pub use start::{Quarantined, Start, StartUpError};
+
+/// The kind of module whose instances have endpoints.
+pub const PLUGIN: &str = "plugin";
+
+/// Libraries, modules and instances. Cheap to clone.
+#[derive(Clone)]
+pub struct Runtime(Arc<Inner>);
+
+struct Inner {
+    shared: Shared,
+    libraries: Libraries,
+    records: Instances,
+    table: Table,
+    /// What is, by key; what should be is in the store.
+    present: Mutex<BTreeMap<String, Present>>,
+    /// Held while an instance is being changed, by key.
+    changing: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    on_lifted: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+/// What an instance does at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It answers.
+    Running,
+    /// It is disabled.
+    Stopped,
+    /// It should run and does not; the error says why.
+    Failed,
+}
+
+impl Status {
+    /// As it stands in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Present {
+    Running(Arc<Running>),
+    Failed(String),
+}
+
+/// An instance as administrators see it.
+#[derive(Clone, Debug)]
+pub struct InstanceView {
+    /// What is stored.
+    pub record: InstanceRecord,
+    /// What it does at present.
+    pub status: Status,
+    /// Why it does not run although it should.
+    pub error: Option<String>,
+}
+
+/// Why an instance could not be started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// No library declares the module.
+    #[error("no library declares the {kind} module `{module}`")]
+    NoModule {
+        /// The module's kind.
+        kind: String,
+        /// The module's name.
+        module: String,
+    },
+    /// The parameters do not satisfy the module's schema.
+    #[error("{}", .0.join("; "))]
+    Parameters(Vec<String>),
+    /// `init` refused or failed.
+    #[error(transparent)]
+    Init(#[from] abi::InitError),
+    /// `init` took too long.
+    #[error("`init` took longer than {} ms", .0.as_millis())]
+    Deadline(Duration),
+}
+
+impl Runtime {
+    /// A runtime without running instances; [`start`](Self::start) starts them. `on_lifted` hears of every instance whose
+    /// quarantine an administrator lifts. Must be called within the host's tokio runtime.
+    #[must_use]
+    pub fn new(
+        config: Arc<Config>,
+        libraries: Libraries,
+        records: Instances,
+        on_lifted: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            shared: Shared { config, runtime: tokio::runtime::Handle::current() },
+            libraries,
+            records,
+            table: Table::default(),
+            present: Mutex::default(),
+            changing: Mutex::default(),
+            on_lifted: Box::new(on_lifted),
+        }))
+    }
+
+    /// The libraries and their modules.
+    #[must_use]
+    pub fn libraries(&self) -> &Libraries {
+        &self.0.libraries
+    }
+
+    /// Begins a call of the instance of that name, of kind `plugin`.
+    #[must_use]
+    pub fn begin(&self, name: &str) -> Looked {
+        self.0.table.begin(name)
+    }
+
+    fn view(&self, record: InstanceRecord) -> InstanceView {
+        let present = self.0.present.lock().get(&key(&record.kind, &record.name)).cloned();
+        let (status, error) = match present {
+            Some(Present::Running(_)) => (Status::Running, None),
+            _ if !record.enabled => (Status::Stopped, None),
+            Some(Present::Failed(error)) => (Status::Failed, Some(error)),
+            None => (Status::Failed, Some("it was not started".to_owned())),
+        };
+        InstanceView { record, status, error }
+    }
+
+    /// Waits until no other change of the instance is under way, and keeps others out until the guard is dropped.
+    async fn change(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = Arc::clone(self.0.changing.lock().entry(key.to_owned()).or_default());
+        lock.lock_owned().await
+    }
+
+    fn module(&self, kind: &str, module: &str) -> Result<&Arc<Module>, StartError> {
+        self.0
+            .libraries
+            .module(kind, module)
+            .ok_or_else(|| StartError::NoModule { kind: kind.to_owned(), module: module.to_owned() })
+    }
+
+    /// Initialises an instance; nothing is reachable or stored yet.
+    async fn initialise(&self, plan: &Plan<'_>) -> Result<Arc<Running>, StartError> {
+        let module = self.module(plan.kind, plan.module)?;
+        module.schema.check(plan.parameters).map_err(StartError::Parameters)?;
+        let config = &self.0.shared.config;
+        let generation = Arc::clone(&module.generation);
+        let key = key(plan.kind, plan.name);
+        let slot = InstanceSlot::register(&key, &generation.file);
+        let rights = plan.grants.map_or_else(|| module.description.needs.clone(), <[String]>::to_vec);
+        let services =
+            Arc::new(InstanceServices::new(self.0.shared.clone(), &key, plan.name, generation.number, rights));
+        let init = {
+            let services = Arc::clone(&services);
+            let generation = Arc::clone(&generation);
+            let (kind, module, name) = (plan.kind.to_owned(), plan.module.to_owned(), plan.name.to_owned());
+            let parameters = Value::Object(plan.parameters.clone()).to_string();
+            move || {
+                let new = abi::NewInstance {
+                    kind: &kind,
+                    module: &module,
+                    name: &name,
+                    parameters: &parameters,
+                    generation: generation.number,
+                    slot,
+                };
+                match generation.library() {
+                    Some(library) => library.init(&new, services),
+                    None => {
+                        Err(abi::InitError::Failed { code: 0, errors: vec!["the library was unloaded".to_owned()] })
+                    }
+                }
+            }
+        };
+        let deadline = Duration::from_millis(config.limits.lifecycle_deadline_ms);
+        // An instance that comes too late is closed where it was made.
+        let late = |result: Result<abi::Instance, _>| drop(result.map(abi::Instance::close));
+        let instance = lifecycle::within(format!("init {key}"), deadline, init, late)
+            .await
+            .ok_or(StartError::Deadline(deadline))??;
+        let routes = services.take_routes().unwrap_or_default();
+        let threads = Threads::new(plan.name, config.limits.instance_threads_max);
+        Ok(Arc::new(Running::new(key, instance, routes, threads, generation)))
+    }
+
+    /// Makes an instance reachable and retires the one it replaces.
+    fn swap_in(&self, kind: &str, name: &str, running: Arc<Running>) {
+        if kind == PLUGIN {
+            self.0.table.set(name, Some(Mounted::Running(Arc::clone(&running))));
+        }
+        let previous = self.0.present.lock().insert(key(kind, name), Present::Running(running));
+        self.retire(previous);
+    }
+
+    /// Makes an instance unreachable and retires it. With an error it failed, else it is stopped.
+    fn swap_out(&self, kind: &str, name: &str, error: Option<String>) {
+        if kind == PLUGIN {
+            self.0.table.set(name, Some(Mounted::NotRunning));
+        }
+        let mut present = self.0.present.lock();
+        let previous = match error {
+            Some(error) => present.insert(key(kind, name), Present::Failed(error)),
+            None => present.remove(&key(kind, name)),
+        };
+        drop(present);
+        self.retire(previous);
+    }
+
+    /// Forgets an instance.
+    fn forget(&self, kind: &str, name: &str) {
+        self.swap_out(kind, name, None);
+        if kind == PLUGIN {
+            self.0.table.set(name, None);
+        }
+    }
+
+    fn retire(&self, previous: Option<Present>) {
+        if let Some(Present::Running(running)) = previous {
+            let (drain, close) = self.deadlines();
+            self.0.shared.runtime.spawn(running.retire(drain, close));
+        }
+    }
+
+    fn deadlines(&self) -> (Duration, Duration) {
+        let limits = &self.0.shared.config.limits;
+        (Duration::from_millis(limits.drain_deadline_ms), Duration::from_millis(limits.lifecycle_deadline_ms))
+    }
+
+    /// Closes all instances and unloads all libraries, for the end of the process. Requests get 503 from now on.
+    pub async fn stop(&self) {
+        let present = std::mem::take(&mut *self.0.present.lock());
+        let (drain, close) = self.deadlines();
+        let mut ending = Vec::new();
+        for (key, present) in present {
+            if let Some((PLUGIN, name)) = key.split_once('/') {
+                self.0.table.set(name, Some(Mounted::NotRunning));
+            }
+            if let Present::Running(running) = present {
+                ending.push(self.0.shared.runtime.spawn(running.retire(drain, close)));
+            }
+        }
+        for end in ending {
+            let _ = end.await;
+        }
+        self.0.libraries.unload();
+    }
+}
+
+/// What an instance is to be made of.
+struct Plan<'a> {
+    kind: &'a str,
+    module: &'a str,
+    name: &'a str,
+    parameters: &'a Map<String, Value>,
+    grants: Option<&'a [String]>,
+}
+
+impl<'a> From<&'a InstanceRecord> for Plan<'a> {
+    fn from(record: &'a InstanceRecord) -> Self {
+        Self {
+            kind: &record.kind,
+            module: &record.module,
+            name: &record.name,
+            parameters: &record.parameters,
+            grants: record.grants.as_deref(),
+        }
+    }
+}
+
+/// What an instance is called in logs, in the fault handler and between parent and child.
+#[must_use]
+pub fn key(kind: &str, name: &str) -> String {
+    format!("{kind}/{name}")
+}
+
+/// Marks a thread of the host's runtime: a plug-in's blocking callbacks answer WOULD_BLOCK on it.
+pub fn mark_worker() {
+    this_thread_must_not_block();
+}

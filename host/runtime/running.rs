@@ -1,0 +1,125 @@
+//! One running instance: what a call holds on to, and how it ends once no call does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::libraries::Generation;
+use super::lifecycle;
+use super::routes::Routes;
+use super::threads::Threads;
+use crate::abi;
+use crate::abi::fault::InstanceSlot;
+
+/// An initialised instance with its endpoints.
+pub struct Running {
+    /// `<kind>/<name>`.
+    pub key: String,
+    /// Its endpoints.
+    pub routes: Routes,
+    /// Its own threads.
+    pub threads: Threads,
+    /// Who is to blame for a crash.
+    pub slot: &'static InstanceSlot,
+    /// The loading of the library that its code belongs to.
+    pub generation: Arc<Generation>,
+    instance: Mutex<Option<abi::Instance>>,
+    calls: AtomicUsize,
+    retired: AtomicBool,
+    idle: Notify,
+}
+
+impl Running {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        key: String,
+        instance: abi::Instance,
+        routes: Routes,
+        threads: Threads,
+        generation: Arc<Generation>,
+    ) -> Self {
+        Self {
+            key,
+            routes,
+            threads,
+            slot: instance.slot(),
+            generation,
+            instance: Mutex::new(Some(instance)),
+            calls: AtomicUsize::new(0),
+            retired: AtomicBool::new(false),
+            idle: Notify::new(),
+        }
+    }
+
+    /// Begins a call; `None` when the instance is being retired, so that the caller looks for its successor.
+    #[must_use]
+    pub fn begin(self: &Arc<Self>) -> Option<Call> {
+        // Counted first and checked second, the reverse of `retire`: one of the two sees the other.
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let call = Call(Arc::clone(self));
+        if self.retired.load(Ordering::SeqCst) { None } else { Some(call) }
+    }
+
+    /// Ends the instance once no call is under way: `close` on a thread of its own, within a deadline.
+    ///
+    /// It must be unreachable already (no new call finds it). A call that is still under way after `drain` keeps the
+    /// instance: closing it would free what the call uses, so it is left as it is.
+    pub async fn retire(self: Arc<Self>, drain: Duration, close: Duration) {
+        self.retired.store(true, Ordering::SeqCst);
+        let drained = async {
+            loop {
+                let idle = self.idle.notified();
+                if self.calls.load(Ordering::SeqCst) == 0 {
+                    return;
+                }
+                idle.await;
+            }
+        };
+        if tokio::time::timeout(drain, drained).await.is_err() {
+            tracing::warn!(
+                instance = self.key,
+                calls = self.calls.load(Ordering::SeqCst),
+                "instance {} still has calls under way after {} ms; it is left unclosed",
+                self.key,
+                drain.as_millis()
+            );
+            return;
+        }
+        self.threads.close();
+        let instance = self.instance.lock().take();
+        if let Some(instance) = instance {
+            lifecycle::close(&self.key, instance, close).await;
+        }
+    }
+}
+
+/// A call under way; the instance is not closed before it is dropped.
+pub struct Call(Arc<Running>);
+
+impl std::ops::Deref for Call {
+    type Target = Arc<Running>;
+
+    fn deref(&self) -> &Arc<Running> {
+        &self.0
+    }
+}
+
+/// Another call on the way of the first, which keeps the instance open already.
+impl Clone for Call {
+    fn clone(&self) -> Self {
+        self.0.calls.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if self.0.calls.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.retired.load(Ordering::SeqCst) {
+            self.0.idle.notify_one();
+        }
+    }
+}

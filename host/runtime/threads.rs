@@ -1,0 +1,173 @@
+//! The threads of an instance: where its handlers run that may block.
+//!
+//! Threads start when there is work and end when there was none for a while. A call that outlives its deadline keeps its
+//! thread: it is counted as overdue and another thread takes its place, up to a cap; then new work is refused.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+/// Work for a thread.
+pub(super) type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads of one instance. Cheap to clone.
+#[derive(Clone)]
+pub struct Threads(Arc<Shared>);
+
+struct Shared {
+    name: String,
+    threads_max: usize,
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    overdue: usize,
+    closed: bool,
+}
+
+/// All threads are stuck, or too much work waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("all threads of the instance are busy")]
+pub struct Busy;
+
+const IDLE: Duration = Duration::from_secs(10);
+/// How many jobs may wait for each thread.
+const QUEUE_PER_THREAD: usize = 64;
+
+impl Threads {
+    /// No threads yet. `threads_max` counts those that are not stuck; as many again may be.
+    #[must_use]
+    pub fn new(name: &str, threads_max: usize) -> Self {
+        Self(Arc::new(Shared {
+            name: name.to_owned(),
+            threads_max: threads_max.max(1),
+            state: Mutex::new(State::default()),
+            work: Condvar::new(),
+        }))
+    }
+
+    /// Runs a job on a thread of the instance.
+    ///
+    /// # Errors
+    /// When all threads are stuck or the queue is full.
+    pub fn run(&self, job: Job) -> Result<(), Busy> {
+        let mut state = self.0.state.lock();
+        let threads_now_max = self.0.threads_max + state.overdue.min(self.0.threads_max);
+        if state.closed
+            || state.queue.len() >= self.0.threads_max * QUEUE_PER_THREAD
+            || state.overdue >= 2 * self.0.threads_max
+        {
+            return Err(Busy);
+        }
+        let start = state.idle <= state.queue.len() && state.threads < threads_now_max;
+        state.queue.push_back(job);
+        if start {
+            state.threads += 1;
+            drop(state);
+            self.start()?;
+        } else {
+            self.0.work.notify_one();
+        }
+        Ok(())
+    }
+
+    fn start(&self) -> Result<(), Busy> {
+        let shared = Arc::clone(&self.0);
+        let started = std::thread::Builder::new().name(format!("porth-{}", self.0.name)).spawn(move || {
+            shared.serve();
+        });
+        let Err(error) = started else { return Ok(()) };
+        let mut state = self.0.state.lock();
+        state.threads -= 1;
+        // With another thread the job still runs; without one it would wait for ever.
+        if state.threads > 0 {
+            return Ok(());
+        }
+        state.queue.pop_back();
+        tracing::error!(instance = self.0.name, %error, "no thread could be started for instance {}", self.0.name);
+        Err(Busy)
+    }
+
+    /// Counts a call that outlived its deadline; dropped when the call has ended.
+    #[must_use]
+    pub fn overdue(&self) -> Overdue {
+        self.0.state.lock().overdue += 1;
+        Overdue(self.clone())
+    }
+
+    /// Lets the threads end once no work is left; new work is refused.
+    pub fn close(&self) {
+        self.0.state.lock().closed = true;
+        self.0.work.notify_all();
+    }
+}
+
+/// A call that outlived its deadline and still holds a thread.
+pub struct Overdue(Threads);
+
+impl Drop for Overdue {
+    fn drop(&mut self) {
+        self.0.0.state.lock().overdue -= 1;
+    }
+}
+
+impl Shared {
+    fn serve(&self) {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(job) = state.queue.pop_front() {
+                drop(state);
+                job();
+                state = self.state.lock();
+            } else if state.closed {
+                break;
+            } else {
+                state.idle += 1;
+                let timed_out = self.work.wait_for(&mut state, IDLE).timed_out();
+                state.idle -= 1;
+                if timed_out && state.queue.is_empty() {
+                    break;
+                }
+            }
+        }
+        state.threads -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn stuck_threads_are_replaced_up_to_the_cap() {
+        let threads = Threads::new("test", 2);
+        let (free, stuck) = (Arc::new(std::sync::Barrier::new(5)), 4);
+        let mut overdue = Vec::new();
+        for _ in 0..stuck {
+            let free = Arc::clone(&free);
+            threads
+                .run(Box::new(move || {
+                    free.wait();
+                }))
+                .unwrap();
+            overdue.push(threads.overdue());
+        }
+        assert_eq!(threads.run(Box::new(|| ())), Err(Busy));
+        free.wait();
+        overdue.clear();
+        let (sender, receiver) = mpsc::channel();
+        threads.run(Box::new(move || sender.send(1).unwrap())).unwrap();
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(10)), Ok(1));
+        threads.close();
+        assert_eq!(threads.run(Box::new(|| ())), Err(Busy));
+    }
+}

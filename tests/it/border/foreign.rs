@@ -1,0 +1,144 @@
+//! Libraries in Rust that were built against another border.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use expect_test::{Expect, expect};
+use porth::abi::Layout;
+
+use super::fixture::Workshop;
+
+/// A change of a file of `porth-abi`: what stands there once, and what is to stand there.
+type Change = (&'static str, &'static str, &'static str);
+
+/// Fields appended to what the plug-in gives, what it gets, and the table of callbacks, as a newer minor version may.
+const LONGER: &[Change] = &[
+    ("lib.rs", "pub const ABI_MINOR: u32 = 0;", "pub const ABI_MINOR: u32 = 1;"),
+    ("call.rs", "    pub future: Future,\n}", "    pub future: Future,\n    /// New.\n    pub extra: u64,\n}"),
+    ("rows.rs", "RESPONSE: [LayoutRow; 8]", "RESPONSE: [LayoutRow; 9]"),
+    ("rows.rs", "header_owner, body, future]", "header_owner, body, future, extra]"),
+    ("call.rs", "    pub caller: Str,\n}", "    pub caller: Str,\n    /// New.\n    pub extra: Str,\n}"),
+    ("rows.rs", "REQUEST: [LayoutRow; 14]", "REQUEST: [LayoutRow; 15]"),
+    ("rows.rs", "        caller,\n", "        caller,\n        extra,\n"),
+    (
+        "host.rs",
+        "id: Str) -> *const c_void,\n}",
+        "id: Str) -> *const c_void,\n    /// New.\n    pub extra: Option<unsafe extern \"C\" fn(context: u64) -> i32>,\n}",
+    ),
+    ("rows.rs", "HOST: [LayoutRow; 21]", "HOST: [LayoutRow; 22]"),
+    (
+        "rows.rs",
+        "get_plugin_external_url,\n        extension,\n",
+        "get_plugin_external_url,\n        extension,\n        extra,\n",
+    ),
+];
+
+/// Builds the plug-in against `porth-abi` with these changes.
+fn build(workshop: &Workshop, name: &str, changes: &[Change]) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let executable = std::env::current_exe().unwrap();
+    // <target>/<profile>/deps/it-…
+    let target = executable.ancestors().nth(3).unwrap();
+    let place = target.join("foreign").join(name);
+    copy(&root.join("tests/fixtures/foreign/src"), &place.join("src"));
+    // Cargo tells packages in a target directory apart by their place within their workspace.
+    let abi = format!("abi_{name}");
+    copy(&root.join("plugin-api/abi"), &place.join(&abi));
+    copy(&root.join("plugin-api/abi/src"), &place.join(&abi).join("src"));
+    fs::copy(root.join("Cargo.lock"), place.join("Cargo.lock")).unwrap();
+    let manifest = fs::read_to_string(root.join("tests/fixtures/foreign/Cargo.toml")).unwrap();
+    let manifest =
+        manifest.replace("\"foreign\"", &format!("\"foreign_{name}\"")).replace("\"abi\"", &format!("\"{abi}\""));
+    fs::write(place.join("Cargo.toml"), manifest).unwrap();
+    for (file, from, to) in changes {
+        let path = place.join(&abi).join("src").join(file);
+        let source = fs::read_to_string(&path).unwrap();
+        assert_eq!(source.matches(from).count(), 1, "{file} has not exactly one `{from}`");
+        fs::write(&path, source.replace(from, to)).unwrap();
+    }
+    let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--offline", "--quiet"])
+        .current_dir(&place)
+        .env("CARGO_TARGET_DIR", target)
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    fs::copy(target.join(format!("debug/libforeign_{name}.so")), workshop.file("libx.so")).unwrap();
+}
+
+/// Copies the files of a folder.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    let entries = fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path());
+    for file in entries.filter(|path: &PathBuf| path.is_file()) {
+        fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
+    }
+}
+
+fn check_refused(name: &str, changes: &[Change], expected: Expect) {
+    let workshop = Workshop::new();
+    build(&workshop, name, changes);
+    workshop.judge("libx.so").unwrap();
+    let refusal = workshop.probe("libx.so").unwrap_err();
+    assert_eq!(workshop.open("libx.so").unwrap_err(), refusal, "the server says what the probe says");
+    expected.assert_eq(&refusal);
+}
+
+#[test]
+fn the_same_border_is_accepted() {
+    let workshop = Workshop::new();
+    build(&workshop, "same", &[]);
+    assert_eq!(workshop.probe("libx.so").unwrap()[0].name, "foreign");
+    assert_eq!(workshop.open("libx.so").unwrap().layout(), Layout::Checked);
+}
+
+#[test]
+fn swapped_parameters_are_refused() {
+    let swap = (
+        "call.rs",
+        "fn(user: *mut c_void, request: RequestIn, response: ResponseOut) -> i32",
+        "fn(user: *mut c_void, response: ResponseOut, request: RequestIn) -> i32",
+    );
+    check_refused(
+        "swapped",
+        &[swap],
+        expect![
+            "library `libx.so` differs from this host in what crosses the border: `endpoint.handler.call` is fn(user: *mut c_void, response: ResponseOut, request: RequestIn) -> i32, this host expects fn(user: *mut c_void, request: RequestIn, response: ResponseOut) -> i32"
+        ],
+    );
+}
+
+#[test]
+fn a_changed_pointee_is_refused() {
+    check_refused(
+        "pointee",
+        &[(
+            "call.rs",
+            "    pub headers: *const Header,\n    /// How many.\n",
+            "    pub headers: *const Parameter,\n    /// How many.\n",
+        )],
+        expect![
+            "library `libx.so` differs from this host in what crosses the border: `request.headers` is Parameter, this host expects Header"
+        ],
+    );
+}
+
+#[test]
+fn a_field_appended_without_a_new_minor_version_is_refused() {
+    let workshop = Workshop::new();
+    build(&workshop, "sneaked", &LONGER[1..]);
+    expect!["library `libx.so` lays out struct `Request` differently: it says 168 bytes aligned to 8, this host says 152 bytes aligned to 8"].assert_eq(&workshop.judge("libx.so").unwrap_err());
+}
+
+#[test]
+fn appended_fields_of_a_newer_minor_version_are_accepted() {
+    let workshop = Workshop::new();
+    build(&workshop, "longer", LONGER);
+    workshop.probe("libx.so").unwrap();
+    // Guards against a check that remembers parts of what it checked.
+    for _ in 0..20 {
+        let opened = workshop.open("libx.so").unwrap();
+        assert_eq!((opened.layout(), opened.plugin().abi_minor), (Layout::Checked, 1));
+    }
+}

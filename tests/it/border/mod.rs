@@ -1,0 +1,8 @@
+//! The border from the host's side: files that claim to be libraries, and what becomes of them.
+
+mod fixture;
+mod foreign;
+mod header;
+mod judge;
+mod probe;
+mod staging;

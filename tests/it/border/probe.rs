@@ -1,0 +1,254 @@
+//! Libraries whose code harms whoever opens them.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use expect_test::{Expect, expect};
+use porth::abi::{self, Prober, fault};
+
+use super::fixture::{Library, Random, Workshop, good_note, is_own_process, note_bytes};
+
+fn check_refused(library: &Library, expected: Expect) {
+    let workshop = Workshop::new();
+    workshop.compile("libx.so", library);
+    expected.assert_eq(&workshop.probe("libx.so").unwrap_err());
+}
+
+fn constructor(statements: &'static str) -> Library {
+    Library { constructor: statements, ..Library::default() }
+}
+
+fn load(statements: &'static str) -> Library {
+    Library { load: statements, ..Library::default() }
+}
+
+#[test]
+fn a_good_library_passes() {
+    let workshop = Workshop::new();
+    workshop.compile("libx.so", &Library::default());
+    let modules = workshop.probe("libx.so").unwrap();
+    assert_eq!(modules.iter().map(|module| module.name.as_str()).collect::<Vec<_>>(), ["fixture"]);
+}
+
+#[test]
+fn a_constructor_that_ends_its_process_is_refused() {
+    check_refused(
+        &constructor("abort()"),
+        expect!["library `libx.so` crashed while its constructors ran when it was probed: signal 6 (SIGABRT)"],
+    );
+    check_refused(
+        &constructor("exit(0)"),
+        expect!["library `libx.so` ended its process while its constructors ran when it was probed: exit code 0"],
+    );
+    check_refused(
+        &constructor("_exit(3)"),
+        expect!["library `libx.so` ended its process while its constructors ran when it was probed: exit code 3"],
+    );
+    check_refused(
+        &constructor("puts(\"no licence\"); fflush(stdout); null_write()"),
+        expect![
+            "library `libx.so` crashed while its constructors ran when it was probed: signal 11 (SIGSEGV); it wrote: no licence"
+        ],
+    );
+    check_refused(
+        &constructor("raise(SIGKILL)"),
+        expect!["library `libx.so` crashed while its constructors ran when it was probed: signal 9 (SIGKILL)"],
+    );
+}
+
+#[test]
+fn a_constructor_that_hangs_is_refused_after_two_seconds() {
+    let started = Instant::now();
+    check_refused(
+        &constructor("for (;;) pause()"),
+        expect!["library `libx.so` was not done while its constructors ran after 2000 ms when it was probed"],
+    );
+    assert!(started.elapsed() < Duration::from_secs(4), "it took {:?}", started.elapsed());
+}
+
+#[test]
+fn what_a_library_started_ends_with_its_probe() {
+    let workshop = Workshop::new();
+    workshop.compile("libx.so", &constructor("if (fork() == 0) for (;;) pause(); exit(0)"));
+    let started = Instant::now();
+    let refusal = workshop.probe("libx.so").unwrap_err();
+    assert!(refusal.contains("when it was probed"), "{refusal}");
+    assert!(started.elapsed() < Duration::from_secs(4), "it took {:?}", started.elapsed());
+    let name = workshop.file("").parent().unwrap().parent().unwrap().to_owned();
+    // Killed, but perhaps not dead yet.
+    let until = Instant::now() + Duration::from_secs(5);
+    while is_running(&name) {
+        assert!(Instant::now() < until, "a process that the library forked lives on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether a process has a path below `directory` in its arguments.
+fn is_running(directory: &Path) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let arguments = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    arguments.into_iter().any(|arguments| String::from_utf8_lossy(&arguments).contains(directory.to_str().unwrap()))
+}
+
+#[test]
+fn a_load_that_fails_is_refused() {
+    check_refused(
+        &load("null_write()"),
+        expect!["library `libx.so` crashed in `load` when it was probed: signal 11 (SIGSEGV)"],
+    );
+    check_refused(&load("return -1"), expect!["library `libx.so` refuses to load: it panicked (code -1)"]);
+    check_refused(
+        &load("*description = (struct bytes){(const uint8_t *)\"no licence\", 10, NULL, NULL}; return 1"),
+        expect!["library `libx.so` refuses to load: no licence (code 1)"],
+    );
+    check_refused(
+        &load("description->len = 3"),
+        expect!["library `libx.so` describes itself wrongly: EOF while parsing a string at line 1 column 3"],
+    );
+    check_refused(
+        &load("*description = (struct bytes){NULL, 0, NULL, NULL}"),
+        expect!["library `libx.so` describes itself wrongly: EOF while parsing a value at line 1 column 0"],
+    );
+    check_refused(
+        &load("*description = (struct bytes){(const uint8_t *)16, -1, NULL, NULL}"),
+        expect![
+            "library `libx.so` describes itself wrongly: 18446744073709551615 bytes at 0x10, this host takes at most 1048576"
+        ],
+    );
+    check_refused(
+        &load("*description = (struct bytes){NULL, 7, NULL, NULL}"),
+        expect!["library `libx.so` describes itself wrongly: 7 bytes at 0x0, this host takes at most 1048576"],
+    );
+}
+
+#[test]
+fn limits_hold_in_a_probe() {
+    check_refused(
+        &load("FILE *f = fopen(\"/tmp/porth-fixture\", \"w\"); fputs(\"x\", f); fclose(f)"),
+        expect!["library `libx.so` crashed in `load` when it was probed: signal 25 (SIGXFSZ: it wrote to a file)"],
+    );
+    check_refused(
+        &load("if (!malloc((size_t)2 << 30)) abort()"),
+        expect!["library `libx.so` crashed in `load` when it was probed: signal 6 (SIGABRT)"],
+    );
+    // Descriptor 0 is nothing, 1 and 2 are the output, one is the report.
+    check_refused(
+        &load(
+            "for (int i = 3; i < 64; i++) { int d = dup(i); if (d >= 0 && d != i + 1) { printf(\"%d is open\", i); exit(1); } if (d >= 0) close(d); } exit(42)",
+        ),
+        expect!["library `libx.so` ended its process in `load` when it was probed: exit code 42"],
+    );
+}
+
+#[test]
+fn a_table_that_contradicts_the_note_is_refused() {
+    let table = |table| Library { table: Some(table), ..Library::default() };
+    check_refused(
+        &table("80, 1, 1, 0, 0, load, unload, init, close_instance, NULL"),
+        expect![
+            "library `libx.so` has a bad table `PORTH_PLUGIN_V1`: size is 80, this host expects 64 (of its note), at least 64"
+        ],
+    );
+    check_refused(
+        &table("sizeof(struct plugin), 1, 2, 0, 0, load, unload, init, close_instance"),
+        expect![
+            "library `libx.so` has a bad table `PORTH_PLUGIN_V1`: abi_major is 2, this host expects 1 (of its note)"
+        ],
+    );
+    check_refused(
+        &table("sizeof(struct plugin), 1, 1, 0, 0, load, unload, NULL, close_instance"),
+        expect!["library `libx.so` has a bad table `PORTH_PLUGIN_V1`: init is null, this host expects a function"],
+    );
+}
+
+#[test]
+fn what_the_linker_refuses_is_refused() {
+    check_refused(
+        &load("extern void nowhere(void); nowhere()"),
+        expect!["library `libx.so` cannot be opened: undefined symbol: nowhere"],
+    );
+}
+
+#[test]
+fn a_pass_is_remembered_by_content() {
+    let workshop = Workshop::new();
+    workshop.compile("libx.so", &Library::default());
+    let first = workshop.probe("libx.so").unwrap();
+    let nobody = Prober::new(&workshop.data()).with_program(Path::new("/nonexistent"));
+    let (staged, judged) = workshop.judge("libx.so").unwrap();
+    assert_eq!(nobody.probe(&staged, &judged).unwrap(), first);
+
+    workshop.compile("libx.so", &load("(void)0; puts(\"another\")"));
+    let (staged, judged) = workshop.judge("libx.so").unwrap();
+    let refusal = nobody.probe(&staged, &judged).unwrap_err().to_string();
+    assert!(refusal.starts_with("library `libx.so` could not be probed: No such file"), "{refusal}");
+}
+
+#[test]
+fn a_refusal_is_not_remembered() {
+    let workshop = Workshop::new();
+    workshop.compile(
+        "libx.so",
+        &constructor("if (access(getenv(\"PORTH_TEST_LICENCE\") ?: \"/nonexistent\", F_OK)) exit(1)"),
+    );
+    workshop.probe("libx.so").unwrap_err();
+    assert_eq!(fs::read_dir(workshop.data().join("probes")).map_or(0, Iterator::count), 0);
+}
+
+/// In a process of its own, as the server is: what passes may still be damaged where only its destructors go.
+#[test]
+fn damaged_libraries_do_not_harm_the_server() {
+    if !is_own_process("border::probe::damaged_libraries_do_not_harm_the_server") {
+        return;
+    }
+    let workshop = Workshop::new();
+    let library = fs::read(workshop.compile("libgood.so", &Library::default())).unwrap();
+    let mut random = Random::new();
+    let (mut judged_well, mut passed) = (0, 0);
+    for round in 0..300 {
+        let mut damaged = library.clone();
+        if round % 3 == 0 {
+            damaged.truncate(random.below(library.len()) + 1);
+        } else {
+            random.damage(&mut damaged);
+        }
+        workshop.write("libx.so", &damaged);
+        let Ok((staged, judged)) = workshop.judge("libx.so") else { continue };
+        judged_well += 1;
+        if workshop.prober().probe(&staged, &judged).is_ok() {
+            passed += 1;
+            abi::open(&staged, &judged).unwrap();
+        }
+    }
+    assert!(judged_well > passed && passed > 0, "{judged_well} were probed, {passed} passed");
+    drop(workshop);
+    fault::exit_now(0);
+}
+
+#[test]
+fn a_copy_is_opened_only_once() {
+    let workshop = Workshop::new();
+    workshop.compile("libx.so", &Library::default());
+    let (staged, judged) = workshop.judge("libx.so").unwrap();
+    abi::open(&staged, &judged).unwrap();
+    let refusal = abi::open(&staged, &judged).unwrap_err().to_string();
+    assert_eq!(refusal, "library `libx.so` cannot be opened: this copy of it was opened before");
+    let (other, _) = workshop.judge("libx.so").unwrap();
+    abi::open(&other, &judged).unwrap();
+}
+
+#[test]
+fn a_library_of_a_newer_minor_version_opens() {
+    let workshop = Workshop::new();
+    let mut note = good_note();
+    note.abi_minor = 1;
+    let library = Library {
+        note: Some(note_bytes(&note)),
+        table: Some("sizeof(struct plugin), 1, 1, 1, 0, load, unload, init, close_instance"),
+        ..Library::default()
+    };
+    workshop.compile("libx.so", &library);
+    workshop.probe("libx.so").unwrap();
+    workshop.open("libx.so").unwrap();
+}

@@ -1,0 +1,4 @@
+//! `host/http`: the routes of the host and the mount of the plug-ins, by URL.
+
+mod modules;
+mod mount;

@@ -1,0 +1,4 @@
+//! `host/runtime`: plug-ins that misbehave, and what becomes of the server, their neighbours and themselves.
+
+mod crash;
+mod misbehaviour;
