@@ -41,22 +41,21 @@ fn build(workshop: &Workshop, name: &str, changes: &[Change]) {
     // <target>/<profile>/deps/it-…
     let target = executable.ancestors().nth(3).unwrap();
     let place = target.join("foreign").join(name);
-    copy(&root.join("tests/fixtures/foreign/src"), &place.join("src"));
     // Cargo tells packages in a target directory apart by their place within their workspace.
     let abi = format!("abi_{name}");
-    copy(&root.join("plugin-api/abi"), &place.join(&abi));
-    copy(&root.join("plugin-api/abi/src"), &place.join(&abi).join("src"));
+    let manifest = |text: String| {
+        text.replace("\"foreign\"", &format!("\"foreign_{name}\"")).replace("\"abi\"", &format!("\"{abi}\""))
+    };
+    copy(&root.join("tests/fixtures/foreign"), &place, |_, text| manifest(text));
+    copy(&root.join("tests/fixtures/foreign/src"), &place.join("src"), |_, text| text);
+    copy(&root.join("plugin-api/abi"), &place.join(&abi), |_, text| text);
+    copy(&root.join("plugin-api/abi/src"), &place.join(&abi).join("src"), |file, text| {
+        changes.iter().filter(|(changed, ..)| *changed == file).fold(text, |text, (_, from, to)| {
+            assert_eq!(text.matches(from).count(), 1, "{file} has not exactly one `{from}`");
+            text.replace(from, to)
+        })
+    });
     fs::copy(root.join("Cargo.lock"), place.join("Cargo.lock")).unwrap();
-    let manifest = fs::read_to_string(root.join("tests/fixtures/foreign/Cargo.toml")).unwrap();
-    let manifest =
-        manifest.replace("\"foreign\"", &format!("\"foreign_{name}\"")).replace("\"abi\"", &format!("\"{abi}\""));
-    fs::write(place.join("Cargo.toml"), manifest).unwrap();
-    for (file, from, to) in changes {
-        let path = place.join(&abi).join("src").join(file);
-        let source = fs::read_to_string(&path).unwrap();
-        assert_eq!(source.matches(from).count(), 1, "{file} has not exactly one `{from}`");
-        fs::write(&path, source.replace(from, to)).unwrap();
-    }
     let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--offline", "--quiet"])
         .current_dir(&place)
@@ -67,12 +66,16 @@ fn build(workshop: &Workshop, name: &str, changes: &[Change]) {
     fs::copy(target.join(format!("debug/libforeign_{name}.so")), workshop.file("libx.so")).unwrap();
 }
 
-/// Copies the files of a folder.
-fn copy(from: &Path, to: &Path) {
+/// Copies the files of a folder with a change; leaves alone what is there already, so that nothing is built in vain.
+fn copy(from: &Path, to: &Path, change: impl Fn(&str, String) -> String) {
     fs::create_dir_all(to).unwrap();
     let entries = fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path());
     for file in entries.filter(|path: &PathBuf| path.is_file()) {
-        fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let text = change(name, fs::read_to_string(&file).unwrap());
+        if fs::read_to_string(to.join(name)).ok().as_deref() != Some(text.as_str()) {
+            fs::write(to.join(name), text).unwrap();
+        }
     }
 }
 
