@@ -12,3 +12,5 @@ else
     cargo clippy --workspace --all-targets
 fi
 cargo test --workspace
+# A feature that no library of this workspace turns on.
+cargo test -p porth-plugin --features tokio --test border

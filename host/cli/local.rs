@@ -93,19 +93,27 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_json() {
-        check("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{\"key\":1}", expect![[""]]).await;
+        check("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{\"key\":1}", expect![[r#"{"key":1}"#]]).await;
     }
 
     #[tokio::test]
     async fn a_refusal_says_why() {
         let problem = r#"{"title":"Bad","detail":"the name is empty"}"#;
         let answer = format!("HTTP/1.1 400 Bad Request\r\ncontent-length: {}\r\n\r\n{problem}", problem.len());
-        check(&answer, expect![[""]]).await;
-        check("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n", expect![[""]]).await;
+        check(&answer, expect!["the server refuses: the name is empty"]).await;
+        check(
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
+            expect!["the server refuses: 503 Service Unavailable"],
+        )
+        .await;
     }
 
     #[tokio::test]
     async fn a_connection_that_is_cut_is_no_answer() {
-        check("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{", expect![[""]]).await;
+        check(
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{",
+            expect!["the server does not answer at `DIR/porth.sock`: error reading a body from connection"],
+        )
+        .await;
     }
 }

@@ -50,7 +50,7 @@ enum Command {
     /// The server itself, started by `porth serve`.
     #[command(hide = true)]
     Child,
-    /// Tries a library in a process of its own, started by `porth child` and `porth plugin check`.
+    /// Tries a library in a process of its own; whoever is about to open one starts it.
     #[command(hide = true)]
     Probe {
         /// The staged copy.
@@ -143,7 +143,7 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
-/// Milliseconds since 1970 (UTC): the one place from which time comes in.
+/// Milliseconds since 1970 (UTC): the one place that time comes in from.
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

@@ -93,11 +93,11 @@ impl Libraries {
         for (path, probed) in files.iter().zip(probed) {
             let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
             let outcome = probed
-                .unwrap_or_else(|| Err("judging it panicked; the message is in the log".to_owned()))
+                .unwrap_or_else(|| Err(format!("library `{file}`: judging it panicked; the message is in the log")))
                 .and_then(|probed| libraries.load(&file, &probed));
             match &outcome {
                 Ok(modules) => tracing::info!(library = file, "library {file} is loaded: {}", modules.join(", ")),
-                Err(reason) => tracing::warn!(library = file, "library {file} is refused: {reason}"),
+                Err(reason) => tracing::warn!(library = file, "refused: {reason}"),
             }
             libraries.reports.push(Report { file, outcome });
         }
@@ -110,7 +110,7 @@ impl Libraries {
             let key = (module.kind.clone(), module.name.clone());
             if let Some(other) = self.modules.get(&key) {
                 return Err(format!(
-                    "it declares the {} module `{}`, which library `{}` declares already",
+                    "library `{file}` declares the {} module `{}`, which library `{}` declares already",
                     module.kind, module.name, other.generation.file
                 ));
             }
@@ -118,12 +118,12 @@ impl Libraries {
         let mut schemas = Vec::new();
         for module in &probed.modules {
             let schema = ParametersSchema::new(&module.parameters_schema)
-                .map_err(|error| format!("module `{}`: {error}", module.name))?;
+                .map_err(|error| format!("library `{file}`, module `{}`: {error}", module.name))?;
             schemas.push(schema);
         }
         let opened = abi::open(&probed.staged, &probed.judged).map_err(|refusal| refusal.to_string())?;
-        let library =
-            Library::load(&opened, Arc::new(LibraryServices::new(file))).map_err(|error| error.to_string())?;
+        let library = Library::load(&opened, Arc::new(LibraryServices::new(file)))
+            .map_err(|error| format!("library `{file}`: {error}"))?;
         let generation =
             Arc::new(Generation { file: file.to_owned(), number: 1, library: Mutex::new(Some(Arc::new(library))) });
         self.generations.push(Arc::clone(&generation));

@@ -11,7 +11,7 @@
 use std::fmt::Display;
 
 use deadpool_postgres::{GenericClient, Object};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use sha2::{Digest, Sha256};
 
 use super::{OpenError, Row, StoreError, Value, postgres, sqlite, values};
@@ -31,8 +31,15 @@ struct Step {
     checksum: Option<String>,
 }
 
-/// Refuses a file that is not Porth's, without changing it. Says whether it is empty.
-pub(super) fn check_file(connection: &Connection, database: &str) -> Result<bool, OpenError> {
+/// Refuses a file that is not Porth's, without changing it.
+pub(super) fn look(connection: &mut Connection, database: &str) -> Result<(), OpenError> {
+    let transaction = connection.transaction().map_err(|error| not_opened(database, &error))?;
+    check_file(&transaction, database).map(drop)
+}
+
+/// Refuses a file that is not Porth's, and says whether it is empty. In a transaction, since another process may fill the
+/// file between two looks.
+fn check_file(connection: &Transaction<'_>, database: &str) -> Result<bool, OpenError> {
     let foreign = |reason: String| OpenError::Foreign { database: database.to_owned(), reason };
     let id = connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0));
     let id = id.map_err(|error| not_opened(database, &error))?;

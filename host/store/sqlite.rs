@@ -59,7 +59,7 @@ impl Sqlite {
             |reason: &dyn Display| OpenError::Unreachable { database: database.clone(), reason: reason.to_string() };
         create_file(&path).map_err(|error| unreachable(&error))?;
         let mut connection = connect(&path, Use::Write).map_err(|error| migrate::not_opened(&database, &error))?;
-        migrate::check_file(&connection, &database)?;
+        migrate::look(&mut connection, &database)?;
         write_ahead(&connection).map_err(|reason| unreachable(&reason))?;
         migrate::migrate_sqlite(&mut connection, &database, now_ms)?;
         be_patient(&mut connection, BUSY_MS).map_err(|error| unreachable(&error))?;

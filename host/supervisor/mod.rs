@@ -46,8 +46,8 @@ pub struct Supervisor {
     backoff: Backoff,
     /// Whether a child of this server was ever ready.
     announced: bool,
-    /// When a child that was asked to finish is killed.
-    stopping: Option<Instant>,
+    /// When somebody first asked to stop.
+    asked: Option<Instant>,
     /// None once the server stops.
     sockets: Option<Sockets>,
     // Last, so that it is the last to go.
@@ -89,9 +89,13 @@ impl Supervisor {
     ///
     /// # Errors
     /// See [`SupervisorError`].
-    pub fn new(config: Config, command: impl Fn() -> Command + 'static) -> Result<Self, SupervisorError> {
+    pub fn new(mut config: Config, command: impl Fn() -> Command + 'static) -> Result<Self, SupervisorError> {
         let lock = DataLock::take_within(&config.data, LOCK_PATIENCE)?;
         let sockets = Sockets::open(&[config.listen], &config.data)?;
+        if let Some(listener) = sockets.listeners.first() {
+            // With port 0 the system has chosen one, and children name it in links.
+            config.listen = listener.local_addr()?;
+        }
         let (signals, bell) = UnixStream::pair()?;
         signals.set_nonblocking(true)?;
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
@@ -107,7 +111,7 @@ impl Supervisor {
             due: Instant::now(),
             backoff: Backoff::default(),
             announced: false,
-            stopping: None,
+            asked: None,
             sockets: Some(sockets),
             lock,
         })
@@ -179,23 +183,25 @@ impl Supervisor {
     /// Begins to stop at the first signal; answers at the second, or when there is no child to wait for.
     fn heed_signals(&mut self, now: Instant) -> Option<Ended> {
         let mut bytes = [0; 16];
-        let mut count = self.signals.read(&mut bytes).unwrap_or(0);
-        if count > 0 && self.stopping.is_none() {
-            count -= 1;
-            let deadline = Duration::from_millis(self.config.limits.drain_deadline_ms);
-            self.stopping = Some(now + deadline + GRACE);
-            // New connections are refused from now on instead of waiting for a child that will not come.
-            self.sockets = None;
-            match &self.child {
-                None => return Some(Ended::Drained),
-                Some(child) => {
-                    tracing::info!("asked to stop: finishing what is under way, at most {} ms", deadline.as_millis());
-                    child.drain(deadline);
-                }
-            }
+        if self.signals.read(&mut bytes).unwrap_or(0) == 0 {
+            return None;
         }
-        // Dropping the child ends it.
-        (count > 0).then_some(Ended::CutShort)
+        match self.asked {
+            None => {
+                self.asked = Some(now);
+                // New connections are refused from now on instead of waiting for a child that will not come.
+                self.sockets = None;
+                let Some(child) = &self.child else { return Some(Ended::Drained) };
+                let deadline = Duration::from_millis(self.config.limits.drain_deadline_ms);
+                tracing::info!("asked to stop: finishing what is under way, at most {} ms", deadline.as_millis());
+                child.drain(deadline);
+                None
+            }
+            // `timeout` and some shells signal a process and then its group, and mean it once.
+            Some(asked) if now < asked + SAME_SIGNAL => None,
+            // The child ends with `self`.
+            Some(_) => Some(Ended::CutShort),
+        }
     }
 
     /// Reads what the child says and sees whether it is dead; answers when it was to die.
@@ -215,7 +221,7 @@ impl Supervisor {
             return Ok(None);
         };
         let death = child.death(status);
-        match self.stopping {
+        match self.asked {
             Some(_) if death.code == Some(0) => Ok(Some(Ended::Drained)),
             Some(_) => {
                 tracing::error!("the child (process {}) {} while it was to finish", child.id(), death.how);
@@ -231,12 +237,9 @@ impl Supervisor {
         self.backoff.succeeded();
         self.ledger.stored();
         if !std::mem::replace(&mut self.announced, true) {
-            for listener in self.sockets.iter().flat_map(|sockets| &sockets.listeners) {
-                // Whoever started us may have closed standard output.
-                let address = listener.local_addr().unwrap_or(self.config.listen);
-                let _ = writeln!(std::io::stdout(), "listening on http://{address}");
-            }
-            let _ = std::io::stdout().flush();
+            // Whoever started us may have closed standard output.
+            let mut output = std::io::stdout();
+            let _ = writeln!(output, "listening on http://{}", self.config.listen).and_then(|()| output.flush());
         }
     }
 
@@ -262,7 +265,7 @@ impl Supervisor {
 
     fn heed_deadlines(&mut self, now: Instant) {
         let due = self.child.as_ref().and_then(|child| self.deadline(child)).is_some_and(|deadline| deadline <= now);
-        let why = match self.stopping {
+        let why = match self.asked {
             Some(_) => "did not finish in time and was killed",
             None => "was silent for too long and was killed",
         };
@@ -276,7 +279,10 @@ impl Supervisor {
         if child.is_killed() {
             return None;
         }
-        self.stopping.or_else(|| child.hangs_at(self.hang()))
+        match self.asked {
+            Some(asked) => Some(asked + Duration::from_millis(self.config.limits.drain_deadline_ms) + GRACE),
+            None => child.hangs_at(self.hang()),
+        }
     }
 
     fn hang(&self) -> Option<Duration> {
@@ -289,5 +295,7 @@ impl Supervisor {
 
 /// How long to wait for the lock of a server that was killed, whose child needs a moment to notice.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long after a signal another one counts as the same.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// How much longer than its deadline a draining child may live.
 const GRACE: Duration = Duration::from_secs(2);

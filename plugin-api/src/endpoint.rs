@@ -41,7 +41,7 @@ impl<P: Plugin> Registrations<P> {
         if let Some((_, bound)) = known {
             return Arc::as_ptr(bound).cast_mut().cast();
         }
-        let bound = Arc::new(Bound { slot: Arc::clone(&self.slot), callbacks: host.callbacks(), handler });
+        let bound = Arc::new(Bound { slot: Arc::clone(&self.slot), environment: host.environment().clone(), handler });
         let address = Arc::as_ptr(&bound).cast_mut().cast();
         self.bounds.push((kind, bound));
         address
@@ -50,7 +50,7 @@ impl<P: Plugin> Registrations<P> {
 
 /// Registers the endpoints of an instance.
 ///
-/// A handler is a method of the plug-in, and its signature says where it runs:
+/// A handler is a method of the plug-in (or a closure that captures nothing), and its signature says where it runs:
 ///
 /// - `async fn(&self, Request) -> Result<Response, Error>` runs on the host's workers, between other requests. It must
 ///   not block: it waits by `.await` only.
@@ -59,6 +59,31 @@ impl<P: Plugin> Registrations<P> {
 ///
 /// A path is a pattern below the instance's prefix: `/files/{name}` has a parameter for one segment, `/files/{*rest}` one
 /// for the rest of the path.
+///
+/// Handlers are checked by the compiler; one of another plug-in is refused, for example:
+///
+/// ```compile_fail,E0277
+/// # use porth_plugin::prelude::*;
+/// # struct Mine;
+/// # struct Other;
+/// impl Other {
+///     async fn hello(&self, _: Request) -> Result<Response, Error> {
+///         Ok(Response::text("hello"))
+///     }
+/// }
+///
+/// fn register(host: &Host<Mine>) -> Result<(), HostError> {
+///     host.endpoints().get("/hello", Other::hello).add()
+/// }
+/// # impl Plugin for Mine {
+/// #     const MODULE: Module = Module::new("mine", "Mine", "");
+/// #     type Parameters = std::collections::BTreeMap<String, String>;
+/// #     async fn init(host: Host<Self>, _: Self::Parameters) -> Result<Self, InitError> {
+/// #         register(&host)?;
+/// #         Ok(Self)
+/// #     }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Endpoints<'a, P: Plugin> {
     host: &'a Host<P>,

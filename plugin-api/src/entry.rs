@@ -14,6 +14,7 @@ use crate::block_on::block_on;
 use crate::bytes::{from_vec, slice};
 use crate::callbacks::{Callbacks, set_library};
 use crate::endpoint::Registrations;
+use crate::environment::{Environment, Runtime};
 use crate::guard::guard;
 use crate::host::Host;
 use crate::log;
@@ -56,7 +57,7 @@ impl Modules for () {
 
 impl<P: Plugin, Rest: Modules> Modules for (P, Rest) {
     fn describe(descriptions: &mut Vec<Description>) {
-        let Module { kind, name, display_name, description, needs } = P::MODULE;
+        let Module { kind, name, display_name, description, needs, .. } = P::MODULE;
         let needs = needs.iter().map(|right| right.name()).collect();
         let parameters_schema = SchemaGenerator::default().into_root_schema_for::<P::Parameters>();
         descriptions.push(Description { kind, name, display_name, description, needs, parameters_schema });
@@ -100,31 +101,37 @@ pub trait Instance: Send {
 struct Running<P> {
     plugin: Arc<P>,
     registrations: Registrations<P>,
-    callbacks: Callbacks,
+    environment: Environment,
+    runtime: Runtime,
 }
 
 fn start<P: Plugin>(arguments: &Arguments<'_>) -> Result<Box<dyn Instance>, InitError> {
     let parameters = read_json(arguments.parameters).map_err(InitError::parameter)?;
+    let runtime = Runtime::new(&P::MODULE, arguments.callbacks)?;
+    let environment = runtime.environment(arguments.callbacks);
     let name = String::from_utf8_lossy(arguments.name).into_owned();
-    let host = Host::<P>::new(arguments.callbacks, name, arguments.generation);
-    let plugin = block_on(P::init(host.clone(), parameters));
+    let host = Host::<P>::new(environment.clone(), name, arguments.generation);
+    let plugin = {
+        let _entered = environment.enter();
+        block_on(P::init(host.clone(), parameters))
+    };
     // Whatever came of it, registering ends here; after a failure this drops what was registered, which the host does
     // not call.
     let registrations = host.take_registrations();
     let plugin = Arc::new(plugin?);
     // The slot was made with the registrations and is set nowhere else.
     let _ = registrations.slot.set(Arc::clone(&plugin));
-    Ok(Box::new(Running { plugin, registrations, callbacks: arguments.callbacks }))
+    Ok(Box::new(Running { plugin, registrations, environment, runtime }))
 }
 
 impl<P: Plugin> Instance for Running<P> {
     fn close(self: Box<Self>) {
-        let Self { plugin, registrations, callbacks } = *self;
-        let _entered = callbacks.enter();
+        let Self { runtime: _runtime, environment, plugin, registrations } = *self;
+        let _entered = environment.enter();
+        // Bound anew, so that both are dropped before the environment is left and the runtime ends, also by a panic. The
+        // slot's reference goes with the registrations: the plug-in is dropped here unless a call still runs.
+        let (_registrations, plugin) = (registrations, plugin);
         block_on(plugin.close());
-        // The slot's reference goes first, so that the plug-in is dropped here unless a call still runs.
-        drop(registrations);
-        drop(plugin);
     }
 }
 

@@ -83,7 +83,7 @@ impl Error {
 
     /// 500: the plug-in failed. `cause` goes to the host's log and not to the client.
     pub fn internal(cause: impl fmt::Display) -> Self {
-        Self::new(500, "The server failed to answer; its log says why.").with_cause(cause)
+        Self::new(500, "The plug-in failed; the log says why.").with_cause(cause)
     }
 
     /// Names the problem with a word that programs can rely on.
@@ -128,23 +128,31 @@ impl Error {
     /// The answer.
     #[must_use]
     pub fn into_response(self) -> Response {
+        self.into_problem(None)
+    }
+
+    /// The answer, with the id under which the log has the cause.
+    pub(crate) fn into_problem(self, request_id: Option<&str>) -> Response {
         #[derive(Serialize)]
         struct Problem<'a> {
             r#type: &'static str,
             title: &'static str,
             status: u16,
-            detail: &'a str,
             code: &'a str,
+            detail: &'a str,
             #[serde(skip_serializing_if = "<[String]>::is_empty")]
             errors: &'a [String],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            request_id: Option<&'a str>,
         }
         let problem = Problem {
             r#type: "about:blank",
             title: reason(self.status),
             status: self.status,
-            detail: &self.detail,
             code: &self.code,
+            detail: &self.detail,
             errors: &self.errors,
+            request_id,
         };
         // A struct of texts and numbers can always be written.
         let body = serde_json::to_vec(&problem).unwrap_or_default();

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use porth_abi as abi;
 use porth_abi::code;
 
-use crate::callbacks::Callbacks;
 use crate::endpoint::Slot;
+use crate::environment::Environment;
 use crate::error::Error;
 use crate::guard::guard;
 use crate::request::Request;
@@ -86,7 +86,7 @@ where
 /// A handler with what it needs: what the host hands back as `user`.
 pub(crate) struct Bound<P, H> {
     pub(crate) slot: Slot<P>,
-    pub(crate) callbacks: Callbacks,
+    pub(crate) environment: Environment,
     pub(crate) handler: H,
 }
 
@@ -95,10 +95,10 @@ impl<P, H: Copy> Bound<P, H> {
     ///
     /// # Safety
     /// `user` must point to a value of this very type, now.
-    unsafe fn take(user: *mut c_void) -> (Callbacks, H, Option<Arc<P>>) {
+    unsafe fn take(user: *mut c_void) -> (Environment, H, Option<Arc<P>>) {
         // SAFETY: the caller vouches for it.
         let bound = unsafe { &*user.cast::<Self>() };
-        (bound.callbacks, bound.handler, bound.slot.get().cloned())
+        (bound.environment.clone(), bound.handler, bound.slot.get().cloned())
     }
 }
 
@@ -113,14 +113,15 @@ where
 {
     guard(|| {
         // SAFETY: the endpoint was registered with this function and such a `user`, and the instance is not closed.
-        let (callbacks, handler, instance) = unsafe { Bound::<P, H>::take(user) };
+        let (environment, handler, instance) = unsafe { Bound::<P, H>::take(user) };
+        let _entered = environment.enter();
+        // Bound anew, so that it is dropped before the environment is left.
         let Some(instance) = instance else { return code::FAILED };
-        let _entered = callbacks.enter();
         // SAFETY: it ends in this call.
-        let request = unsafe { Request::borrowed(request, callbacks) };
+        let request = unsafe { Request::borrowed(request, environment.callbacks) };
         let result = handler(&instance, &request);
         // SAFETY: `response` is borrowed for this call.
-        unsafe { answer::<H>(result, response) }
+        unsafe { answer::<H>(result, request.request_id(), response) }
     })
 }
 
@@ -135,13 +136,15 @@ where
 {
     guard(|| {
         // SAFETY: the endpoint was registered with this function and such a `user`, and the instance is not closed.
-        let (callbacks, handler, instance) = unsafe { Bound::<P, H>::take(user) };
+        let (environment, handler, instance) = unsafe { Bound::<P, H>::take(user) };
+        let _entered = environment.enter();
+        // Bound anew, so that it is dropped before the environment is left.
         let Some(instance) = instance else { return code::FAILED };
-        let _entered = callbacks.enter();
         // SAFETY: this is its call.
-        let request = unsafe { Request::retained(request, callbacks) };
+        let request = unsafe { Request::retained(request, environment.callbacks) };
+        let request_id = RequestId::new(request.request_id());
         let future = async move { handler.call(&instance, request).await };
-        let task = Box::new(Task { callbacks, future });
+        let task = Box::new(Task { environment: environment.clone(), request_id, future });
         // SAFETY: `response` is borrowed for this call.
         unsafe { task.hand_over::<H>(response) }
     })
@@ -149,7 +152,8 @@ where
 
 /// A handler's future on its way through the host.
 struct Task<F> {
-    callbacks: Callbacks,
+    environment: Environment,
+    request_id: RequestId,
     future: F,
 }
 
@@ -178,7 +182,7 @@ where
         // SAFETY: `hand_over` gave the host this function with such a task; it polls on one thread at a time and not
         // after it has dropped the task.
         let task = unsafe { &mut *state.cast::<Task<F>>() };
-        let _entered = task.callbacks.enter();
+        let _entered = task.environment.enter();
         // SAFETY: the task lies in a box that is not moved out of until it is dropped.
         let future = unsafe { Pin::new_unchecked(&mut task.future) };
         // SAFETY: the waker is borrowed for this call.
@@ -186,7 +190,7 @@ where
         match future.poll(&mut Context::from_waker(&waker)) {
             Poll::Pending => code::PENDING,
             // SAFETY: `response` is borrowed for this call.
-            Poll::Ready(result) => unsafe { answer::<H>(result, response) },
+            Poll::Ready(result) => unsafe { answer::<H>(result, task.request_id.as_str(), response) },
         }
     })
 }
@@ -195,23 +199,47 @@ unsafe extern "C" fn drop_task<F>(state: *mut c_void) {
     guard(|| {
         // SAFETY: `hand_over` made it of such a box, and the host drops it once, after the last poll.
         let task = unsafe { Box::from_raw(state.cast::<Task<F>>()) };
-        let _entered = task.callbacks.enter();
+        let environment = task.environment.clone();
+        let _entered = environment.enter();
+        // In its box: the future is pinned.
         drop(task);
         code::OK
     });
+}
+
+/// A copy of a request's id, for the log: the request itself is the handler's and may be gone when it has failed.
+struct RequestId {
+    bytes: [u8; Self::LEN_MAX],
+    len: usize,
+}
+
+impl RequestId {
+    /// A UUID has 36; of a longer id the beginning is kept.
+    const LEN_MAX: usize = 40;
+
+    fn new(id: &str) -> Self {
+        let mut bytes = [0; Self::LEN_MAX];
+        let id = id.as_bytes().iter().zip(&mut bytes);
+        let len = id.map(|(from, to)| *to = *from).count();
+        Self { bytes, len }
+    }
+
+    fn as_str(&self) -> &str {
+        let known = self.bytes.get(..self.len).unwrap_or_default();
+        std::str::from_utf8(known).unwrap_or_default()
+    }
 }
 
 /// Turns what a handler answered into what the host understands.
 ///
 /// # Safety
 /// `out` must be what a handler or a poll got, and still borrowed.
-unsafe fn answer<H>(result: Result<Response, Error>, out: abi::ResponseOut) -> i32 {
+unsafe fn answer<H>(result: Result<Response, Error>, request_id: &str, out: abi::ResponseOut) -> i32 {
     let response = result.unwrap_or_else(|error| {
-        if let Some(cause) = error.cause() {
-            // The host adds which request it was.
-            tracing::error!(handler = std::any::type_name::<H>(), status = error.status(), "a handler failed: {cause}");
-        }
-        error.into_response()
+        let Some(cause) = error.cause() else { return error.into_response() };
+        let (handler, status) = (std::any::type_name::<H>(), error.status());
+        tracing::error!(handler, status, request_id, "a handler failed: {cause}");
+        error.into_problem(Some(request_id))
     });
     if response.is_next() {
         return code::NEXT;

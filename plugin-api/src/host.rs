@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::callbacks::Callbacks;
 use crate::endpoint::{Endpoints, Registrations};
+use crate::environment::Environment;
 use crate::host_error::HostError;
 use crate::module::Plugin;
 
@@ -17,16 +18,16 @@ pub struct Host<P> {
 }
 
 struct Inner<P> {
-    callbacks: Callbacks,
+    environment: Environment,
     name: String,
     generation: u64,
     registrations: Mutex<Option<Registrations<P>>>,
 }
 
 impl<P: Plugin> Host<P> {
-    pub(crate) fn new(callbacks: Callbacks, name: String, generation: u64) -> Self {
+    pub(crate) fn new(environment: Environment, name: String, generation: u64) -> Self {
         let registrations = Mutex::new(Some(Registrations::default()));
-        Self { inner: Arc::new(Inner { callbacks, name, generation, registrations }) }
+        Self { inner: Arc::new(Inner { environment, name, generation, registrations }) }
     }
 
     /// Registers endpoints; in [`init`](Plugin::init) only.
@@ -52,7 +53,7 @@ impl<P: Plugin> Host<P> {
     /// # Errors
     /// What the host fails with.
     pub fn info(&self) -> Result<HostInfo, HostError> {
-        self.inner.callbacks.host_info()
+        self.callbacks().host_info()
     }
 
     /// The URL below which the instance's endpoints lie, without a trailing slash.
@@ -60,7 +61,7 @@ impl<P: Plugin> Host<P> {
     /// # Errors
     /// What the host fails with.
     pub fn external_url(&self) -> Result<String, HostError> {
-        self.inner.callbacks.external_url()
+        self.callbacks().external_url()
     }
 
     /// Waits without keeping a thread. Code on threads of its own may sleep as well.
@@ -69,12 +70,16 @@ impl<P: Plugin> Host<P> {
     /// What the host fails with.
     pub async fn timer(&self, delay: Duration) -> Result<(), HostError> {
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        self.inner.callbacks.timer(delay_ms)?.await?;
+        self.callbacks().timer(delay_ms)?.await?;
         Ok(())
     }
 
     pub(crate) fn callbacks(&self) -> Callbacks {
-        self.inner.callbacks
+        self.inner.environment.callbacks
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.inner.environment
     }
 
     /// Runs `body` with the registrations, unless `init` is over.

@@ -45,8 +45,8 @@
 //! # Life cycle
 //!
 //! 1. The host copies the library, reads its note, and refuses one that speaks another ABI. It opens the copy, and asks
-//!    for the descriptions of the modules ([`Plugin::MODULE`] and the schema of [`Plugin::Parameters`]). None of the
-//!    author's code runs for this.
+//!    for the descriptions of the modules ([`Plugin::MODULE`] and the schema of [`Plugin::Parameters`]). No instance is
+//!    made for this.
 //! 2. For each instance that an administrator declares, the host checks the parameters against the schema and calls
 //!    [`Plugin::init`] on a thread of the instance's own. It registers endpoints and makes the value that all handlers
 //!    share. When it fails, nothing is left behind.
@@ -72,12 +72,19 @@
 //! Events of [`tracing`] go to the host's log with the fields of their spans, and the host adds the instance. Nothing is
 //! to be set up. What is logged outside of the host's calls, on threads that the plug-in has started, is logged for the
 //! library.
+//!
+//! # Runtimes
+//!
+//! A library has its own copy of every crate, so it is never inside the host's async runtime. [`Host::timer`] and the
+//! host's other calls need none. A module that wants tokio turns on the feature `tokio` and asks for a runtime of each
+//! instance's own with `Module::tokio`.
 
 mod block_on;
 mod bytes;
 mod callbacks;
 mod endpoint;
 mod entry;
+mod environment;
 mod error;
 mod export;
 mod guard;

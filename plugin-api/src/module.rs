@@ -46,6 +46,8 @@ pub struct Module {
     pub(crate) display_name: &'static str,
     pub(crate) description: &'static str,
     pub(crate) needs: &'static [Right],
+    #[cfg(feature = "tokio")]
+    pub(crate) tokio_threads: usize,
 }
 
 impl Module {
@@ -53,7 +55,15 @@ impl Module {
     /// in a sentence.
     #[must_use]
     pub const fn new(name: &'static str, display_name: &'static str, description: &'static str) -> Self {
-        Self { kind: "plugin", name, display_name, description, needs: &[] }
+        Self {
+            kind: "plugin",
+            name,
+            display_name,
+            description,
+            needs: &[],
+            #[cfg(feature = "tokio")]
+            tokio_threads: 0,
+        }
     }
 
     /// Which callbacks the module uses. Those that it does not ask for here are denied; endpoints, log and timers need no
@@ -61,6 +71,15 @@ impl Module {
     #[must_use]
     pub const fn needs(mut self, rights: &'static [Right]) -> Self {
         self.needs = rights;
+        self
+    }
+
+    /// Each instance gets a tokio runtime of its own with this many threads, for what needs one: connections, timers,
+    /// spawned tasks. It is there from before `init` until after `close`, around every call and poll.
+    #[cfg(feature = "tokio")]
+    #[must_use]
+    pub const fn tokio(mut self, threads: usize) -> Self {
+        self.tokio_threads = threads;
         self
     }
 }

@@ -112,7 +112,7 @@ impl Response {
     ///
     /// # Errors
     /// 500 for a name that is no token (RFC 9110, section 5.1), for a value with a line break or another control
-    /// character, and for `content-length`, `transfer-encoding` and `connection`, which belong to the host.
+    /// character, and for what belongs to the host: `content-length` and everything about the connection.
     pub fn with_header(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Result<Self, Error> {
         let (name, value) = (name.as_ref(), trim(value.as_ref()));
         if name.is_empty() || !name.bytes().all(is_token_byte) {
@@ -124,7 +124,7 @@ impl Response {
                 value.escape_ascii()
             )));
         }
-        if ["content-length", "transfer-encoding", "connection"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
+        if HOST_FIELDS.iter().any(|own| name.eq_ignore_ascii_case(own)) {
             return Err(Error::internal(format_args!("header field `{name}` belongs to the host")));
         }
         if name.eq_ignore_ascii_case("content-type") {
@@ -192,6 +192,10 @@ impl Response {
         out.body = body;
     }
 }
+
+/// The header fields that belong to the host.
+const HOST_FIELDS: [&str; 7] =
+    ["content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade"];
 
 impl ContentType {
     /// The header field, which lives as long as the library.

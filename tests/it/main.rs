@@ -1,4 +1,4 @@
-//! What needs a real library, a socket or a database: one module for each part, one binary for all.
+//! What needs a real library, a compiler, a socket or a database: one module for each part, one binary for all.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,10 +7,10 @@
     reason = "helpers of tests fail as tests do"
 )]
 
-mod scale;
 mod support;
 
 mod border;
+mod cli;
 mod domain;
 mod http;
 mod runtime;

@@ -212,7 +212,7 @@ async fn a_closed_database_says_so(store: &Store) {
 async fn broken_connections_are_replaced(store: &Store) {
     store.execute(TABLE);
     if !store.is_sqlite() {
-        let others = "WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let others = "WHERE application_name = current_schema() AND pid <> pg_backend_pid()";
         store.execute(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity {others}"));
     }
     assert_eq!(count(store).await, 0);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use self::fake::{PATIENCE, Server, ask, ending, wait_for_end};
-use crate::scale::scaled;
+use crate::support::scale::scaled;
 
 const NO_QUARANTINE: &str = "[quarantine]\ncrashes = 0\nunattributed_crashes = 0";
 
@@ -152,6 +152,17 @@ fn sigterm_lets_requests_finish_and_refuses_new_ones() {
 }
 
 #[test]
+fn a_signal_that_comes_twice_at_once_is_meant_once() {
+    check("", "serve", |server| {
+        server.signal(Signal::TERM);
+        server.signal(Signal::INT);
+        thread::sleep(Duration::from_millis(50));
+        server.signal(Signal::TERM);
+        assert_eq!(ending(server.wait().0), "code 0");
+    });
+}
+
+#[test]
 fn what_does_not_finish_in_time_is_cut_short() {
     check("limits.drain_deadline_ms = 0", "serve", |server| {
         server.signal(Signal::TERM);
@@ -160,7 +171,7 @@ fn what_does_not_finish_in_time_is_cut_short() {
     });
     check("", "stay", |server| {
         server.signal(Signal::TERM);
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(800));
         server.signal(Signal::INT);
         let start = Instant::now();
         assert_eq!(ending(server.wait().0), "code 3");

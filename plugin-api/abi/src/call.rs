@@ -122,8 +122,9 @@ pub struct RequestIn(#[cfg_attr(feature = "layout", sabi(unsafe_opaque_field))] 
 /// What a handler answers. The host hands in one whose `size` is its own and whose other fields are empty.
 ///
 /// Valid when the handler or future answers READY: `status` is 200 to 999 as in RFC 9110, `headers` points to
-/// `headers_len` fields that live as long as `header_owner`. `content-length`, `transfer-encoding` and `connection`
-/// belong to the host: a response that carries one of them, or a malformed field, is answered 502.
+/// `headers_len` fields that live as long as `header_owner`. `content-length`, `transfer-encoding`, `connection`,
+/// `keep-alive`, `te`, `trailer` and `upgrade` belong to the host: a response that carries one of them, or a malformed
+/// field, is answered 502.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "layout", derive(StableAbi))]

@@ -242,4 +242,74 @@ impl Refuses {
     }
 }
 
+/// Uses a tokio of its own.
+#[cfg(feature = "tokio")]
+pub(crate) struct Timed {
+    ticks: tokio::sync::mpsc::UnboundedSender<()>,
+    bomb: Option<NeedsRuntime>,
+}
+
+/// Panics when it is dropped outside of a runtime.
+#[cfg(feature = "tokio")]
+struct NeedsRuntime;
+
+#[cfg(feature = "tokio")]
+impl Drop for NeedsRuntime {
+    fn drop(&mut self) {
+        tokio::spawn(async {});
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Plugin for Timed {
+    const MODULE: Module = Module::new("timed", "Timed", "Has a runtime").tokio(1);
+    type Parameters = Place;
+
+    async fn init(host: Host<Self>, Place { place }: Place) -> Result<Self, InitError> {
+        host.endpoints().get("/sleep", Self::sleep).add()?;
+        host.endpoints().get("/spawn", Self::spawn).short().add()?;
+        host.endpoints().get("/cancel", Self::cancel).add()?;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let (ticks, mut ticked) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while ticked.recv().await.is_some() {
+                tracing::info!("ticked");
+            }
+        });
+        let bomb = (place == "close").then_some(NeedsRuntime);
+        Ok(Self { ticks, bomb })
+    }
+
+    async fn close(&self) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(self.bomb.is_none(), "in close");
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Timed {
+    async fn sleep(&self, _: Request) -> Result<Response, Error> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.ticks.send(())?;
+        // Until the task has logged.
+        tokio::task::yield_now().await;
+        Ok(Response::empty(204))
+    }
+
+    fn spawn(&self, _: &Request) -> Result<Response, Error> {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        tokio::spawn(async move { sender.send("spawned") });
+        Ok(Response::text(receiver.recv()?))
+    }
+
+    async fn cancel(&self, _: Request) -> Result<Response, Error> {
+        let _bomb = NeedsRuntime;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        Ok(Response::empty(200))
+    }
+}
+
+#[cfg(not(feature = "tokio"))]
 export_plugin!(Steady, Panics, Refuses);
+#[cfg(feature = "tokio")]
+export_plugin!(Steady, Panics, Refuses, Timed);

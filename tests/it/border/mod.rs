@@ -3,6 +3,7 @@
 mod fault;
 mod fixture;
 mod foreign;
+mod header;
 mod judge;
 mod probe;
 mod staging;

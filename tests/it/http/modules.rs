@@ -231,7 +231,7 @@ fn no_request_fails_while_an_instance_is_reset_and_changed() {
             });
         }
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for round in 0..crate::scale::scaled(30, 300) {
+            for round in 0..crate::support::scale::scaled(30, 300) {
                 assert_eq!(server.admin("PUT", "/api/mod/plugin/busy/reset", None).status, 200);
                 let change = json!({"parameters": {"label": round.to_string()}});
                 assert_eq!(server.admin("PUT", "/api/mod/plugin/busy", Some(&change)).status, 200);

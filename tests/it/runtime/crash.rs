@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::scale::scaled;
+use crate::support::scale::scaled;
 use crate::support::server::{Server, Setup, wait_until};
 
 fn server(config: &str) -> Server {

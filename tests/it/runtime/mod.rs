@@ -2,3 +2,5 @@
 
 mod crash;
 mod misbehaviour;
+mod raw;
+mod zoo;

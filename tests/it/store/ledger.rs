@@ -39,7 +39,7 @@ async fn check_refused(store: &Store, expected: &str) -> OpenError {
     let error = store.open_again().await.err().unwrap();
     let text = error.to_string();
     assert!(text.contains(expected), "{text}");
-    assert!(text.contains(if store.is_sqlite() { "porth.db" } else { "database `test_" }), "{text}");
+    assert!(text.contains(if store.is_sqlite() { "porth.db" } else { "database `postgres` at 127.0.0.1" }), "{text}");
     error
 }
 

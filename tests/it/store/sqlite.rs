@@ -1,11 +1,14 @@
 //! What only SQLite has: one writer for all, a file that others may open, a disk that may be full.
 
+use std::future::poll_fn;
 use std::os::unix::fs::PermissionsExt;
+use std::pin::Pin;
 use std::process::Command;
 use std::sync::mpsc;
+use std::task::Poll;
 use std::time::Duration;
 
-use porth::store::{Db, StoreError};
+use porth::store::{Db, Statement, StoreError};
 use tokio::task::JoinHandle;
 
 use super::{COUNT, TABLE, add, count};
@@ -32,16 +35,19 @@ async fn hold(store: &Store) -> (mpsc::Sender<()>, JoinHandle<Result<(), StoreEr
     (release, work)
 }
 
+type Waiting<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + 'a>>;
+
 /// Writes that wait for the writer, in this order.
-async fn queue(store: &Store, statements: Vec<porth::store::Statement>) -> Vec<JoinHandle<Result<(), StoreError>>> {
-    let mut tasks = Vec::new();
+async fn queue(store: &Store, statements: Vec<Statement>) -> Vec<Waiting<'_>> {
+    let mut waiting: Vec<Waiting<'_>> = Vec::new();
     for statement in statements {
-        let db = store.db.clone();
-        tasks.push(tokio::spawn(async move { db.write(vec![statement]).await.map(drop) }));
-        // Time for the task to put its statement into the queue.
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut write: Waiting<'_> = Box::pin(async { store.db.write(vec![statement]).await.map(drop) });
+        // The first look puts the write into the queue.
+        let pending = poll_fn(|context| Poll::Ready(write.as_mut().poll(context).is_pending())).await;
+        assert!(pending);
+        waiting.push(write);
     }
-    tasks
+    waiting
 }
 
 #[test]
@@ -51,10 +57,10 @@ fn writes_that_wait_share_a_commit() {
         let log = || std::fs::metadata(store.data().join("porth.db-wal")).map_or(0, |file| file.len());
         let (release, holder) = hold(store).await;
         let before = log();
-        let tasks = queue(store, (0..100).map(|id| add(id, &id.to_string())).collect()).await;
+        let writes = queue(store, (0..100).map(|id| add(id, &id.to_string())).collect()).await;
         drop(release);
-        for task in tasks {
-            task.await.unwrap().unwrap();
+        for write in writes {
+            write.await.unwrap();
         }
         holder.await.unwrap().unwrap();
         assert_eq!(count(store).await, 100);
@@ -68,11 +74,11 @@ fn a_failed_write_does_not_harm_its_neighbours() {
     run(Engine::Sqlite, async |store: &Store| {
         store.execute(TABLE);
         let (release, holder) = hold(store).await;
-        let tasks = queue(store, vec![add(1, "a"), add(1, "b"), add(2, "c")]).await;
+        let writes = queue(store, vec![add(1, "a"), add(1, "b"), add(2, "c")]).await;
         drop(release);
         let mut answers = Vec::new();
-        for task in tasks {
-            answers.push(task.await.unwrap());
+        for write in writes {
+            answers.push(write.await);
         }
         holder.await.unwrap().unwrap();
         assert!(matches!(answers[..], [Ok(()), Err(StoreError::Duplicate(_)), Ok(())]), "{answers:?}");
@@ -86,11 +92,11 @@ fn what_a_full_disk_undoes_is_not_acknowledged() {
         store.execute(TABLE);
         store.db.write_one("PRAGMA max_page_count = 40", vec![]).await.unwrap();
         let (release, holder) = hold(store).await;
-        let tasks = queue(store, vec![add(1, "a"), add(2, &"b".repeat(1 << 20)), add(3, "c")]).await;
+        let writes = queue(store, vec![add(1, "a"), add(2, &"b".repeat(1 << 20)), add(3, "c")]).await;
         drop(release);
         let mut stored = 0;
-        for (index, task) in tasks.into_iter().enumerate() {
-            let answer = task.await.unwrap();
+        for (index, write) in writes.into_iter().enumerate() {
+            let answer = write.await;
             stored += i64::from(answer.is_ok());
             assert!(index != 1 || answer.unwrap_err().to_string().contains("full"));
         }

@@ -10,14 +10,14 @@ async fn the_url_asks_for_encryption() {
     let Some(url) = postgres::create_database() else { return };
     let certificate = postgres::certificate();
     check(&url, false).await.unwrap();
-    check(&format!("{url}?sslmode=disable"), false).await.unwrap();
-    check(&format!("{url}?sslmode=prefer"), true).await.unwrap();
-    check(&format!("{url}?sslmode=require"), true).await.unwrap();
-    check(&format!("{url}?sslmode=verify-full&sslrootcert={}", certificate.display()), true).await.unwrap();
+    check(&format!("{url}&sslmode=disable"), false).await.unwrap();
+    check(&format!("{url}&sslmode=prefer"), true).await.unwrap();
+    check(&format!("{url}&sslmode=require"), true).await.unwrap();
+    check(&format!("{url}&sslmode=verify-full&sslrootcert={}", certificate.display()), true).await.unwrap();
 
     // The certificate is for the address, not for the name.
     let named = url.replace("127.0.0.1", "localhost");
-    let other_name = format!("{named}?sslmode=verify-full&sslrootcert={}", certificate.display());
+    let other_name = format!("{named}&sslmode=verify-full&sslrootcert={}", certificate.display());
     let error = check(&other_name, true).await.unwrap_err();
     assert!(error.contains("certificate"), "{error}");
 }

@@ -2,4 +2,5 @@
 
 pub(crate) mod database;
 pub(crate) mod postgres;
+pub(crate) mod scale;
 pub(crate) mod server;

@@ -10,8 +10,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 struct Server {
@@ -43,14 +43,16 @@ while kill -QUIT $server 2> /dev/null; do sleep 0.05; done
 "#;
 
 /// Makes an empty database and gives its URL. `None` means that PostgreSQL is not installed, which in CI is a failure.
+///
+/// It is a schema in truth: those are made ten times as fast, and Porth looks at nothing outside its own. Its connections
+/// go by the schema's name.
 pub(crate) fn create_database() -> Option<String> {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let server = SERVER.get_or_init(Server::start).as_ref()?;
     let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let _turn = ONE_AT_A_TIME.lock();
-    execute(&server.url("postgres"), &format!("CREATE DATABASE {name}"));
-    Some(server.url(&name))
+    let address = format!("postgres://postgres@127.0.0.1:{}/postgres", server.port);
+    execute(&address, &format!("CREATE SCHEMA {name}"));
+    Some(format!("{address}?options=-c%20search_path%3D{name}&application_name={name}"))
 }
 
 /// Runs SQL in a database without Porth's help.
@@ -100,10 +102,6 @@ impl Server {
             said = fs::read_to_string(&log).unwrap_or(said);
         }
         Some(Self { programs, directory, port, _lifeline: lifeline })
-    }
-
-    fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 }
 

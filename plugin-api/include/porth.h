@@ -1,0 +1,612 @@
+/* The border between Porth and a plug-in, for C11 and C++17.
+ *
+ * It says what the Rust crate `porth-abi` says, and a test compares the two field by field. Read porth_plugin first (what
+ * a library exports), then porth_host (what it gets); examples/hello-c is a whole plug-in.
+ *
+ * Rules that hold everywhere:
+ *
+ * - Growth. A struct with a leading `size` may grow, at its end only. `size` is what the side that made the struct knew:
+ *   read nothing beyond it, write nothing beyond it.
+ * - Borrowed. porth_str, and whatever a pointer in an argument leads to, is valid until the call returns, unless its
+ *   field says more.
+ * - Owned. Whoever made a porth_bytes frees it, through its `drop`. No allocator ever crosses.
+ * - Text is UTF-8. It has a length and no terminating zero. Structured values are JSON.
+ * - Nothing is thrown across: no C++ exception, no longjmp.
+ *
+ * The ABI is a draft: a host loads plug-ins of its own draft only, until the draft number becomes 0.
+ */
+#ifndef PORTH_H
+#define PORTH_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PORTH_ABI_DRAFT 1
+#define PORTH_ABI_MAJOR 1
+#define PORTH_ABI_MINOR 0
+/* The oldest minor version of a host that a plug-in made with this header can work with. */
+#define PORTH_LEAST_HOST_MINOR 0
+
+/* ---- Numbers ------------------------------------------------------------------------------------------------------ */
+
+/* Codes: what callbacks and entry points answer. */
+#define PORTH_OK 0
+/* It failed for a reason of its own; the detail says which. */
+#define PORTH_ERROR 1
+/* The caller's credentials do not suffice. Never used for something that does not exist. */
+#define PORTH_UNAUTHORIZED 2
+/* An argument is wrong; the detail lists what is. */
+#define PORTH_PARAM 3
+/* The store failed. */
+#define PORTH_STORE 4
+/* No memory. */
+#define PORTH_MEMORY 5
+/* What was named does not exist. Never used for missing credentials. */
+#define PORTH_NOT_FOUND 6
+/* The instance was not granted the right that this needs. */
+#define PORTH_DENIED 7
+/* A blocking form was called on a thread that must not block. */
+#define PORTH_WOULD_BLOCK 8
+/* The instance was closed, or the context is none that the host gave out. */
+#define PORTH_CLOSED 9
+/* This host does not know it. */
+#define PORTH_UNSUPPORTED 10
+/* A completion came after its request was dropped. */
+#define PORTH_CANCELLED 11
+/* The version given is not the present one. */
+#define PORTH_CONFLICT 12
+/* A queue or a quota is full. */
+#define PORTH_BUSY 13
+
+/* Answers: what handlers and futures answer. The two never mix. */
+/* The response is filled in. */
+#define PORTH_READY 0
+/* Not yet. From a handler: there is a future in the response, or it will be completed by token. */
+#define PORTH_PENDING 1
+/* Not mine; the next handler of this method and path is asked. The response is not looked at. */
+#define PORTH_NEXT 2
+/* It panicked. For languages that panic. */
+#define PORTH_PANIC (-1)
+/* It failed and has no response; the client gets 500. */
+#define PORTH_FAILED (-2)
+
+/* Levels of a log record, most severe first. */
+#define PORTH_LEVEL_ERROR 1u
+#define PORTH_LEVEL_WARN 2u
+#define PORTH_LEVEL_INFO 3u
+#define PORTH_LEVEL_DEBUG 4u
+#define PORTH_LEVEL_TRACE 5u
+
+/* A bit of porth_endpoint.flags: the handler never blocks and takes well under a millisecond, so it runs on the host's
+ * workers. Without it the handler runs on threads of the instance's own and may block. */
+#define PORTH_ENDPOINT_SHORT 1u
+
+/* ---- Data --------------------------------------------------------------------------------------------------------- */
+
+/* Borrowed text or bytes. `ptr` may be NULL when `len` is 0. */
+typedef struct porth_str {
+    const uint8_t *ptr;
+    size_t len;
+} porth_str;
+
+/* Bytes with their owner. Whoever receives them calls drop(owner, ptr, len) once, from any thread, when they are no longer
+ * needed; `drop` must not block. A NULL `drop` means that they live as long as the library that made them is mapped. */
+typedef struct porth_bytes {
+    const uint8_t *ptr;
+    size_t len;
+    void *owner;
+    void (*drop)(void *owner, const uint8_t *ptr, size_t len);
+} porth_bytes;
+
+/* A header field. The host gives names in lower case, and values without white space around them; a value need not be
+ * UTF-8. */
+typedef struct porth_header {
+    porth_str name;
+    porth_str value;
+} porth_header;
+
+/* A path parameter (decoded), or a field of a log record. */
+typedef struct porth_parameter {
+    porth_str name;
+    porth_str value;
+} porth_parameter;
+
+/* A request. Valid for the call of the handler; see request_retain to keep it longer. */
+typedef struct porth_request {
+    size_t size;
+    /* What the host's functions want as `request`. */
+    const void *handle;
+    /* As sent. */
+    porth_str method;
+    /* Below the instance's prefix, with its leading '/', not decoded. */
+    porth_str path;
+    /* What follows the '?', not decoded; empty without one. */
+    porth_str query;
+    /* In the order they came. */
+    const porth_header *headers;
+    size_t headers_len;
+    /* In the order of the pattern. */
+    const porth_parameter *parameters;
+    size_t parameters_len;
+    /* The whole body. */
+    porth_str body;
+    /* How long the host waits, in milliseconds from the start of the call. */
+    uint64_t deadline_ms;
+    /* The id that the host's log gives this request. */
+    porth_str request_id;
+    /* Who calls, as JSON: {"kind": "none" | "key" | "user" | "client", "name": ...}. */
+    porth_str caller;
+} porth_request;
+
+typedef struct porth_response porth_response;
+typedef struct porth_waker porth_waker;
+
+/* How to use the `data` of a waker, from any thread. */
+typedef struct porth_waker_table {
+    /* A waker of its own for the same task. */
+    porth_waker (*clone)(const void *data);
+    /* Wakes, and frees `data`. */
+    void (*wake)(const void *data);
+    /* Wakes, and keeps `data`. */
+    void (*wake_by_ref)(const void *data);
+    /* Frees `data`. */
+    void (*drop)(const void *data);
+} porth_waker_table;
+
+/* Tells a task that something it waits for has happened. `table` lives as long as the side that made it. */
+struct porth_waker {
+    const void *data;
+    const porth_waker_table *table;
+};
+
+/* A response that is not there yet, made by a handler and driven by the host. */
+typedef struct porth_future {
+    void *state;
+    /* Called by one thread at a time, not always the same, on a worker: it must not block. Answers PORTH_READY with
+     * `response` filled in, PORTH_PENDING after keeping a clone of `waker`, PORTH_NEXT, or an error; not called again
+     * after anything but PORTH_PENDING. `waker` is borrowed for the call. */
+    int32_t (*poll)(void *state, const porth_waker *waker, porth_response *response);
+    /* Called exactly once, after the last poll. Before PORTH_READY it means that the request was cancelled. */
+    void (*drop)(void *state);
+} porth_future;
+
+/* What a handler answers. The host hands in one whose `size` is its own and whose other fields are empty. The fields are
+ * looked at when the handler or future answers PORTH_READY. */
+struct porth_response {
+    size_t size;
+    /* 200 to 999. */
+    uint32_t status;
+    uint32_t headers_len;
+    /* May be NULL when there are none. `content-length`, `transfer-encoding`, `connection`, `keep-alive`, `te`, `trailer`
+     * and `upgrade` belong to the host: a response with one of them, or with a malformed field, is answered 502. */
+    const porth_header *headers;
+    /* Owns what `headers` points to; the host drops it once it has read them. */
+    porth_bytes header_owner;
+    /* The host drops it once it is sent. */
+    porth_bytes body;
+    /* With PORTH_PENDING from a handler: what the host polls. Without a `poll` the handler completes by token. */
+    porth_future future;
+};
+
+/* A callback's result that is not there yet. Use it in one of three ways, once: poll it and drop it; give it to call_wait,
+ * which blocks; or to call_then, which calls back. The last two take it over. */
+typedef struct porth_host_call {
+    void *state;
+    /* Answers PORTH_READY with the callback's code in `code` and its result (or on failure the detail) in `result`, or
+     * PORTH_PENDING after keeping a clone of `waker`. */
+    int32_t (*poll)(void *state, const porth_waker *waker, int32_t *code, porth_bytes *result);
+    /* Called exactly once. Before PORTH_READY it cancels the wait, not what the store was already given. */
+    void (*drop)(void *state);
+} porth_host_call;
+
+/* Answers a request: called by the host for each request of an endpoint, concurrently from many threads. `user` is the
+ * endpoint's. Not called before `init` has returned nor after `close` was called. Answers PORTH_READY, PORTH_PENDING,
+ * PORTH_NEXT or an error. */
+typedef int32_t (*porth_handler)(void *user, const porth_request *request, porth_response *response);
+
+/* An endpoint to register; borrowed for the call of add_endpoint. */
+typedef struct porth_endpoint {
+    size_t size;
+    /* A method, or "*" for any. */
+    porth_str method;
+    /* The pattern below the instance's prefix, with its leading '/': "/hello/{name}", "/files/{*rest}". */
+    porth_str path;
+    /* Several handlers of one method and path are asked by priority, lower first, equal ones in the order of their
+     * registration. */
+    uint32_t priority;
+    /* PORTH_ENDPOINT_SHORT, or 0. */
+    uint32_t flags;
+    /* Who may call: "none", "session", "scope:<name>", "admin" or "client". Empty means "admin". */
+    porth_str auth;
+    /* The largest request body in bytes; 0 means the host's default (1 MiB). */
+    uint64_t body_bytes_max;
+    /* How long the host waits for the response, in milliseconds; 0 means the host's default (30 s). */
+    uint64_t deadline_ms;
+    porth_handler handler;
+    /* What the handler gets as `user`; must stay valid until `close` returns. */
+    void *user;
+} porth_endpoint;
+
+/* A line for the host's log; borrowed for the call of log. */
+typedef struct porth_log_record {
+    size_t size;
+    /* One of the PORTH_LEVEL_ numbers; anything else counts as PORTH_LEVEL_ERROR. */
+    uint32_t level;
+    /* The line in `file`; 0 when unknown. */
+    uint32_t line;
+    /* Which part of the plug-in speaks. */
+    porth_str target;
+    porth_str message;
+    /* The source file; empty when unknown. */
+    porth_str file;
+    /* Further fields. */
+    const porth_parameter *fields;
+    size_t fields_len;
+} porth_log_record;
+
+/* What call_then calls when the result is there: once, on a thread of the host, which it must not block. `code` is the
+ * callback's; `result` (or on failure the detail) is the callee's to drop. */
+typedef void (*porth_done)(void *user, int32_t code, porth_bytes result);
+
+/* The host's functions, given to `load`; the table lives as long as the process.
+ *
+ * `context` is the library's (from `load`) or an instance's (from `init`). After `close` an instance's context answers
+ * PORTH_CLOSED. Unless an entry says otherwise it may be called from any thread at any time, does not block, and answers a
+ * code. A `detail` or `result` that a function fills in is the caller's to drop, whatever the code. */
+typedef struct porth_host {
+    size_t size;
+    uint32_t abi_draft;
+    uint32_t abi_major;
+    uint32_t abi_minor;
+    uint32_t reserved;
+    /* The least severe level that is logged now. It may change at any time: read it atomically (porth_log does). */
+    const uint32_t *max_log_level;
+    /* Writes a line to the host's log. */
+    void (*log)(uint64_t context, const porth_log_record *record);
+    /* Registers an endpoint at /api/<instance>/<path>; in `init` only. PORTH_PARAM with a detail (text) for a bad method,
+     * pattern or auth, for the same handler and user twice on a route, or for a path that leaves the prefix. */
+    int32_t (*add_endpoint)(uint64_t context, const porth_endpoint *endpoint, porth_bytes *detail);
+    /* Takes back all handlers of a method and pattern; in `init` only. PORTH_NOT_FOUND if the instance registered none. */
+    int32_t (*remove_endpoint)(uint64_t context, porth_str method, porth_str path);
+    /* Keeps a request alive past its call, until as many request_release. Everything that the request's fields point to
+     * stays where it is; the struct itself may end with the call, so copy it. */
+    void (*request_retain)(const void *request);
+    /* Gives back one retained reference; afterwards nothing of the request may be used. */
+    void (*request_release)(const void *request);
+    /* Before answering PORTH_PENDING without a future: the token to complete the request with. 0 for a request that has one
+     * already or cannot have one. In the handler only. */
+    uint64_t (*request_token)(uint64_t context, const void *request);
+    /* Answers a pending request, exactly once for each token. Takes over all that `response` owns, whatever it answers.
+     * `answer` is PORTH_READY or an error. PORTH_CANCELLED when nobody waits any more, PORTH_PARAM for a token that was used
+     * or never given out. */
+    int32_t (*complete)(uint64_t context, uint64_t token, int32_t answer, porth_response *response);
+    /* The session behind the request's cookie: {"session": {"user": {...}, "scope": {...}}}. `scopes` are separated by
+     * spaces, or empty. Right "sessions". The call's code: PORTH_NOT_FOUND no such session; PORTH_UNAUTHORIZED no cookie, or
+     * a scope that is not satisfied. */
+    int32_t (*check_session_valid)(uint64_t context, const void *request, porth_str scopes, porth_host_call *call);
+    /* A call that succeeds after `delay_ms` milliseconds. */
+    int32_t (*timer)(uint64_t context, uint64_t delay_ms, porth_host_call *call);
+    /* Waits for a call, takes it over, and answers its code. PORTH_WOULD_BLOCK on a host worker or the lifecycle thread: the
+     * call is then dropped. */
+    int32_t (*call_wait)(uint64_t context, porth_host_call *call, porth_bytes *result);
+    /* Lets the host wait for a call, takes it over, and calls `done` exactly once unless it answers anything but
+     * PORTH_OK. */
+    int32_t (*call_then)(uint64_t context, porth_host_call *call, porth_done done, void *user);
+    /* {"version", "generation", "external_url", "api_prefix", "admin_scope", "profile_scope", "session_cookie_name"}. */
+    int32_t (*host_info)(uint64_t context, porth_bytes *result);
+    /* The URL below which the instance's endpoints lie, as text. */
+    int32_t (*get_plugin_external_url)(uint64_t context, porth_bytes *result);
+    /* A table of further functions by id and revision, such as "porth.example/1", or NULL. */
+    const void *(*extension)(uint64_t context, porth_str id);
+} porth_host;
+
+/* What an instance is made from; borrowed for the call of `init`. */
+typedef struct porth_init_arguments {
+    size_t size;
+    /* The instance's context: what the host's functions want. */
+    uint64_t context;
+    /* The module's kind, such as "plugin". */
+    porth_str kind;
+    /* The module's name. */
+    porth_str module;
+    /* The instance's name. */
+    porth_str name;
+    /* A JSON object that satisfies the module's schema. */
+    porth_str parameters;
+    /* Which loading of the library this is in this process, from 1. */
+    uint64_t generation;
+} porth_init_arguments;
+
+/* What `init` answers. The host hands in one whose `size` is its own and whose other fields are empty. */
+typedef struct porth_init_result {
+    size_t size;
+    /* With PORTH_OK: what `close` gets. May be NULL. */
+    void *instance;
+    /* With any other code: a JSON array of texts, each naming one thing that is wrong. The host drops it. */
+    porth_bytes errors;
+} porth_init_result;
+
+/* What a library exports as PORTH_PLUGIN_V1: see PORTH_EXPORT_PLUGIN.
+ *
+ * The host calls `load` once; then for each instance `init` and, unless the process ends before, `close`; `unload` after
+ * all instances are closed. The code stays mapped. Each may come from another thread than the one before, and `init` and
+ * `close` of different instances may run at the same time. */
+typedef struct porth_plugin {
+    size_t size;
+    uint32_t abi_draft;
+    uint32_t abi_major;
+    uint32_t abi_minor;
+    uint32_t reserved;
+    /* Says which modules the library has. Also called when a library is only probed: it must be quick, start no thread and
+     * touch no file.
+     *
+     * With PORTH_OK, `library` is what `unload` and `init` get (may be NULL), and `description` a JSON array of
+     * {"kind", "name", "display_name", "description", "needs": [rights], "parameters_schema": {JSON Schema}}; all but "name"
+     * may be left out. With any other code `description` is a text that says why. The host drops it. */
+    int32_t (*load)(const porth_host *host, uint64_t context, void **library, porth_bytes *description);
+    /* Frees what `load` made. */
+    void (*unload)(void *library);
+    /* Makes an instance, and registers its endpoints. On a thread of the instance's own: it may block and start threads. A
+     * predecessor of the same instance may be running, in this process or another. PORTH_OK, PORTH_PARAM with what is wrong
+     * with the parameters, or another code with reasons. After a failure no handler is called and no `close`. */
+    int32_t (*init)(void *library, const porth_init_arguments *arguments, porth_init_result *result);
+    /* Ends an instance: stops and joins its threads, and frees it. No request is under way. On a thread of the instance's
+     * own: it may block. It may never be called: what must last belongs in the host's store. */
+    int32_t (*close)(void *instance);
+    /* A table of further functions by id and revision, such as "porth.health/1", or NULL. NULL for a library without any. */
+    const void *(*extension)(void *library, porth_str id);
+} porth_plugin;
+
+/* ---- Helpers: nothing in them is part of the border ---------------------------------------------------------------- */
+
+/* Text with its length. */
+static inline porth_str porth_str_of(const void *text, size_t len) {
+    porth_str str = {(const uint8_t *)text, len};
+    return str;
+}
+
+/* A string literal, in an expression. */
+#define PORTH_STR(literal) porth_str_of("" literal, sizeof(literal) - 1)
+/* A string literal, in the initialiser of something static. */
+#define PORTH_STR_INIT(literal) {(const uint8_t *)("" literal), sizeof(literal) - 1}
+
+/* Bytes that live as long as the library. */
+static inline porth_bytes porth_bytes_static(porth_str text) {
+    porth_bytes bytes = {text.ptr, text.len, NULL, NULL};
+    return bytes;
+}
+
+static inline void porth_drop_malloc(void *owner, const uint8_t *ptr, size_t len) {
+    (void)ptr;
+    (void)len;
+    free(owner);
+}
+
+/* Hands over memory that came from malloc: whoever receives it has it freed. */
+static inline porth_bytes porth_bytes_malloc(char *text, size_t len) {
+    porth_bytes bytes = {(const uint8_t *)text, len, text, porth_drop_malloc};
+    return bytes;
+}
+
+/* Frees bytes that the host has filled in. */
+static inline void porth_bytes_drop(porth_bytes bytes) {
+    if (bytes.drop != NULL) {
+        bytes.drop(bytes.owner, bytes.ptr, bytes.len);
+    }
+}
+
+/* A response to complete with by token; a handler gets one from the host instead. */
+static inline porth_response porth_response_new(void) {
+    porth_response response;
+    memset(&response, 0, sizeof response);
+    response.size = sizeof response;
+    return response;
+}
+
+/* Fills in a response with one header field, or with none when it is NULL; the field must live as long as the library.
+ * Answers PORTH_READY. */
+static inline int32_t porth_response_fill(porth_response *response, uint32_t status, const porth_header *header,
+                                          porth_bytes body) {
+    response->status = status;
+    response->headers = header;
+    response->headers_len = header == NULL ? 0 : 1;
+    response->body = body;
+    return PORTH_READY;
+}
+
+/* Fills in a response of JSON. Answers PORTH_READY. */
+static inline int32_t porth_json_response(porth_response *response, uint32_t status, porth_bytes json) {
+    static const porth_header content_type = {PORTH_STR_INIT("content-type"), PORTH_STR_INIT("application/json")};
+    return porth_response_fill(response, status, &content_type, json);
+}
+
+/* The path parameter of this name; `ptr` is NULL when the pattern has none. */
+static inline porth_str porth_path_parameter(const porth_request *request, porth_str name) {
+    for (size_t index = 0; index < request->parameters_len; index++) {
+        const porth_parameter *parameter = &request->parameters[index];
+        if (parameter->name.len == name.len && memcmp(parameter->name.ptr, name.ptr, name.len) == 0) {
+            return parameter->value;
+        }
+    }
+    return porth_str_of(NULL, 0);
+}
+
+/* An endpoint with the host's default limits. */
+static inline porth_endpoint porth_endpoint_new(porth_str method, porth_str path, porth_str auth, porth_handler handler,
+                                                void *user) {
+    porth_endpoint endpoint;
+    memset(&endpoint, 0, sizeof endpoint);
+    endpoint.size = sizeof endpoint;
+    endpoint.method = method;
+    endpoint.path = path;
+    endpoint.auth = auth;
+    endpoint.handler = handler;
+    endpoint.user = user;
+    return endpoint;
+}
+
+/* Writes a line to the host's log, unless it is less severe than what the host logs now. `target` names the part of the
+ * plug-in that speaks. */
+static inline void porth_log(const porth_host *host, uint64_t context, uint32_t level, porth_str target,
+                             porth_str message) {
+    porth_log_record record;
+    if (level > __atomic_load_n(host->max_log_level, __ATOMIC_RELAXED)) {
+        return;
+    }
+    memset(&record, 0, sizeof record);
+    record.size = sizeof record;
+    record.level = level;
+    record.target = target;
+    record.message = message;
+    host->log(context, &record);
+}
+
+/* ---- The note, which the host reads before it opens a library ------------------------------------------------------- */
+
+#if defined(__x86_64__)
+#define PORTH_TARGET_ARCH "x86_64"
+#elif defined(__aarch64__)
+#define PORTH_TARGET_ARCH "aarch64"
+#elif defined(__riscv) && __riscv_xlen == 64
+#define PORTH_TARGET_ARCH "riscv64"
+#else
+#define PORTH_TARGET_ARCH "other"
+#endif
+
+#if defined(__linux__) && defined(__GLIBC__)
+#define PORTH_TARGET PORTH_TARGET_ARCH "-linux-gnu"
+#elif defined(__linux__)
+#define PORTH_TARGET PORTH_TARGET_ARCH "-linux-musl"
+#else
+#define PORTH_TARGET PORTH_TARGET_ARCH "-other"
+#endif
+
+/* Where a struct (`field` 0) or one of its fields (from 1) lies. */
+typedef struct porth_layout_row {
+    uint16_t type_id;
+    uint16_t field;
+    uint32_t offset;
+    uint32_t size;
+    uint32_t align;
+} porth_layout_row;
+
+#define PORTH_ROWS_LEN 116
+
+typedef struct porth_note {
+    uint32_t owner_len;
+    uint32_t description_len;
+    uint32_t kind;
+    uint8_t owner[8];
+    uint8_t magic[8];
+    uint32_t abi_draft;
+    uint32_t abi_major;
+    uint32_t abi_minor;
+    uint32_t least_host_minor;
+    /* 0: no panic can come from it. */
+    uint32_t panic;
+    uint32_t flags;
+    uint8_t target[32];
+    uint32_t rows_len;
+    porth_layout_row rows[PORTH_ROWS_LEN];
+} porth_note;
+
+#ifdef __cplusplus
+#define PORTH_ALIGN_OF(type) alignof(type)
+#else
+#define PORTH_ALIGN_OF(type) _Alignof(type)
+#endif
+
+#define PORTH_ROW_OF(id, type) {id, 0, 0, sizeof(type), PORTH_ALIGN_OF(type)}
+#define PORTH_ROW(id, number, type, field) {id, number, offsetof(type, field), sizeof(((type *)0)->field), 0}
+
+#define PORTH_ROWS                                                                                                        \
+    PORTH_ROW_OF(1, porth_str), PORTH_ROW(1, 1, porth_str, ptr), PORTH_ROW(1, 2, porth_str, len),                         \
+    PORTH_ROW_OF(2, porth_bytes), PORTH_ROW(2, 1, porth_bytes, ptr), PORTH_ROW(2, 2, porth_bytes, len),                   \
+    PORTH_ROW(2, 3, porth_bytes, owner), PORTH_ROW(2, 4, porth_bytes, drop),                                              \
+    PORTH_ROW_OF(3, porth_header), PORTH_ROW(3, 1, porth_header, name), PORTH_ROW(3, 2, porth_header, value),             \
+    PORTH_ROW_OF(4, porth_parameter), PORTH_ROW(4, 1, porth_parameter, name), PORTH_ROW(4, 2, porth_parameter, value),    \
+    PORTH_ROW_OF(5, porth_request), PORTH_ROW(5, 1, porth_request, size), PORTH_ROW(5, 2, porth_request, handle),         \
+    PORTH_ROW(5, 3, porth_request, method), PORTH_ROW(5, 4, porth_request, path),                                         \
+    PORTH_ROW(5, 5, porth_request, query), PORTH_ROW(5, 6, porth_request, headers),                                       \
+    PORTH_ROW(5, 7, porth_request, headers_len), PORTH_ROW(5, 8, porth_request, parameters),                              \
+    PORTH_ROW(5, 9, porth_request, parameters_len), PORTH_ROW(5, 10, porth_request, body),                                \
+    PORTH_ROW(5, 11, porth_request, deadline_ms), PORTH_ROW(5, 12, porth_request, request_id),                            \
+    PORTH_ROW(5, 13, porth_request, caller),                                                                              \
+    PORTH_ROW_OF(6, porth_response), PORTH_ROW(6, 1, porth_response, size), PORTH_ROW(6, 2, porth_response, status),      \
+    PORTH_ROW(6, 3, porth_response, headers_len), PORTH_ROW(6, 4, porth_response, headers),                               \
+    PORTH_ROW(6, 5, porth_response, header_owner), PORTH_ROW(6, 6, porth_response, body),                                 \
+    PORTH_ROW(6, 7, porth_response, future),                                                                              \
+    PORTH_ROW_OF(7, porth_waker_table), PORTH_ROW(7, 1, porth_waker_table, clone),                                        \
+    PORTH_ROW(7, 2, porth_waker_table, wake), PORTH_ROW(7, 3, porth_waker_table, wake_by_ref),                            \
+    PORTH_ROW(7, 4, porth_waker_table, drop),                                                                             \
+    PORTH_ROW_OF(8, porth_waker), PORTH_ROW(8, 1, porth_waker, data), PORTH_ROW(8, 2, porth_waker, table),                \
+    PORTH_ROW_OF(9, porth_future), PORTH_ROW(9, 1, porth_future, state), PORTH_ROW(9, 2, porth_future, poll),             \
+    PORTH_ROW(9, 3, porth_future, drop),                                                                                  \
+    PORTH_ROW_OF(10, porth_host_call), PORTH_ROW(10, 1, porth_host_call, state),                                          \
+    PORTH_ROW(10, 2, porth_host_call, poll), PORTH_ROW(10, 3, porth_host_call, drop),                                     \
+    PORTH_ROW_OF(11, porth_endpoint), PORTH_ROW(11, 1, porth_endpoint, size), PORTH_ROW(11, 2, porth_endpoint, method),   \
+    PORTH_ROW(11, 3, porth_endpoint, path), PORTH_ROW(11, 4, porth_endpoint, priority),                                   \
+    PORTH_ROW(11, 5, porth_endpoint, flags), PORTH_ROW(11, 6, porth_endpoint, auth),                                      \
+    PORTH_ROW(11, 7, porth_endpoint, body_bytes_max), PORTH_ROW(11, 8, porth_endpoint, deadline_ms),                      \
+    PORTH_ROW(11, 9, porth_endpoint, handler), PORTH_ROW(11, 10, porth_endpoint, user),                                   \
+    PORTH_ROW_OF(12, porth_log_record), PORTH_ROW(12, 1, porth_log_record, size),                                         \
+    PORTH_ROW(12, 2, porth_log_record, level), PORTH_ROW(12, 3, porth_log_record, line),                                  \
+    PORTH_ROW(12, 4, porth_log_record, target), PORTH_ROW(12, 5, porth_log_record, message),                              \
+    PORTH_ROW(12, 6, porth_log_record, file), PORTH_ROW(12, 7, porth_log_record, fields),                                 \
+    PORTH_ROW(12, 8, porth_log_record, fields_len),                                                                       \
+    PORTH_ROW_OF(13, porth_host), PORTH_ROW(13, 1, porth_host, size), PORTH_ROW(13, 2, porth_host, abi_draft),            \
+    PORTH_ROW(13, 3, porth_host, abi_major), PORTH_ROW(13, 4, porth_host, abi_minor),                                     \
+    PORTH_ROW(13, 5, porth_host, reserved), PORTH_ROW(13, 6, porth_host, max_log_level),                                  \
+    PORTH_ROW(13, 7, porth_host, log), PORTH_ROW(13, 8, porth_host, add_endpoint),                                        \
+    PORTH_ROW(13, 9, porth_host, remove_endpoint), PORTH_ROW(13, 10, porth_host, request_retain),                         \
+    PORTH_ROW(13, 11, porth_host, request_release), PORTH_ROW(13, 12, porth_host, request_token),                         \
+    PORTH_ROW(13, 13, porth_host, complete), PORTH_ROW(13, 14, porth_host, check_session_valid),                          \
+    PORTH_ROW(13, 15, porth_host, timer), PORTH_ROW(13, 16, porth_host, call_wait),                                       \
+    PORTH_ROW(13, 17, porth_host, call_then), PORTH_ROW(13, 18, porth_host, host_info),                                   \
+    PORTH_ROW(13, 19, porth_host, get_plugin_external_url), PORTH_ROW(13, 20, porth_host, extension),                     \
+    PORTH_ROW_OF(14, porth_init_arguments), PORTH_ROW(14, 1, porth_init_arguments, size),                                 \
+    PORTH_ROW(14, 2, porth_init_arguments, context), PORTH_ROW(14, 3, porth_init_arguments, kind),                        \
+    PORTH_ROW(14, 4, porth_init_arguments, module), PORTH_ROW(14, 5, porth_init_arguments, name),                         \
+    PORTH_ROW(14, 6, porth_init_arguments, parameters), PORTH_ROW(14, 7, porth_init_arguments, generation),               \
+    PORTH_ROW_OF(15, porth_init_result), PORTH_ROW(15, 1, porth_init_result, size),                                       \
+    PORTH_ROW(15, 2, porth_init_result, instance), PORTH_ROW(15, 3, porth_init_result, errors),                           \
+    PORTH_ROW_OF(16, porth_plugin), PORTH_ROW(16, 1, porth_plugin, size), PORTH_ROW(16, 2, porth_plugin, abi_draft),      \
+    PORTH_ROW(16, 3, porth_plugin, abi_major), PORTH_ROW(16, 4, porth_plugin, abi_minor),                                 \
+    PORTH_ROW(16, 5, porth_plugin, reserved), PORTH_ROW(16, 6, porth_plugin, load),                                       \
+    PORTH_ROW(16, 7, porth_plugin, unload), PORTH_ROW(16, 8, porth_plugin, init),                                         \
+    PORTH_ROW(16, 9, porth_plugin, close), PORTH_ROW(16, 10, porth_plugin, extension)
+
+extern __attribute__((visibility("default"))) const porth_plugin PORTH_PLUGIN_V1;
+
+/* Exports the library, with the note. Once, at the end of one source file; a semicolon follows. */
+#define PORTH_EXPORT_PLUGIN(load, unload, init, close)                                                                    \
+    static const porth_note porth_note_of_this_library                                                                   \
+        __attribute__((used, section(".note.porth"), aligned(4))) = {                                                    \
+            6,                                                                                                            \
+            sizeof(porth_note) - 20,                                                                                      \
+            1,                                                                                                            \
+            {'P', 'o', 'r', 't', 'h', 0, 0, 0},                                                                           \
+            {'P', 'O', 'R', 'T', 'H', 'A', 'B', 'I'},                                                                     \
+            PORTH_ABI_DRAFT,                                                                                              \
+            PORTH_ABI_MAJOR,                                                                                              \
+            PORTH_ABI_MINOR,                                                                                              \
+            PORTH_LEAST_HOST_MINOR,                                                                                       \
+            0,                                                                                                            \
+            0,                                                                                                            \
+            PORTH_TARGET,                                                                                                 \
+            PORTH_ROWS_LEN,                                                                                               \
+            {PORTH_ROWS}};                                                                                                \
+    const porth_plugin PORTH_PLUGIN_V1 = {sizeof(porth_plugin), PORTH_ABI_DRAFT, PORTH_ABI_MAJOR, PORTH_ABI_MINOR, 0,     \
+                                          load, unload, init, close, NULL}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,121 @@
+//! The commands as a person at a terminal sees them. Signals and crashes are in `supervisor`.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use expect_test::{Expect, expect};
+
+fn porth(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_porth"))
+        .args(arguments)
+        .env_remove("PORTH_CONFIG")
+        .env_remove("PORTH_DATA")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// Checks exit code and complaint of a command that is refused.
+fn check_refused(arguments: &[&str], code: i32, expected: Expect) {
+    let output = porth(arguments);
+    expected.assert_eq(String::from_utf8(output.stderr).unwrap().trim_end());
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(code), &b""[..]));
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn the_version_names_the_border_too() {
+    let output = String::from_utf8(porth(&["--version"]).stdout).unwrap();
+    let names: Vec<&str> = output.lines().filter_map(|line| line.split([' ', ':']).next()).collect();
+    assert_eq!(names, ["porth", "commit", "rustc", "target", "ABI"]);
+}
+
+#[test]
+fn a_configuration_that_is_not_understood_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("porth.toml");
+    std::fs::write(&config, "api_prefix = 'a/b'").unwrap();
+    check_refused(
+        &["serve", "--config", text(&config)],
+        78,
+        expect![[r#"
+        porth: the configuration cannot be used:
+          `api_prefix` is `a/b`; it must be one path segment of letters, digits, `-` and `_`"#]],
+    );
+}
+
+#[test]
+fn a_child_has_a_parent() {
+    check_refused(
+        &["child"],
+        1,
+        expect!["porth: `porth child` is for `porth serve` to start: standard input is no control channel"],
+    );
+}
+
+#[test]
+fn a_key_is_alone_on_the_first_line_and_opens_the_store() {
+    let data = tempfile::tempdir().unwrap();
+    let output = porth(&["key", "new", "--name", "backup", "--data", text(data.path())]);
+    let key = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(key.len(), 44, "{key}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(key.trim_end().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{key}");
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let known = runtime.block_on(async {
+        let db = porth::store::Db::open("sqlite", data.path(), 0).await.unwrap();
+        porth::domain::keys::ApiKeys::new(db).verify(key.trim_end(), 1).await.unwrap()
+    });
+    assert_eq!(known.unwrap().name, "backup");
+}
+
+#[test]
+fn a_key_has_a_name() {
+    let data = tempfile::tempdir().unwrap();
+    check_refused(
+        &["key", "new", "--name", "", "--data", text(data.path())],
+        1,
+        expect!["porth: the name of a key is 1 to 128 characters, none of them a control character"],
+    );
+}
+
+#[test]
+fn a_data_directory_in_use_without_a_server_is_told() {
+    let data = tempfile::tempdir().unwrap();
+    let _lock = porth::supervisor::DataLock::take(data.path()).unwrap();
+    let output = porth(&["key", "new", "--name", "n", "--data", text(data.path())]);
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    let (directory, pid) = (data.path().display(), std::process::id());
+    let expected = format!(
+        "porth: the data directory `{directory}` is in use by the process {pid}, and \
+         the server does not answer at `{directory}/porth.sock`: No such file or directory (os error 2)\n"
+    );
+    assert_eq!(complaint, expected);
+}
+
+#[test]
+fn a_plug_in_is_described() {
+    let library = std::env::current_exe().unwrap().with_file_name("libhello.so");
+    let output = porth(&["plugin", "check", text(&library)]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let names: Vec<&str> = said.lines().filter_map(|line| line.get(..10)).map(str::trim).collect();
+    assert_eq!(
+        names,
+        [
+            "file", "ABI", "target", "panic", "layout", "needs", "at open", "build id", "module", "rights", "paramete",
+            "verdict"
+        ]
+    );
+    assert!(said.contains("module    plugin/hello: Hello. Greets whoever asks\n"), "{said}");
+}
+
+#[test]
+fn what_is_no_plug_in_is_refused() {
+    let output = porth(&["plugin", "check", "Cargo.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "porth: library `Cargo.toml` is no ELF file\n");
+}
