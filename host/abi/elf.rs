@@ -135,7 +135,8 @@ impl<'data> Elf<'data> {
             if symbol.is_undefined(NativeEndian) || symbol.is_local() || !is_visible {
                 continue;
             }
-            if self.text(symbol.st_name(NativeEndian).into())? == name.as_bytes() {
+            let rest = self.texts_from(symbol.st_name(NativeEndian).into())?.strip_prefix(name.as_bytes());
+            if rest.is_some_and(|rest| rest.starts_with(b"\0")) {
                 let is_data = symbol.st_type() == elf::STT_OBJECT && !symbol.is_absolute(NativeEndian);
                 return Ok(Some(Symbol { address: symbol.st_value(NativeEndian), is_data }));
             }
@@ -162,10 +163,16 @@ impl<'data> Elf<'data> {
     }
 
     fn text(&self, offset: u64) -> Result<&'data [u8], Reason> {
+        let texts = self.texts_from(offset)?;
+        let end = texts.iter().take(NAME_BYTES_MAX).position(|byte| *byte == 0);
+        end.and_then(|end| texts.get(..end)).ok_or_else(|| Reason::damaged("a name in its dynamic table has no end"))
+    }
+
+    /// The texts of the dynamic table, each of which ends with a zero, from an offset on.
+    fn texts_from(&self, offset: u64) -> Result<&'data [u8], Reason> {
         let texts = self.value(elf::DT_STRTAB).and_then(|address| self.bytes_from(address));
         texts
             .and_then(|texts| texts.get(usize::try_from(offset).ok()?..))
-            .and_then(|text| text.split(|byte| *byte == 0).next())
             .ok_or_else(|| Reason::damaged("a name in its dynamic table lies outside the file"))
     }
 
@@ -255,3 +262,5 @@ fn machine_name((class, order, machine): (elf::FileClass, elf::DataEncoding, elf
 
 /// What no library comes near; a damaged one that did would take the memory that the server needs.
 const MEMORY_BYTES_MAX: u64 = 1 << 32;
+/// The longest path that the system takes.
+const NAME_BYTES_MAX: usize = 4096;

@@ -34,7 +34,7 @@ impl Prober {
         Self { program: PathBuf::from("/proc/self/exe"), deadline: Duration::from_secs(2), cache: Cache::new(data) }
     }
 
-    /// Probes with another program: `<program> probe <copy> <name>` must call [`main`].
+    /// Probes with another program: `<program> probe -- <copy> <name>` must call [`main`].
     #[must_use]
     pub fn with_program(self, program: &Path) -> Self {
         Self { program: program.to_owned(), ..self }

@@ -58,7 +58,7 @@ impl Probe {
         let (report, report_to) = io::pipe()?;
         let (output, output_to) = io::pipe()?;
         let child = Command::new(program)
-            .arg("probe")
+            .args(["probe", "--"])
             .arg(staged.path())
             .arg(staged.library())
             .stdin(report_to)

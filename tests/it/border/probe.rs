@@ -8,7 +8,7 @@ use expect_test::{Expect, expect};
 use porth::abi::{self, Layout, Panic, Prober, fault};
 
 use super::fixture::{Library, Random, Workshop, good_note, is_own_process, note_bytes};
-use crate::scale::scaled;
+use crate::support::scale::scaled;
 
 fn check_refused(library: &Library, expected: Expect) {
     let workshop = Workshop::new();
@@ -27,9 +27,12 @@ fn load(statements: &'static str) -> Library {
 #[test]
 fn a_good_library_passes() {
     let workshop = Workshop::new();
-    workshop.compile("libx.so", &Library::default());
-    let modules = workshop.probe("libx.so").unwrap();
-    assert_eq!(modules.iter().map(|module| module.name.as_str()).collect::<Vec<_>>(), ["fixture"]);
+    for name in ["libx.so", "--help \"ö\"\n.so"] {
+        workshop.compile(name, &Library::default());
+        let modules = workshop.probe(name).unwrap();
+        assert_eq!(modules.iter().map(|module| module.name.as_str()).collect::<Vec<_>>(), ["fixture"]);
+        fs::remove_dir_all(workshop.data().join("probes")).unwrap();
+    }
 }
 
 #[test]
