@@ -37,7 +37,8 @@ impl<'data> Elf<'data> {
     pub(super) fn parse(bytes: &'data [u8]) -> Result<Self, Reason> {
         check_machine(bytes)?;
         let header = Header::parse(bytes).map_err(|error| Reason::damaged(error.to_string()))?;
-        let segments = header.program_headers(NativeEndian, bytes).map_err(|e| Reason::damaged(e.to_string()))?;
+        let segments =
+            header.program_headers(NativeEndian, bytes).map_err(|error| Reason::damaged(error.to_string()))?;
         let mut elf = Self { bytes, segments, dynamic: Vec::new() };
         elf.check_segments()?;
         elf.check_complete(header)?;
@@ -137,7 +138,9 @@ impl<'data> Elf<'data> {
             }
             let rest = self.texts_from(symbol.st_name(NativeEndian).into())?.strip_prefix(name.as_bytes());
             if rest.is_some_and(|rest| rest.starts_with(b"\0")) {
-                let is_data = symbol.st_type() == elf::STT_OBJECT && !symbol.is_absolute(NativeEndian);
+                // A unique symbol is that of the first library that has it, whichever library is asked.
+                let is_own = matches!(symbol.st_bind(), elf::STB_GLOBAL | elf::STB_WEAK);
+                let is_data = is_own && symbol.st_type() == elf::STT_OBJECT && !symbol.is_absolute(NativeEndian);
                 return Ok(Some(Symbol { address: symbol.st_value(NativeEndian), is_data }));
             }
         }
