@@ -64,11 +64,11 @@ pub const TYPE_NAMES: [(u16, &str); 16] = [
 /// The structs that start with their size and may grow; all others are as they are for good.
 pub const GROWABLE: [u16; 8] = [5, 6, 11, 12, 13, 14, 15, 16];
 
-const STR: [LayoutRow; 3] = rows!(1, Str, [ptr, len]);
-const BYTES: [LayoutRow; 5] = rows!(2, Bytes, [ptr, len, owner, drop]);
-const HEADER: [LayoutRow; 3] = rows!(3, Header, [name, value]);
-const PARAMETER: [LayoutRow; 3] = rows!(4, Parameter, [name, value]);
-const REQUEST: [LayoutRow; 14] = rows!(
+const STR: &[LayoutRow] = &rows!(1, Str, [ptr, len]);
+const BYTES: &[LayoutRow] = &rows!(2, Bytes, [ptr, len, owner, drop]);
+const HEADER: &[LayoutRow] = &rows!(3, Header, [name, value]);
+const PARAMETER: &[LayoutRow] = &rows!(4, Parameter, [name, value]);
+const REQUEST: &[LayoutRow] = &rows!(
     5,
     Request,
     [
@@ -87,15 +87,15 @@ const REQUEST: [LayoutRow; 14] = rows!(
         caller,
     ]
 );
-const RESPONSE: [LayoutRow; 8] = rows!(6, Response, [size, status, headers_len, headers, header_owner, body, future]);
-const WAKER_TABLE: [LayoutRow; 5] = rows!(7, WakerTable, [clone, wake, wake_by_ref, drop]);
-const WAKER: [LayoutRow; 3] = rows!(8, Waker, [data, table]);
-const FUTURE: [LayoutRow; 4] = rows!(9, Future, [state, poll, drop]);
-const HOST_CALL: [LayoutRow; 4] = rows!(10, HostCall, [state, poll, drop]);
-const ENDPOINT: [LayoutRow; 11] =
-    rows!(11, Endpoint, [size, method, path, priority, flags, auth, body_bytes_max, deadline_ms, handler, user,]);
-const LOG_RECORD: [LayoutRow; 9] = rows!(12, LogRecord, [size, level, line, target, message, file, fields, fields_len]);
-const HOST: [LayoutRow; 21] = rows!(
+const RESPONSE: &[LayoutRow] = &rows!(6, Response, [size, status, headers_len, headers, header_owner, body, future]);
+const WAKER_TABLE: &[LayoutRow] = &rows!(7, WakerTable, [clone, wake, wake_by_ref, drop]);
+const WAKER: &[LayoutRow] = &rows!(8, Waker, [data, table]);
+const FUTURE: &[LayoutRow] = &rows!(9, Future, [state, poll, drop]);
+const HOST_CALL: &[LayoutRow] = &rows!(10, HostCall, [state, poll, drop]);
+const ENDPOINT: &[LayoutRow] =
+    &rows!(11, Endpoint, [size, method, path, priority, flags, auth, body_bytes_max, deadline_ms, handler, user,]);
+const LOG_RECORD: &[LayoutRow] = &rows!(12, LogRecord, [size, level, line, target, message, file, fields, fields_len]);
+const HOST: &[LayoutRow] = &rows!(
     13,
     Host,
     [
@@ -121,11 +121,11 @@ const HOST: [LayoutRow; 21] = rows!(
         extension,
     ]
 );
-const INIT_ARGUMENTS: [LayoutRow; 8] =
-    rows!(14, InitArguments, [size, context, kind, module, name, parameters, generation]);
-const INIT_RESULT: [LayoutRow; 4] = rows!(15, InitResult, [size, instance, errors]);
-const PLUGIN: [LayoutRow; 11] =
-    rows!(16, Plugin, [size, abi_draft, abi_major, abi_minor, reserved, load, unload, init, close, extension,]);
+const INIT_ARGUMENTS: &[LayoutRow] =
+    &rows!(14, InitArguments, [size, context, kind, module, name, parameters, generation]);
+const INIT_RESULT: &[LayoutRow] = &rows!(15, InitResult, [size, instance, errors]);
+const PLUGIN: &[LayoutRow] =
+    &rows!(16, Plugin, [size, abi_draft, abi_major, abi_minor, reserved, load, unload, init, close, extension,]);
 
 /// How many rows there are.
 pub const ROWS_LEN: usize = STR.len()
@@ -148,22 +148,22 @@ pub const ROWS_LEN: usize = STR.len()
 /// All rows, ordered by struct and field.
 pub const ROWS: [LayoutRow; ROWS_LEN] = {
     let parts: [&[LayoutRow]; 16] = [
-        &STR,
-        &BYTES,
-        &HEADER,
-        &PARAMETER,
-        &REQUEST,
-        &RESPONSE,
-        &WAKER_TABLE,
-        &WAKER,
-        &FUTURE,
-        &HOST_CALL,
-        &ENDPOINT,
-        &LOG_RECORD,
-        &HOST,
-        &INIT_ARGUMENTS,
-        &INIT_RESULT,
-        &PLUGIN,
+        STR,
+        BYTES,
+        HEADER,
+        PARAMETER,
+        REQUEST,
+        RESPONSE,
+        WAKER_TABLE,
+        WAKER,
+        FUTURE,
+        HOST_CALL,
+        ENDPOINT,
+        LOG_RECORD,
+        HOST,
+        INIT_ARGUMENTS,
+        INIT_RESULT,
+        PLUGIN,
     ];
     let mut all = [LayoutRow { type_id: 0, field: 0, offset: 0, size: 0, align: 0 }; ROWS_LEN];
     let (mut part, mut next) = (0, 0);

@@ -80,7 +80,8 @@ impl Server {
             io::stderr().write_all(format!("SKIPPED, what needs PostgreSQL: {text}\n").as_bytes()).unwrap();
             return None;
         };
-        let directory = tempfile::Builder::new().prefix("porth-postgres-").tempdir().unwrap().keep();
+        let temporary = tempfile::Builder::new().prefix("porth-postgres-").tempdir().unwrap();
+        let directory = temporary.path().to_owned();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = File::create(directory.join("log")).unwrap();
 
@@ -91,6 +92,8 @@ impl Server {
         shell.stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
         let mut child = shell.spawn().unwrap();
         let lifeline = child.stdin.take().unwrap();
+        // From here on the shell removes it.
+        let _ = temporary.keep();
 
         let until = Instant::now() + Duration::from_secs(60);
         let log = directory.join("log");
