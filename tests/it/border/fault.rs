@@ -29,6 +29,8 @@ fn watch(library: &fixture::Library, deed: &str) -> (String, Output) {
         .stdin(child)
         .output()
         .unwrap();
+    // Removes what the child left, which is not writable.
+    drop(Workshop::at(workshop.directory()));
     (received(&parent), output)
 }
 
