@@ -145,7 +145,7 @@ fn a_load_that_fails_is_refused() {
 #[test]
 fn limits_hold_in_a_probe() {
     check_refused(
-        &load("FILE *f = fopen(\"/tmp/porth-fixture\", \"w\"); fputs(\"x\", f); fclose(f)"),
+        &load("FILE *f = tmpfile(); fputs(\"x\", f); fclose(f)"),
         expect!["library `libx.so` crashed in `load` when it was probed: signal 25 (SIGXFSZ: it wrote to a file)"],
     );
     check_refused(
