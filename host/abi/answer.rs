@@ -50,15 +50,12 @@ pub(super) fn empty_response() -> Response {
 }
 
 /// Fields that only the host may write: they frame the message (RFC 9112, section 6) or steer the connection.
-const HOST_FIELDS: [HeaderName; 7] = [
-    http::header::CONTENT_LENGTH,
-    http::header::TRANSFER_ENCODING,
-    http::header::CONNECTION,
-    http::header::UPGRADE,
-    http::header::TRAILER,
-    http::header::TE,
-    HeaderName::from_static("keep-alive"),
-];
+fn is_host_field(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "content-length" | "transfer-encoding" | "connection" | "upgrade" | "trailer" | "te" | "keep-alive"
+    )
+}
 
 /// More fields than this are a mistake.
 const HEADERS_MAX: u32 = 256;
@@ -94,6 +91,17 @@ pub(super) unsafe fn take(answer: i32, response: Response) -> Result<Answer, Fai
     Ok(Answer { status, headers, body })
 }
 
+/// Frees what a handler filled in, unread.
+///
+/// # Safety
+/// As for [`take`].
+pub(super) unsafe fn discard(response: Response) {
+    for bytes in [response.header_owner, response.body] {
+        // SAFETY: the caller vouches that nobody else owns the bytes.
+        drop(unsafe { OwnedBytes::take(bytes) });
+    }
+}
+
 /// Copies the header fields.
 ///
 /// # Safety
@@ -116,7 +124,7 @@ unsafe fn take_headers(response: &Response) -> Result<HeaderMap, Failure> {
         let value = unsafe { borrow(field.value) }?;
         let name = HeaderName::from_bytes(name)
             .map_err(|_| Failure::Malformed(format!("the header name {:?}", String::from_utf8_lossy(name))))?;
-        if HOST_FIELDS.contains(&name) {
+        if is_host_field(&name) {
             return Err(Failure::Malformed(format!("the header field `{name}`, which belongs to the host")));
         }
         let value = HeaderValue::from_bytes(value)

@@ -68,7 +68,7 @@ impl Handler {
                 let future = HandlerFuture { future, slot };
                 // Whatever else a handler filled in is freed: only the future's answer counts.
                 // SAFETY: nobody else owns what the response carries.
-                drop(unsafe { answer::take(code::FAILED, response) });
+                unsafe { answer::discard(response) };
                 Called::Pending(future)
             }
             code::PENDING => match request.take_deferred() {

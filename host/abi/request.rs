@@ -13,8 +13,8 @@ use smallvec::SmallVec;
 
 use super::token::Deferred;
 
-/// A path parameter: its name in the pattern and its decoded value.
-pub type PathParameter = (Box<str>, Box<str>);
+/// The path parameters in the order of the pattern: each one's name there, and its decoded value.
+pub type PathParameters = SmallVec<[(Box<str>, Box<str>); 2]>;
 
 /// What a [`CallRequest`] is made of.
 #[derive(Debug)]
@@ -25,21 +25,48 @@ pub struct RequestParts {
     pub path_start: usize,
     /// The whole body.
     pub body: Bytes,
-    /// The path parameters in the order of the pattern.
-    pub parameters: SmallVec<[PathParameter; 2]>,
+    /// The path parameters.
+    pub parameters: PathParameters,
     /// How long the host waits.
     pub deadline: Duration,
     /// The id in log and error pages.
-    pub request_id: Box<str>,
+    pub request_id: RequestId,
     /// Who calls, as JSON.
     pub caller: Cow<'static, str>,
+}
+
+/// The id of a request in log and error pages: 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId([u8; 16]);
+
+impl RequestId {
+    /// A number, written out.
+    #[must_use]
+    pub fn new(number: u64) -> Self {
+        Self(std::array::from_fn(|index| {
+            let digit = u8::try_from((number >> (60 - 4 * index)) & 0xf).unwrap_or_default();
+            if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }
+        }))
+    }
+
+    /// The digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
 }
 
 /// A request that handlers can read and keep; lives until the host and every handler that retained it let go.
 pub struct CallRequest {
     mark: AtomicU64,
     source: RequestParts,
-    headers: SmallVec<[Header; 16]>,
+    headers: SmallVec<[Header; 8]>,
     parameters: SmallVec<[Parameter; 2]>,
     view: Request,
     deferred: parking_lot::Mutex<Option<Deferred>>,
@@ -97,7 +124,7 @@ impl CallRequest {
             parameters_len: self.parameters.len(),
             body: Str::new(body),
             deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
-            request_id: Str::new(request_id.as_bytes()),
+            request_id: Str::new(&request_id.0),
             caller: Str::new(caller.as_bytes()),
         };
     }
@@ -111,7 +138,7 @@ impl CallRequest {
     /// The id in log and error pages.
     #[must_use]
     pub fn request_id(&self) -> &str {
-        &self.source.request_id
+        self.source.request_id.as_str()
     }
 
     /// How long the host waits.
@@ -202,3 +229,14 @@ const EMPTY_VIEW: Request = Request {
     request_id: Str::EMPTY,
     caller: Str::EMPTY,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_is_sixteen_digits() {
+        assert_eq!(RequestId::new(0x0123_4567_89ab_cdef).as_str(), "0123456789abcdef");
+        assert_eq!(RequestId::new(10).to_string(), "000000000000000a");
+    }
+}

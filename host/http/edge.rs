@@ -10,6 +10,8 @@ use http::{HeaderValue, Request, header};
 use pin_project_lite::pin_project;
 use tower::Service;
 
+use crate::runtime::RequestId;
+
 /// Adds to every answer the header fields that it does not have yet: no sniffing, no framing, no storing.
 #[derive(Clone, Debug)]
 pub struct Edge<S> {
@@ -72,18 +74,11 @@ where
     }
 }
 
-/// A new request id: 16 hexadecimal digits, different for each request of this process and, most likely, of others.
-pub(super) fn request_id() -> Box<str> {
+/// A new request id, different for each request of this process and, most likely, of others.
+pub(super) fn request_id() -> RequestId {
     static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
         let start = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()) << 32);
         AtomicU64::new(start)
     });
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let mut text = String::with_capacity(16);
-    for nibble in (0..16).rev() {
-        let digit = (number >> (nibble * 4)) & 0xf;
-        text.extend(DIGITS.get(usize::try_from(digit).unwrap_or_default()).map(|digit| char::from(*digit)));
-    }
-    text.into_boxed_str()
+    RequestId::new(NEXT.fetch_add(1, Ordering::Relaxed))
 }

@@ -61,7 +61,7 @@ impl Problem {
     /// An error whose cause is only for the log, where it is written now.
     pub(super) fn logged(kind: Kind, cause: impl std::fmt::Display) -> Self {
         let id = super::edge::request_id();
-        tracing::error!(request_id = id, code = kind.1, "{cause}");
+        tracing::error!(request_id = %id, code = kind.1, "{cause}");
         Self::new(kind, format!("the log has more under request id {id}"))
     }
 

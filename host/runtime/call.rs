@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -20,7 +19,7 @@ use super::libraries::Generation;
 use super::routes::{Chain, Endpoint};
 use super::running::Call;
 use super::threads::Overdue;
-use crate::abi::request::{PathParameter, RequestParts};
+use crate::abi::request::{PathParameters, RequestId, RequestParts};
 use crate::abi::{Answer, CallRequest, Called, Failure, OwnedBytes};
 
 /// Why a call brought no response.
@@ -66,9 +65,9 @@ pub struct Incoming {
     /// The whole body.
     pub body: Bytes,
     /// The path parameters.
-    pub parameters: SmallVec<[PathParameter; 2]>,
+    pub parameters: PathParameters,
     /// The id in log and error pages.
-    pub request_id: Box<str>,
+    pub request_id: RequestId,
     /// Who calls, as JSON.
     pub caller: Cow<'static, str>,
 }

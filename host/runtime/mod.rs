@@ -22,3 +22,4 @@ pub use running::Call;
 pub use table::Looked;
 
 pub use crate::abi::InitError;
+pub use crate::abi::request::{PathParameters, RequestId};

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use http::Method;
 use porth_abi::code;
-use smallvec::SmallVec;
 
-use crate::abi::request::PathParameter;
+use crate::abi::request::PathParameters;
 use crate::abi::{CallbackError, Handler, NewEndpoint};
 use crate::config::Limits;
 
@@ -231,7 +230,7 @@ pub struct Routes {
 #[derive(Debug)]
 pub enum Found {
     /// Handlers to ask in turn, with the path parameters.
-    Chain(Chain, SmallVec<[PathParameter; 2]>),
+    Chain(Chain, PathParameters),
     /// The path exists, the method does not; the value of `Allow`.
     MethodNotAllowed(String),
     /// No such path.
