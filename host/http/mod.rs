@@ -26,6 +26,7 @@ use crate::runtime::Runtime;
 
 pub use edge::Edge;
 pub use local::Local;
+pub use mount::Mount;
 
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
@@ -61,10 +62,10 @@ impl App {
 
 /// Everything the server answers: the host's routes, and below the API's prefix the plug-ins'.
 ///
-/// The routes are written without a trailing slash and with single ones; the mount, which gets what no route matched,
-/// asks them again for a path that has others.
+/// The routes are written without a trailing slash and with single ones; what no route matched asks them again for a
+/// path that has others.
 #[must_use]
-pub fn router(app: &App) -> Edge<Router> {
+pub fn router(app: &App) -> Edge<Mount> {
     let api = Router::new()
         .route("/mod/type", get(modules::types))
         .route("/mod/plugin", get(modules::list).post(modules::add))
@@ -78,7 +79,7 @@ pub fn router(app: &App) -> Edge<Router> {
         .nest(&format!("/{}", app.0.config.api_prefix), api)
         .method_not_allowed_fallback(error::method_not_allowed);
     let _ = app.0.host_routes.set(host_routes.clone().fallback(error::not_found).with_state(app.clone()));
-    Edge::new(host_routes.fallback(mount::mount).with_state(app.clone()))
+    Edge::new(Mount::new(app.clone(), host_routes.fallback(mount::unmatched).with_state(app.clone())))
 }
 
 /// Milliseconds since 1970, UTC.

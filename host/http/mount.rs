@@ -1,14 +1,22 @@
-//! The mount of the plug-ins: whatever no route of the host matches, most of it `/<prefix>/<instance>/<path>`.
+//! The mount of the plug-ins, `/<prefix>/<instance>/<path>`: in front of the host's routes.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::routing::future::RouteFuture;
+use axum::{BoxError, Router};
 use bytes::Bytes;
+use futures_util::TryFutureExt as _;
+use http::request::Parts;
 use http::{HeaderName, Request, header};
-use http_body::Body as _;
-use tower::ServiceExt as _;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use pin_project_lite::pin_project;
+use tower::{Service, ServiceExt as _};
 
 use super::App;
 use super::caller::{self, Caller};
@@ -16,48 +24,123 @@ use super::error::{
     self, BAD_PATH, BAD_REQUEST, BODY_TOO_LARGE, INSTANCE_NOT_RUNNING, METHOD_NOT_ALLOWED, NOT_FOUND, Problem,
 };
 use super::path;
-use crate::runtime::{Auth, Chain, Found, Incoming, Looked};
+use crate::runtime::{Auth, Call, Chain, Found, Incoming, Looked, PathParameters};
 
-/// Calls the plug-in that the path belongs to.
-pub(super) async fn mount(State(app): State<App>, request: Request<Body>) -> Response {
-    match dispatch(&app, request).await {
-        Ok(response) => response,
-        Err(problem) => problem.into_response(),
+/// The plug-ins at their paths, the routes of the host at all others.
+///
+/// No instance has the name of a host's route, so that the order does not matter; this one saves plug-ins the way
+/// through the host's routes.
+#[derive(Clone)]
+pub struct Mount {
+    app: App,
+    routes: Router,
+}
+
+impl Mount {
+    /// In front of the host's routes.
+    pub(super) fn new(app: App, routes: Router) -> Self {
+        Self { app, routes }
     }
 }
 
-async fn dispatch(app: &App, request: Request<Body>) -> Result<Response, Problem> {
+impl<B> Service<Request<B>> for Mount
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Answering {
+        let path = request.uri().path();
+        if let Some((name, path_start)) = instance(path, &self.app.0.config.api_prefix)
+            && let Looked::Call(call) = self.app.0.runtime.begin(name)
+        {
+            let answer = dispatch(self.app.clone(), call, path_start, request);
+            Answering::PlugIn { future: Box::pin(answer.unwrap_or_else(Problem::into_response)) }
+        } else {
+            Answering::Host { future: self.routes.call(request) }
+        }
+    }
+}
+
+pin_project! {
+    /// An answer on its way.
+    #[project = AnsweringProject]
+    pub enum Answering {
+        Host { #[pin] future: RouteFuture<Infallible> },
+        PlugIn { future: Pin<Box<dyn Future<Output = Response> + Send>> },
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            AnsweringProject::Host { future } => future.poll(task),
+            AnsweringProject::PlugIn { future } => future.as_mut().poll(task).map(Ok),
+        }
+    }
+}
+
+/// Calls the plug-in. The path belongs to its instance from `path_start` on.
+fn dispatch<B>(
+    app: App,
+    call: Call,
+    path_start: usize,
+    request: Request<B>,
+) -> impl Future<Output = Result<Response, Problem>>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path();
-    let decoded = path::decode(path).map_err(|bad| Problem::new(BAD_PATH, bad.to_string()))?;
-    let Some((name, path_start)) = instance(path, &app.0.config.api_prefix) else {
-        return host_again(app, Request::from_parts(parts, body)).await;
-    };
-    let call = match app.0.runtime.begin(name) {
-        Looked::Call(call) => call,
-        Looked::NotRunning => return Err(not_running(name)),
-        Looked::Nothing => return host_again(app, Request::from_parts(parts, body)).await,
-    };
+    // A block: a function that is `async` has room for its arguments twice.
+    async move {
+        let (chain, parameters) = find(&call, path_start, &parts)?;
+        let caller = admit(&app, &parts, &chain).await?;
+        let limit = chain.iter().map(|endpoint| endpoint.body_bytes_max).min().unwrap_or(0);
+        let body = read(body, limit).await?;
+        let request_id = super::edge::request_id();
+        let incoming = Incoming { parts, path_start, body, parameters, request_id, caller };
+        let answer = crate::runtime::call(&call, &chain, incoming, is_identity).await;
+        answer.map(|response| response.map(Body::from)).map_err(|error| error::from_call(&error, &call.key))
+    }
+}
+
+/// The handlers for a request, with its path parameters.
+fn find(call: &Call, path_start: usize, parts: &Parts) -> Result<(Chain, PathParameters), Problem> {
+    let decoded = path::decode(parts.uri.path()).map_err(|bad| Problem::new(BAD_PATH, bad.to_string()))?;
     // The part below the prefix, decoded: the prefix and the name are plain, so they are as long in both.
     let below = match decoded.get(path_start..) {
         Some("") | None => "/",
         Some(below) => below,
     };
-    let (chain, parameters) = match call.routes.find(&parts.method, below) {
-        Found::Chain(chain, parameters) => (chain, parameters),
+    match call.routes.find(&parts.method, below) {
+        Found::Chain(chain, parameters) => Ok((chain, parameters)),
         Found::MethodNotAllowed(allow) => {
-            return Err(Problem::new(METHOD_NOT_ALLOWED, format!("allowed here: {allow}")).with(header::ALLOW, &allow));
+            Err(Problem::new(METHOD_NOT_ALLOWED, format!("allowed here: {allow}")).with(header::ALLOW, &allow))
         }
-        Found::Nothing => return Err(Problem::new(NOT_FOUND, "the instance has no such endpoint")),
-    };
-    let caller = admit(app, &parts, &chain).await?;
-    let limit = chain.iter().map(|endpoint| endpoint.body_bytes_max).min().unwrap_or(0);
-    let body = read(body, limit).await?;
-    let request_id = super::edge::request_id();
-    let instance = call.key.clone();
-    let incoming = Incoming { parts, path_start, body, parameters, request_id, caller };
-    let answer = crate::runtime::call(call, &chain, incoming, is_identity).await;
-    answer.map(|response| response.map(Body::from)).map_err(|error| error::from_call(&error, &instance))
+        Found::Nothing => Err(Problem::new(NOT_FOUND, "the instance has no such endpoint")),
+    }
+}
+
+/// What no running instance and no route has: a path that is refused, an instance that does not run, or perhaps a path
+/// that a route has with other slashes.
+pub(super) async fn unmatched(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
+    let path = request.uri().path();
+    path::decode(path).map_err(|bad| Problem::new(BAD_PATH, bad.to_string()))?;
+    match instance(path, &app.0.config.api_prefix) {
+        // One that runs by now did not when the request came.
+        Some((name, _)) if !matches!(app.0.runtime.begin(name), Looked::Nothing) => Err(not_running(name)),
+        _ => host_again(&app, request).await,
+    }
 }
 
 /// The instance's name in a path below the prefix, and where in the path what follows it begins.
@@ -86,11 +169,12 @@ fn not_running(name: &str) -> Problem {
 
 /// Lets the caller in, or not. Credentials are only looked at where an endpoint asks for any: elsewhere they may be the
 /// plug-in's own.
-async fn admit(app: &App, parts: &http::request::Parts, chain: &Chain) -> Result<Cow<'static, str>, Problem> {
+async fn admit(app: &App, parts: &Parts, chain: &Chain) -> Result<Cow<'static, str>, Problem> {
     if chain.iter().all(|endpoint| endpoint.auth == Auth::None) {
         return Ok(Caller::Nobody.json());
     }
-    let caller = Caller::of(parts, app).await?;
+    // In a box of its own: what asks the store is large, and most calls do not need it.
+    let caller = Box::pin(Caller::of(parts, app)).await?;
     if chain.iter().all(|endpoint| caller.satisfies(&endpoint.auth)) {
         Ok(caller.json())
     } else {
@@ -99,7 +183,11 @@ async fn admit(app: &App, parts: &http::request::Parts, chain: &Chain) -> Result
 }
 
 /// Reads the whole body; one that is announced as too large is refused before a byte of it is read.
-async fn read(body: Body, limit: u64) -> Result<Bytes, Problem> {
+async fn read<B>(body: B, limit: u64) -> Result<Bytes, Problem>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -108,11 +196,11 @@ async fn read(body: Body, limit: u64) -> Result<Bytes, Problem> {
         return Err(too_large());
     }
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    to_bytes(body, limit).await.map_err(|error| {
-        let of_length =
-            std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-        if of_length { too_large() } else { Problem::new(BAD_REQUEST, "the body ended early") }
-    })
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(_) => Err(Problem::new(BAD_REQUEST, "the body ended early")),
+    }
 }
 
 /// Header fields by which a proxy in front would say who the user is: from outside they mean nothing, so plug-ins do not

@@ -1,9 +1,10 @@
 //! Answering connections: accept, serve, drain.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::response::Response;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -12,7 +13,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 use tower::Layer;
 
-use super::{Edge, Local};
+use super::{Edge, Local, Mount};
 
 /// How long the header of a request may take.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
@@ -77,7 +78,13 @@ impl Drop for Opened {
 }
 
 /// Serves a TCP listener until the connections are drained.
-pub async fn serve_tcp(listener: TcpListener, router: Edge<Router>, connections: Connections) {
+pub async fn serve_tcp<S>(listener: TcpListener, service: S, connections: Connections)
+where
+    S: tower::Service<http::Request<hyper::body::Incoming>, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+{
     let mut draining = connections.draining.subscribe();
     loop {
         let accepted = tokio::select! {
@@ -88,7 +95,7 @@ pub async fn serve_tcp(listener: TcpListener, router: Edge<Router>, connections:
             Ok((stream, _)) => {
                 // Answers are small and complete: waiting to fill a segment only delays them.
                 let _ = stream.set_nodelay(true);
-                answer(stream, router.clone(), &connections);
+                answer(stream, service.clone(), &connections);
             }
             Err(error) => refused(&error).await,
         }
@@ -96,7 +103,7 @@ pub async fn serve_tcp(listener: TcpListener, router: Edge<Router>, connections:
 }
 
 /// Serves the control socket until the connections are drained: whoever can open it administers.
-pub async fn serve_local(listener: UnixListener, router: Edge<Router>, connections: Connections) {
+pub async fn serve_local(listener: UnixListener, router: Edge<Mount>, connections: Connections) {
     let mut draining = connections.draining.subscribe();
     let router = axum::Extension(Local).layer(router);
     loop {
@@ -123,14 +130,10 @@ async fn refused(error: &std::io::Error) {
 
 fn answer<S>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, service: S, connections: &Connections)
 where
-    S: tower::Service<
-            http::Request<hyper::body::Incoming>,
-            Response = axum::response::Response,
-            Error = std::convert::Infallible,
-        > + Clone
+    S: tower::Service<http::Request<hyper::body::Incoming>, Response = Response, Error = Infallible, Future: Send>
+        + Clone
         + Send
         + 'static,
-    S::Future: Send,
 {
     let opened = connections.opened();
     let mut draining = connections.draining.subscribe();

@@ -4,13 +4,13 @@
 //! of the instance), watches the deadline, and turns what comes back into a response or a [`CallError`].
 
 use std::borrow::Cow;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::Response;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -76,23 +76,27 @@ pub struct Incoming {
 ///
 /// # Errors
 /// See [`CallError`].
-pub async fn call(
-    call: Call,
+pub fn call(
+    call: &Call,
     chain: &Chain,
     incoming: Incoming,
-    hidden: impl Fn(&http::HeaderName) -> bool,
-) -> Result<Response<Bytes>, CallError> {
-    let started = Instant::now();
+    hidden: fn(&http::HeaderName) -> bool,
+) -> impl Future<Output = Result<Response<Bytes>, CallError>> {
     let Incoming { parts, path_start, body, parameters, request_id, caller } = incoming;
     let deadline = chain.first().map_or(Duration::ZERO, |endpoint| endpoint.deadline);
     let source = RequestParts { parts, path_start, body, parameters, deadline, request_id, caller };
-    let request = CallRequest::new(source, hidden);
+    // Made before there is a future, so that none carries the parts.
+    ask(call, chain, CallRequest::new(source, hidden))
+}
+
+async fn ask(call: &Call, chain: &Chain, request: Arc<CallRequest>) -> Result<Response<Bytes>, CallError> {
+    let started = Instant::now();
     for endpoint in chain.iter() {
         let ends = started + endpoint.deadline;
         let called = if endpoint.short {
             endpoint.handler.call(&request, call.slot)
         } else {
-            on_own_thread(&call, endpoint, &request, ends).await?
+            Box::pin(on_own_thread(call, endpoint, &request, ends)).await?
         };
         let answer = match called {
             Called::Ready(answer) => Some(answer),
@@ -109,12 +113,18 @@ pub async fn call(
 }
 
 /// Waits for a future until the deadline. The first poll comes before any timer: most futures are ready then.
-async fn until<T>(ends: Instant, deadline: Duration, future: impl Future<Output = T>) -> Result<T, CallError> {
-    let mut future = pin!(future);
-    let first = std::future::poll_fn(|task| Poll::Ready(future.as_mut().poll(task))).await;
-    match first {
-        Poll::Ready(output) => Ok(output),
-        Poll::Pending => tokio::time::timeout_at(ends, future).await.map_err(|_| CallError::Deadline(deadline)),
+#[expect(clippy::manual_async_fn, reason = "a function that is `async` has room for its arguments twice")]
+fn until<T>(
+    ends: Instant,
+    deadline: Duration,
+    mut future: impl Future<Output = T> + Unpin,
+) -> impl Future<Output = Result<T, CallError>> {
+    async move {
+        let first = std::future::poll_fn(|task| Poll::Ready(future.poll_unpin(task))).await;
+        match first {
+            Poll::Ready(output) => Ok(output),
+            Poll::Pending => tokio::time::timeout_at(ends, future).await.map_err(|_| CallError::Deadline(deadline)),
+        }
     }
 }
 
