@@ -189,7 +189,9 @@ mod tests {
         let start = Start { generation: 2, quarantine: vec![quarantined], ..Start::default() };
         check(
             &ToChild::Start(start),
-            expect![[r#"{"start":{"generation":2,"quarantine":[{"instance":null,"library":"libx.so","reason":"r"}],"refused":[],"without_plugins":null}}"#]],
+            expect![[
+                r#"{"start":{"generation":2,"quarantine":[{"instance":null,"library":"libx.so","reason":"r"}],"refused":[],"without_plugins":null}}"#
+            ]],
         );
         check(&ToChild::Drain { deadline_ms: 30_000 }, expect![[r#"{"drain":{"deadline_ms":30000}}"#]]);
         check(&ToParent::Ready {}, expect![[r#"{"ready":{}}"#]]);
