@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
-use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Outcome, ReloadError, Report, Runtime};
@@ -21,7 +21,7 @@ use super::{Outcome, ReloadError, Report, Runtime};
 /// A directory that is being watched. What happens from [`begin`](Self::begin) on is not missed.
 pub struct Watch {
     directory: PathBuf,
-    inotify: AsyncFd<OwnedFd>,
+    events: mpsc::UnboundedReceiver<Event>,
 }
 
 /// Acts on what happens in the directory until it is dropped; a reload that has begun then comes to its end.
@@ -39,12 +39,12 @@ const QUIET: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Watch {
-    /// Begins to watch a directory. Must be called within the host's tokio runtime.
+    /// Begins to watch a directory.
     ///
     /// # Errors
     /// What the system says; often that there are too many watches (`fs.inotify.max_user_instances`).
     pub fn begin(directory: &Path) -> io::Result<Self> {
-        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        let inotify = inotify::init(CreateFlags::CLOEXEC)?;
         let flags = WatchFlags::CLOSE_WRITE
             | WatchFlags::MOVED_TO
             | WatchFlags::MOVED_FROM
@@ -54,57 +54,52 @@ impl Watch {
             | WatchFlags::ONLYDIR
             | WatchFlags::DONT_FOLLOW;
         inotify::add_watch(&inotify, directory, flags)?;
-        Ok(Self { directory: directory.to_owned(), inotify: AsyncFd::new(inotify)? })
+        let (sender, events) = mpsc::unbounded_channel();
+        // The thread ends with the directory, or with the first event that nobody waits for any more.
+        std::thread::Builder::new().name("porth-watch".to_owned()).spawn(move || read(&inotify, &sender))?;
+        Ok(Self { directory: directory.to_owned(), events })
     }
 
-    /// Acts on what happened since [`begin`](Self::begin) and on what will.
+    /// Acts on what happened since [`begin`](Self::begin) and on what will. Must be called within the host's tokio
+    /// runtime.
     #[must_use]
     pub fn run(self, runtime: Runtime) -> Watching {
         Watching(tokio::spawn(watch(self, runtime)))
     }
-
-    /// Waits until something has happened.
-    async fn events(&self) -> io::Result<Events> {
-        loop {
-            let mut ready = self.inotify.readable().await?;
-            if let Ok(events) = ready.try_io(|inotify| read(inotify.get_ref())) {
-                return events;
-            }
-        }
-    }
 }
 
-/// What has happened.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Events {
-    files: BTreeSet<String>,
-    /// Some events were lost.
-    is_incomplete: bool,
-    /// The directory is not there any more.
-    is_gone: bool,
+/// Something that happened.
+#[derive(Debug, PartialEq, Eq)]
+enum Event {
+    /// To the file of this name.
+    File(String),
+    /// More than could be told.
+    Lost,
+    /// The directory is not there any more, or cannot be watched.
+    Gone,
 }
 
-fn read(inotify: &OwnedFd) -> io::Result<Events> {
+fn read(inotify: &OwnedFd, events: &mpsc::UnboundedSender<Event>) {
+    let gone = ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::IGNORED | ReadFlags::UNMOUNT;
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut reader = Reader::new(inotify, &mut buffer);
-    let mut events = Events::default();
-    let mut is_empty = true;
     loop {
-        match reader.next() {
-            Ok(event) => {
-                is_empty = false;
-                let flags = event.events();
-                events.is_incomplete |= flags.contains(ReadFlags::QUEUE_OVERFLOW);
-                events.is_gone |= flags.intersects(
-                    ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::IGNORED | ReadFlags::UNMOUNT,
-                );
-                let name = event.file_name().and_then(|name| name.to_str().ok());
-                events.files.extend(name.filter(|name| name.ends_with(".so")).map(str::to_owned));
+        let event = match reader.next() {
+            Err(Errno::INTR) => continue,
+            Err(error) => {
+                tracing::error!(%error, "the plug-in directory cannot be watched any more: {error}");
+                Event::Gone
             }
-            Err(Errno::AGAIN) if is_empty => return Err(io::ErrorKind::WouldBlock.into()),
-            Err(Errno::AGAIN) => return Ok(events),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Ok(event) if event.events().intersects(gone) => Event::Gone,
+            Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => Event::Lost,
+            Ok(event) => match event.file_name().and_then(|name| name.to_str().ok()) {
+                Some(name) if name.ends_with(".so") => Event::File(name.to_owned()),
+                _ => continue,
+            },
+        };
+        let is_last = event == Event::Gone;
+        if events.send(event).is_err() || is_last {
+            return;
         }
     }
 }
@@ -130,21 +125,18 @@ async fn watch(mut watch: Watch, runtime: Runtime) {
             }
         };
         tokio::select! {
-            events = watch.events() => {
-                let events = events.unwrap_or_else(|error| {
-                    tracing::error!(%error, "the plug-in directory cannot be watched: {error}");
-                    Events { is_gone: true, ..Events::default() }
-                });
-                let look_at = Instant::now() + QUIET;
-                restless.extend(events.files.into_iter().map(|file| (file, Restless { look_at, stamp: None })));
-                if events.is_gone {
-                    watch = begin_again(&watch.directory).await;
+            event = watch.events.recv() => {
+                match event {
+                    Some(Event::File(file)) => {
+                        restless.insert(file, Restless { look_at: Instant::now() + QUIET, stamp: None });
+                        continue;
+                    }
+                    Some(Event::Lost) => {}
+                    Some(Event::Gone) | None => watch = begin_again(&watch.directory).await,
                 }
-                if events.is_gone || events.is_incomplete {
-                    restless.clear();
-                    let runtime = runtime.clone();
-                    report(finish(async move { runtime.rescan().await }).await);
-                }
+                restless.clear();
+                let runtime = runtime.clone();
+                report(finish(async move { runtime.rescan().await }).await);
             }
             () = timer => {
                 let settled = settled(&watch.directory, &mut restless).await;
@@ -222,38 +214,43 @@ mod tests {
 
     use super::*;
 
-    fn events_of(act: impl FnOnce(&Path)) -> Option<Events> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    fn events_of(act: impl FnOnce(&Path)) -> Vec<Event> {
         let directory = tempfile::tempdir().unwrap();
         let plugins = directory.path().join("plugins");
         fs::create_dir(&plugins).unwrap();
         fs::write(plugins.join("old.so"), "old").unwrap();
-        runtime.block_on(async {
-            let watch = Watch::begin(&plugins).unwrap();
-            act(&plugins);
-            tokio::time::timeout(Duration::from_millis(100), watch.events()).await.ok().map(Result::unwrap)
-        })
+        let mut watch = Watch::begin(&plugins).unwrap();
+        act(&plugins);
+        // Whose event comes after all others, unless the directory is gone.
+        let _ = fs::write(plugins.join("last.so"), "");
+        let mut events = Vec::new();
+        while let Some(event) = watch.events.blocking_recv() {
+            if event == Event::File("last.so".to_owned()) {
+                break;
+            }
+            events.push(event);
+        }
+        events
     }
 
-    fn files(names: &[&str]) -> Option<Events> {
-        Some(Events { files: names.iter().map(|name| (*name).to_owned()).collect(), ..Events::default() })
+    fn files(names: &[&str]) -> Vec<Event> {
+        names.iter().map(|name| Event::File((*name).to_owned())).collect()
     }
 
     #[test]
     fn what_is_written_moved_or_removed_is_an_event() {
         assert_eq!(events_of(|at| fs::write(at.join("new.so"), "new").unwrap()), files(&["new.so"]));
-        assert_eq!(events_of(|at| fs::rename(at.join("old.so"), at.join("b.so")).unwrap()), files(&["b.so", "old.so"]));
+        assert_eq!(events_of(|at| fs::rename(at.join("old.so"), at.join("b.so")).unwrap()), files(&["old.so", "b.so"]));
         assert_eq!(events_of(|at| fs::remove_file(at.join("old.so")).unwrap()), files(&["old.so"]));
         assert_eq!(events_of(|at| fs::write(at.join("notes.txt"), "").unwrap()), files(&[]));
-        assert_eq!(events_of(|at| drop(fs::read(at.join("old.so")).unwrap())), None);
-        assert_eq!(events_of(|at| std::mem::forget(fs::File::create(at.join("open.so")).unwrap())), None);
+        assert_eq!(events_of(|at| drop(fs::read(at.join("old.so")).unwrap())), files(&[]));
+        assert_eq!(events_of(|at| std::mem::forget(fs::File::create(at.join("open.so")).unwrap())), files(&[]));
     }
 
     #[test]
     fn a_directory_that_is_taken_away_is_noticed() {
-        let moved = events_of(|at| fs::rename(at, at.with_file_name("away")).unwrap());
-        assert!(moved.is_some_and(|events| events.is_gone));
+        assert_eq!(events_of(|at| fs::rename(at, at.with_file_name("away")).unwrap()), [Event::Gone]);
         let removed = events_of(|at| fs::remove_dir_all(at).unwrap());
-        assert!(removed.is_some_and(|events| events.is_gone));
+        assert_eq!(removed, [Event::File("old.so".to_owned()), Event::Gone]);
     }
 }
