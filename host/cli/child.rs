@@ -52,9 +52,10 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     }
 
     let db = Db::open(&config.database, &config.data, now_ms()).await.map_err(Failure::configuration)?;
+    let start = from_parent(start);
     // Before the libraries are looked at, so that no change is missed.
     let watch = if config.watch { begin_watch(&config) } else { None };
-    let libraries = Libraries::scan(&config).await.map_err(Failure::configuration)?;
+    let libraries = Libraries::scan(&config, |file| start.keeps_closed(file)).await.map_err(Failure::configuration)?;
     let hooks = Hooks {
         on_lifted: {
             let control = control.clone();
@@ -67,7 +68,7 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
         on_worn_out: Box::new(|_| {}),
     };
     let runtime = Runtime::new(Arc::clone(&config), libraries, Instances::new(db.clone()), hooks);
-    runtime.start(&from_parent(start), now_ms()).await.map_err(Failure::configuration)?;
+    runtime.start(&start, now_ms()).await.map_err(Failure::configuration)?;
 
     let app = App::new(config, runtime.clone(), ApiKeys::new(db.clone()));
     let router = http::router(&app);

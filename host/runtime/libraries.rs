@@ -88,6 +88,8 @@ struct Entry {
     gate: Arc<tokio::sync::RwLock<()>>,
     numbers: u64,
     present: Option<Present>,
+    /// Kind and name of the modules of a library that was not opened although it could be.
+    dormant: Vec<(String, String)>,
     verdict: Verdict,
     reason: Option<String>,
     file_digest: Option<Digest>,
@@ -115,11 +117,12 @@ pub(super) struct Loaded {
 }
 
 impl Libraries {
-    /// Loads every library of the plug-in directory that can be loaded. Must be called within the host's tokio runtime.
+    /// Loads every library of the plug-in directory that can be loaded, but those for which `unopened` has a reason: they
+    /// wait until somebody asks for them. Must be called within the host's tokio runtime.
     ///
     /// # Errors
     /// When the directory or the staging directory cannot be used; a bad file is only refused.
-    pub async fn scan(config: &Arc<Config>) -> Result<Self, ScanError> {
+    pub async fn scan(config: &Arc<Config>, unopened: impl Fn(&str) -> Option<String>) -> Result<Self, ScanError> {
         let workshop = {
             let config = Arc::clone(config);
             blocking(move || Workshop::open(&config)).await??
@@ -135,14 +138,22 @@ impl Libraries {
         // Reading and probing are slow and independent; loading comes one by one, in the order of the names, so that of
         // two libraries with one module the same is refused each time.
         for candidate in libraries.examine(files).await? {
-            libraries.load_first(candidate).await;
+            let reason = unopened(&candidate.file);
+            libraries.load_first(candidate, reason).await;
         }
         Ok(libraries)
     }
 
-    async fn load_first(&self, candidate: Candidate) {
+    async fn load_first(&self, candidate: Candidate, unopened: Option<String>) {
         self.look(&candidate);
         let Found::Fine(probed) = candidate.found else { return };
+        if let Some(reason) = unopened {
+            let reason = format!("library `{}` is not opened: {reason}", candidate.file);
+            self.note(&candidate.file, Verdict::Refused, Some(reason));
+            let keys = probed.modules.into_iter().map(|module| (module.kind, module.name));
+            self.0.state.write().entries.entry(candidate.file).or_default().dormant = keys.collect();
+            return;
+        }
         let loaded = match self.conflict(&candidate.file, &probed.modules) {
             None => self.load(&candidate.file, candidate.abi, *probed).await,
             Some(reason) => Err(reason),
@@ -287,6 +298,7 @@ impl Libraries {
             }
             let entry = state.entries.entry(file).or_default();
             (entry.verdict, entry.reason) = (Verdict::Loaded, None);
+            entry.dormant.clear();
             entry.present.replace(Present { generation, digest, abi })
         };
         if let Some(previous) = previous {
@@ -343,6 +355,20 @@ impl Libraries {
         self.modules().into_iter().filter(|module| module.generation.file == file).collect()
     }
 
+    /// The file whose library declares a module and was not opened although it could be.
+    pub(super) fn dormant(&self, kind: &str, name: &str) -> Option<String> {
+        let state = self.0.state.read();
+        let mut entries = state.entries.iter();
+        let declares = |entry: &Entry| entry.dormant.iter().any(|module| (&*module.0, &*module.1) == (kind, name));
+        entries.find(|(_, entry)| declares(entry)).map(|(file, _)| file.clone())
+    }
+
+    /// Whether a library declares a module, opened or not.
+    pub(super) fn declares(&self, file: &str, kind: &str, name: &str) -> bool {
+        let loaded = self.module(kind, name).is_some_and(|module| module.generation.file == file);
+        loaded || self.dormant(kind, name).is_some_and(|dormant| dormant == file)
+    }
+
     /// Who hears, once, that this process has retired so many generations that a fresh one should take over.
     pub(super) fn set_on_worn_out(&self, on_worn_out: Hook) {
         self.0.generations.set_on_worn_out(on_worn_out);
@@ -362,6 +388,7 @@ impl Default for Entry {
             gate: Arc::default(),
             numbers: 0,
             present: None,
+            dormant: Vec::new(),
             verdict: Verdict::Refused,
             reason: None,
             file_digest: None,
