@@ -52,11 +52,10 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     }
 
     let db = Db::open(&config.database, &config.data, now_ms()).await.map_err(Failure::configuration)?;
+    let start = from_parent(start);
     // Before the libraries are looked at, so that no change is missed.
     let watch = if config.watch { begin_watch(&config) } else { None };
-    let refused =
-        |file: &str| start.refused.iter().find(|entry| entry.library == file).map(|entry| entry.reason.clone());
-    let libraries = Libraries::scan(&config, refused).await.map_err(Failure::configuration)?;
+    let libraries = Libraries::scan(&config, |file| start.keeps_closed(file)).await.map_err(Failure::configuration)?;
     let hooks = Hooks {
         on_lifted: {
             let control = control.clone();
@@ -69,7 +68,7 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
         on_worn_out: Box::new(|_| {}),
     };
     let runtime = Runtime::new(Arc::clone(&config), libraries, Instances::new(db.clone()), hooks);
-    runtime.start(&from_parent(start), now_ms()).await.map_err(Failure::configuration)?;
+    runtime.start(&start, now_ms()).await.map_err(Failure::configuration)?;
 
     let app = App::new(config, runtime.clone(), ApiKeys::new(db.clone()));
     let router = http::router(&app);
@@ -116,7 +115,12 @@ fn from_parent(start: message::Start) -> runtime::Start {
         library: quarantined.library,
         reason: quarantined.reason,
     });
-    runtime::Start { quarantine: quarantine.collect(), without_plugins: start.without_plugins }
+    let refused = start.refused.into_iter().map(|refused| (refused.library, refused.reason));
+    runtime::Start {
+        quarantine: quarantine.collect(),
+        without_plugins: start.without_plugins,
+        refused: refused.collect(),
+    }
 }
 
 /// Tells the parent that this runtime still gets to its tasks.
