@@ -81,7 +81,12 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
 
     let deadline = drained.wait_for(Option::is_some).await?.unwrap_or_default();
     app.set_ready(false);
-    let open = connections.drain(deadline).await;
+    let mut open = connections.drain(deadline).await;
+    if open > 0 {
+        // Streams may be endless. They end here, and what they have sent so far arrives.
+        runtime.end_streams();
+        open = connections.drain(STREAMS_END).await;
+    }
     if open > 0 {
         tracing::warn!(open, "{open} connections were still open after {} ms", deadline.as_millis());
     }
@@ -90,6 +95,9 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     drop(lock);
     Ok(())
 }
+
+/// How long the last bytes of a stream may take.
+const STREAMS_END: Duration = Duration::from_millis(500);
 
 /// What the parent says, in the runtime's words.
 fn from_parent(start: message::Start) -> runtime::Start {

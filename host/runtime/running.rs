@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::body::Streams;
 use super::libraries::Generation;
 use super::lifecycle;
 use super::routes::Routes;
@@ -26,6 +27,8 @@ pub struct Running {
     pub slot: &'static InstanceSlot,
     /// The loading of the library that its code belongs to.
     pub generation: Arc<Generation>,
+    /// Its answers that are streams.
+    pub(super) streams: Streams,
     instance: Mutex<Option<abi::Instance>>,
     calls: AtomicUsize,
     retired: AtomicBool,
@@ -48,6 +51,7 @@ impl Running {
             threads,
             slot: instance.slot(),
             generation,
+            streams: Streams::default(),
             instance: Mutex::new(Some(instance)),
             calls: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
@@ -66,20 +70,14 @@ impl Running {
 
     /// Ends the instance once no call is under way: `close` on a thread of its own, within a deadline.
     ///
-    /// It must be unreachable already (no new call finds it). A call that is still under way after `drain` keeps the
-    /// instance: closing it would free what the call uses, so it is left as it is.
+    /// It must be unreachable already (no new call finds it). A stream that is still under way after `drain` ends there,
+    /// cleanly. Any other call keeps the instance: closing it would free what the call uses, so it is left as it is.
     pub async fn retire(self: Arc<Self>, drain: Duration, close: Duration) {
         self.retired.store(true, Ordering::SeqCst);
-        let drained = async {
-            loop {
-                let idle = self.idle.notified();
-                if self.calls.load(Ordering::SeqCst) == 0 {
-                    return;
-                }
-                idle.await;
-            }
-        };
-        if tokio::time::timeout(drain, drained).await.is_err() {
+        if tokio::time::timeout(drain, self.drained()).await.is_err() {
+            self.streams.end();
+        }
+        if tokio::time::timeout(STREAMS_END, self.drained()).await.is_err() {
             tracing::warn!(
                 instance = self.key,
                 calls = self.calls.load(Ordering::SeqCst),
@@ -95,7 +93,21 @@ impl Running {
             lifecycle::close(&self.key, instance, close).await;
         }
     }
+
+    /// Waits until no call is under way.
+    async fn drained(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.calls.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
 }
+
+/// How long a stream that is ended may still be in the plug-in's code.
+const STREAMS_END: Duration = Duration::from_millis(500);
 
 /// A call under way; the instance is not closed before it is dropped.
 pub struct Call(Arc<Running>);

@@ -25,12 +25,14 @@ pub const WOULD_BLOCK: i32 = 8;
 pub const CLOSED: i32 = 9;
 /// This host does not know it.
 pub const UNSUPPORTED: i32 = 10;
-/// A completion came after its request was dropped.
+/// Nobody waits any more: a completion came after its request was dropped, or the client of a request has left.
 pub const CANCELLED: i32 = 11;
 /// The version given is not the present one.
 pub const CONFLICT: i32 = 12;
 /// A queue or a quota is full.
 pub const BUSY: i32 = 13;
+/// What was sent is larger than allowed.
+pub const TOO_LARGE: i32 = 14;
 
 /// A handler's or a future's answer: the response is filled in.
 pub const READY: i32 = 0;
@@ -64,4 +66,6 @@ pub mod endpoint {
     ///
     /// Without this bit a handler runs on the instance's own threads and may block.
     pub const SHORT: u32 = 1;
+    /// The handler is called before the request's body has been read, and asks for it piece by piece.
+    pub const STREAM_BODY: u32 = 2;
 }

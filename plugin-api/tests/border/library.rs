@@ -218,6 +218,7 @@ fn empty_response() -> abi::Response {
         header_owner: abi::Bytes::EMPTY,
         body: abi::Bytes::EMPTY,
         future: abi::Future::NONE,
+        stream: abi::Stream::NONE,
     }
 }
 
