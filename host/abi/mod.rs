@@ -6,6 +6,7 @@
 //! runtime's business.
 #![allow(unsafe_code, reason = "the one floor that calls into plug-ins; every other floor denies it")]
 
+mod allowed;
 mod answer;
 mod body;
 mod bytes;
@@ -31,6 +32,7 @@ mod stream;
 mod token;
 mod waker;
 
+pub use allowed::{Allowed, AllowedError};
 pub use answer::{Answer, AnswerBody, Failure};
 pub use body::{BodyError, OpenBody, Pieces, RequestBody};
 pub use bytes::OwnedBytes;

@@ -71,7 +71,7 @@ impl Running {
     /// Ends the instance once no call is under way: `close` on a thread of its own, within a deadline.
     ///
     /// It must be unreachable already (no new call finds it). A stream that is still under way after `drain` ends there,
-    /// cleanly. Any other call keeps the instance: closing it would free what the call uses, so it is left as it is.
+    /// cleanly. Another call is only complained of: closing the instance would free what the call uses, so that waits.
     pub async fn retire(self: Arc<Self>, drain: Duration, close: Duration) {
         self.retired.store(true, Ordering::SeqCst);
         if tokio::time::timeout(drain, self.drained()).await.is_err() {
@@ -81,16 +81,18 @@ impl Running {
             tracing::warn!(
                 instance = self.key,
                 calls = self.calls.load(Ordering::SeqCst),
-                "instance {} still has calls under way after {} ms; it is left unclosed",
+                "instance {} still has calls under way after {} ms; it is closed when they have ended",
                 self.key,
                 drain.as_millis()
             );
-            return;
+            self.drained().await;
         }
         self.threads.close();
         let instance = self.instance.lock().take();
-        if let Some(instance) = instance {
-            lifecycle::close(&self.key, instance, close).await;
+        if let Some(instance) = instance
+            && !lifecycle::close(&self.key, instance, close).await
+        {
+            self.generation.keep_loaded();
         }
     }
 
