@@ -36,6 +36,12 @@ impl AnswerStream {
         self.slot = Some(slot);
     }
 
+    /// Whether it has no end of its own and may be ended anywhere.
+    #[must_use]
+    pub fn is_endless(&self) -> bool {
+        self.stream.flags & code::stream::ENDLESS != 0
+    }
+
     /// The next bytes, never empty; `None` at the end. Not to be polled after an error.
     pub fn poll_next(&mut self, task: &TaskContext<'_>) -> Poll<Option<Result<OwnedBytes, Failure>>> {
         let Some(poll_next) = self.stream.poll_next else { return Poll::Ready(None) };
@@ -113,7 +119,8 @@ mod tests {
     /// What comes of polling until the end, and how often the stream was dropped.
     fn run(answers: &[(i32, &'static [u8])]) -> (Vec<String>, usize) {
         let mut script = Script { answers: answers.to_vec(), dropped: 0 };
-        let raw = Stream { state: (&raw mut script).cast(), poll_next: Some(poll_next), drop: Some(count_drop) };
+        let raw =
+            Stream { state: (&raw mut script).cast(), poll_next: Some(poll_next), drop: Some(count_drop), flags: 0 };
         // SAFETY: polled and dropped in this function only.
         let mut stream = unsafe { AnswerStream::take(raw) }.unwrap();
         let mut seen = Vec::new();
@@ -152,7 +159,7 @@ mod tests {
     #[test]
     fn what_cannot_be_polled_is_no_stream_and_is_dropped() {
         let mut script = Script::default();
-        let raw = Stream { state: (&raw mut script).cast(), poll_next: None, drop: Some(count_drop) };
+        let raw = Stream { state: (&raw mut script).cast(), poll_next: None, drop: Some(count_drop), flags: 0 };
         // SAFETY: dropped in this function only.
         assert!(unsafe { AnswerStream::take(raw) }.is_none());
         assert_eq!(script.dropped, 1);

@@ -90,7 +90,7 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     drop(watching);
     let mut open = connections.drain(deadline).await;
     if open > 0 {
-        // Streams may be endless. They end here, and what they have sent so far arrives.
+        // Endless streams end here, and what they have sent so far arrives.
         runtime.end_streams();
         open = connections.drain(STREAMS_END).await;
     }

@@ -1,7 +1,7 @@
 //! An answer's body on its way to the client: bytes, or a plug-in's stream that is pulled as fast as the client reads.
 //!
 //! Start at [`Body`]. Bytes keep the loading of the library that frees them; a stream keeps its instance, as a call does.
-//! [`Streams`] are those of one instance: they may be endless, so an instance that is to end ends them.
+//! [`EndlessStreams`] are those of one instance that it ends when it is to end itself.
 
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -92,10 +92,12 @@ impl StreamBody {
     #[must_use]
     pub(super) fn new(mut stream: AnswerStream, call: Call, body: Option<OpenBody>, request_id: &str) -> Self {
         stream.blame(call.slot);
-        let running = Arc::clone(&call);
+        let endless = stream.is_endless().then(|| Arc::clone(&call));
         let source = Source { stream, _body: body, request_id: request_id.into(), call };
         let flow = Arc::new(Flow { stage: Mutex::new(Stage::Flowing(source)), task: AtomicWaker::new() });
-        running.streams.add(&flow);
+        if let Some(running) = endless {
+            running.endless_streams.add(&flow);
+        }
         Self(flow)
     }
 }
@@ -117,6 +119,8 @@ enum Stage {
     Flowing(Source),
     /// Taken out while the plug-in is asked, so that no lock is held meanwhile.
     Asked,
+    /// The plug-in broke it off. Shown to the client only when what came before has gone out.
+    BrokenOff,
     Ended,
 }
 
@@ -131,15 +135,21 @@ struct Source {
 impl Flow {
     fn poll_next(&self, task: &Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
         self.task.register(task.waker());
-        let Some(mut source) = self.take(Stage::Asked) else { return Poll::Ready(None) };
+        let mut source = match self.take(Stage::Asked) {
+            Stage::Flowing(source) => source,
+            Stage::BrokenOff => return Poll::Ready(Some(Err(BrokenOff))),
+            Stage::Asked | Stage::Ended => return Poll::Ready(None),
+        };
         let piece = match source.stream.poll_next(task) {
             Poll::Pending => None,
             Poll::Ready(Some(Ok(piece))) => Some(bytes(piece, &source.call.generation)),
             Poll::Ready(Some(Err(failure))) => {
-                self.take(Stage::Ended);
                 let (key, request_id) = (&source.call.key, &source.request_id);
                 tracing::error!(instance = key, request_id, "instance {key}: an answer broke off: {failure}");
-                return Poll::Ready(Some(Err(BrokenOff)));
+                self.take(Stage::BrokenOff);
+                // The connection sends what it has while it waits, and would drop it at an error.
+                task.waker().wake_by_ref();
+                return Poll::Pending;
             }
             Poll::Ready(None) => {
                 self.take(Stage::Ended);
@@ -157,16 +167,13 @@ impl Flow {
         piece.map_or(Poll::Pending, |piece| Poll::Ready(Some(Ok(piece))))
     }
 
-    /// Takes the source out, if it is there. What has ended stays so.
-    fn take(&self, leave: Stage) -> Option<Source> {
+    /// Takes out how it stands. What has ended, well or not, stays so.
+    fn take(&self, leave: Stage) -> Stage {
         let mut stage = self.stage.lock();
-        match std::mem::replace(&mut *stage, leave) {
-            Stage::Flowing(source) => Some(source),
-            Stage::Asked => None,
-            Stage::Ended => {
-                *stage = Stage::Ended;
-                None
-            }
+        match &*stage {
+            Stage::Flowing(_) | Stage::Asked => std::mem::replace(&mut *stage, leave),
+            Stage::BrokenOff => Stage::BrokenOff,
+            Stage::Ended => Stage::Ended,
         }
     }
 
@@ -177,9 +184,9 @@ impl Flow {
     }
 }
 
-/// The streams of an instance that are under way.
+/// The streams of an instance that are under way and have no end of their own.
 #[derive(Default)]
-pub(super) struct Streams(Mutex<Open>);
+pub(super) struct EndlessStreams(Mutex<Open>);
 
 #[derive(Default)]
 struct Open {
@@ -193,7 +200,7 @@ struct Open {
 /// Fewer streams than this are never cleared.
 const CLEAR_LEN_MIN: usize = 64;
 
-impl Streams {
+impl EndlessStreams {
     fn add(&self, flow: &Arc<Flow>) {
         let mut open = self.0.lock();
         if open.ended {

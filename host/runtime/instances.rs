@@ -262,12 +262,12 @@ impl Runtime {
         (Duration::from_millis(limits.drain_deadline_ms), Duration::from_millis(limits.lifecycle_deadline_ms))
     }
 
-    /// Ends all streams that are under way, cleanly; calls go on.
+    /// Ends all endless streams that are under way, cleanly. Other calls go on.
     pub fn end_streams(&self) {
         let present: Vec<_> = self.0.present.lock().values().cloned().collect();
         for present in present {
             if let Present::Running(running) = present {
-                running.streams.end();
+                running.endless_streams.end();
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::body::Streams;
+use super::body::EndlessStreams;
 use super::libraries::Generation;
 use super::lifecycle;
 use super::routes::Routes;
@@ -27,8 +27,8 @@ pub struct Running {
     pub slot: &'static InstanceSlot,
     /// The loading of the library that its code belongs to.
     pub generation: Arc<Generation>,
-    /// Its answers that are streams.
-    pub(super) streams: Streams,
+    /// Those of its answers that it has to end itself.
+    pub(super) endless_streams: EndlessStreams,
     instance: Mutex<Option<abi::Instance>>,
     calls: AtomicUsize,
     retired: AtomicBool,
@@ -51,7 +51,7 @@ impl Running {
             threads,
             slot: instance.slot(),
             generation,
-            streams: Streams::default(),
+            endless_streams: EndlessStreams::default(),
             instance: Mutex::new(Some(instance)),
             calls: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
@@ -70,12 +70,12 @@ impl Running {
 
     /// Ends the instance once no call is under way: `close` on a thread of its own, within a deadline.
     ///
-    /// It must be unreachable already (no new call finds it). A stream that is still under way after `drain` ends there,
-    /// cleanly. Another call is only complained of: closing the instance would free what the call uses, so that waits.
+    /// It must be unreachable already (no new call finds it). An endless stream that is still under way after `drain` ends
+    /// there, cleanly. Any other call is only complained of: closing the instance would free what the call uses, so that waits.
     pub async fn retire(self: Arc<Self>, drain: Duration, close: Duration) {
         self.retired.store(true, Ordering::SeqCst);
         if tokio::time::timeout(drain, self.drained()).await.is_err() {
-            self.streams.end();
+            self.endless_streams.end();
         }
         if tokio::time::timeout(STREAMS_END, self.drained()).await.is_err() {
             tracing::warn!(

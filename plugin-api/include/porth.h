@@ -93,6 +93,11 @@ extern "C" {
 /* The handler is called before the request's body has been read, and asks for it with request_body_next. */
 #define PORTH_ENDPOINT_STREAM_BODY 2u
 
+/* A bit of porth_stream.flags: the body has no end of its own, as a feed of events; no client takes its end for a sign that it
+ * is whole. When the instance is to end and the time for what is under way is over, the host ends such a stream as if its
+ * last piece had come. Any other goes on until it ends. */
+#define PORTH_STREAM_ENDLESS 1u
+
 /* ---- Data --------------------------------------------------------------------------------------------------------- */
 
 /* Borrowed text or bytes. `ptr` may be NULL when `len` is 0. */
@@ -191,8 +196,10 @@ typedef struct porth_stream {
      * be a text that says why, for the log. Not called again after the end or a break. `waker` is borrowed for the call. */
     int32_t (*poll_next)(void *state, const porth_waker *waker, porth_bytes *chunk);
     /* Called exactly once, after the last poll_next and before the instance's `close`. Before the end it means that the
-     * client left, or that the instance is to end. */
+     * client left, or that an endless stream is ended. */
     void (*drop)(void *state);
+    /* PORTH_STREAM_ENDLESS, or 0. */
+    uint64_t flags;
 } porth_stream;
 
 /* What a handler answers. The host hands in one whose `size` is its own and whose other fields are empty. The fields are
@@ -525,7 +532,7 @@ typedef struct porth_layout_row {
     uint32_t align;
 } porth_layout_row;
 
-#define PORTH_ROWS_LEN 122
+#define PORTH_ROWS_LEN 123
 
 typedef struct porth_note {
     uint32_t owner_len;
@@ -612,7 +619,7 @@ typedef struct porth_note {
     PORTH_ROW(16, 7, porth_plugin, unload), PORTH_ROW(16, 8, porth_plugin, init),                                         \
     PORTH_ROW(16, 9, porth_plugin, close), PORTH_ROW(16, 10, porth_plugin, extension),                                    \
     PORTH_ROW_OF(17, porth_stream), PORTH_ROW(17, 1, porth_stream, state), PORTH_ROW(17, 2, porth_stream, poll_next),     \
-    PORTH_ROW(17, 3, porth_stream, drop)
+    PORTH_ROW(17, 3, porth_stream, drop), PORTH_ROW(17, 4, porth_stream, flags)
 
 extern __attribute__((visibility("default"))) const porth_plugin PORTH_PLUGIN_V1;
 

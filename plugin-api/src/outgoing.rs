@@ -33,10 +33,10 @@ impl Outgoing {
         Self(Box::pin(Converted(stream)))
     }
 
-    /// Hands it over to the host, which polls and drops it in `environment`.
-    pub(crate) fn cross(self, environment: &Environment) -> abi::Stream {
+    /// Hands it over to the host, which polls and drops it in `environment`; `flags` are the border's.
+    pub(crate) fn cross(self, environment: &Environment, flags: u64) -> abi::Stream {
         let task = Box::new(Task { environment: environment.clone(), pieces: self });
-        abi::Stream { state: Box::into_raw(task).cast(), poll_next: Some(poll_next), drop: Some(drop_task) }
+        abi::Stream { state: Box::into_raw(task).cast(), poll_next: Some(poll_next), drop: Some(drop_task), flags }
     }
 }
 
@@ -87,7 +87,10 @@ unsafe extern "C" fn poll_next(state: *mut c_void, waker: *const abi::Waker, chu
                 return code::PENDING;
             }
             Poll::Ready(Some(Ok(piece))) => (code::READY, piece.cross()),
-            Poll::Ready(Some(Err(error))) => (code::FAILED, from_vec(error.to_string().into_bytes())),
+            Poll::Ready(Some(Err(error))) => {
+                let reason = error.cause().unwrap_or(error.detail()).to_owned();
+                (code::FAILED, from_vec(reason.into_bytes()))
+            }
             Poll::Ready(None) => (code::READY, abi::Bytes::EMPTY),
         };
         // SAFETY: the host's pointer is for this to be written to.

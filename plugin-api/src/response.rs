@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use futures_core::Stream;
 use porth_abi as abi;
+use porth_abi::code;
 use serde::Serialize;
 
 use crate::bytes::Bytes;
@@ -57,7 +58,7 @@ enum ContentType {
 #[derive(Debug)]
 enum Body {
     Whole(Bytes),
-    Stream(Outgoing),
+    Stream { pieces: Outgoing, flags: u64 },
 }
 
 impl Response {
@@ -89,7 +90,7 @@ impl Response {
     /// The host asks for a piece when the client has taken the one before, on its workers: the stream must not block (see
     /// [`channel`](Self::channel) for code that does). It is dropped when the client leaves. An error breaks the body off:
     /// the client sees that it is not whole, and the host's log says why. The endpoint's deadline ends with the beginning of
-    /// the response, so a stream may go on for ever; when the instance is to end it is ended.
+    /// the response. The instance is not closed before the stream has ended; see [`endless`](Self::endless).
     ///
     /// Any [`Stream`] will do, of the `futures` crates or of [`stream`](crate::stream).
     pub fn stream<S, T, E>(pieces: S) -> Self
@@ -101,7 +102,8 @@ impl Response {
         Self::in_pieces(ContentType::Bytes, Outgoing::new(pieces))
     }
 
-    /// 200 with server-sent events (`text/event-stream`), each sent at once. See [`stream`](Self::stream).
+    /// 200 with server-sent events (`text/event-stream`), each sent at once. It is a [`stream`](Self::stream), and
+    /// [`endless`](Self::endless): clients come back after its end.
     ///
     /// # Examples
     /// ```
@@ -138,7 +140,7 @@ impl Response {
         let mut response = Self::in_pieces(ContentType::Events, Outgoing::new(events));
         // For proxies that collect answers before they pass them on (nginx and what follows it).
         response.headers.push(("x-accel-buffering".to_owned(), b"no".to_vec()));
-        response
+        response.endless()
     }
 
     /// 200 with a body that comes from a sender, which any thread of the plug-in may use: see [`Sender`]. Up to `capacity`
@@ -176,6 +178,18 @@ impl Response {
     pub const fn next() -> Self {
         let body = Body::Whole(Bytes::EMPTY);
         Self { kind: Kind::Next, status: 404, content_type: ContentType::None, headers: Vec::new(), body }
+    }
+
+    /// Says that a body in pieces has no end of its own, as a feed, so that no client takes its end for a sign that it is
+    /// whole. When the instance is reset, disabled or replaced, or the server stops, requests under way have some time (30 s)
+    /// to come to their end; then this body is ended as if its last piece had come. Any other goes on, and keeps its instance
+    /// open, as long as its client reads; the end of the server cuts it off.
+    #[must_use]
+    pub const fn endless(mut self) -> Self {
+        if let Body::Stream { flags, .. } = &mut self.body {
+            *flags |= code::stream::ENDLESS;
+        }
+        self
     }
 
     /// Sets the status code: 200 to 999. The host answers 502 in place of a response with any other.
@@ -223,7 +237,7 @@ impl Response {
     pub fn body(&self) -> &[u8] {
         match &self.body {
             Body::Whole(bytes) => bytes,
-            Body::Stream(_) => &[],
+            Body::Stream { .. } => &[],
         }
     }
 
@@ -242,7 +256,8 @@ impl Response {
     }
 
     const fn in_pieces(content_type: ContentType, pieces: Outgoing) -> Self {
-        Self { kind: Kind::Answer, status: 200, content_type, headers: Vec::new(), body: Body::Stream(pieces) }
+        let body = Body::Stream { pieces, flags: 0 };
+        Self { kind: Kind::Answer, status: 200, content_type, headers: Vec::new(), body }
     }
 
     /// Hands the response over to the host; a stream is polled in `environment`.
@@ -260,7 +275,7 @@ impl Response {
         out.header_owner = header_owner;
         match self.body {
             Body::Whole(bytes) => out.body = bytes.cross(),
-            Body::Stream(pieces) => out.stream = pieces.cross(environment),
+            Body::Stream { pieces, flags } => out.stream = pieces.cross(environment, flags),
         }
     }
 }

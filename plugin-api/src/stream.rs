@@ -34,7 +34,7 @@ pub fn channel<T: Send>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (Sender(Arc::clone(&state)), Receiver(state))
 }
 
-/// Nobody reads any more: the client has left, or the instance is to end.
+/// Nobody reads any more: the client has left, or the stream was [endless](crate::Response::endless) and is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 

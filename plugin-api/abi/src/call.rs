@@ -216,13 +216,15 @@ pub struct Stream {
     /// borrowed for the call.
     pub poll_next: Option<unsafe extern "C" fn(state: *mut c_void, waker: *const Waker, chunk: *mut Bytes) -> i32>,
     /// Called exactly once, at any time after the last `poll_next`, and before the instance's `close`: before the end it
-    /// means that the client left, or that the instance is to end.
+    /// means that the client left, or that an endless stream is ended.
     pub drop: Option<unsafe extern "C" fn(state: *mut c_void)>,
+    /// Bits of [`code::stream`](crate::code::stream).
+    pub flags: u64,
 }
 
 impl Stream {
     /// No stream.
-    pub const NONE: Self = Self { state: core::ptr::null_mut(), poll_next: None, drop: None };
+    pub const NONE: Self = Self { state: core::ptr::null_mut(), poll_next: None, drop: None, flags: 0 };
 }
 
 /// A callback's result that is not there yet: what the host's asynchronous callbacks hand out.

@@ -69,3 +69,12 @@ pub mod endpoint {
     /// The handler is called before the request's body has been read, and asks for it piece by piece.
     pub const STREAM_BODY: u32 = 2;
 }
+
+/// Bits of [`Stream::flags`](crate::Stream::flags).
+pub mod stream {
+    /// The body has no end of its own, as a feed of events: no client takes its end for a sign that it is whole.
+    ///
+    /// When the instance is to end and the time for what is under way is over, the host ends such a stream as if its last
+    /// piece had come. Any other goes on until it ends.
+    pub const ENDLESS: u64 = 1;
+}

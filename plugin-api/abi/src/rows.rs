@@ -131,7 +131,7 @@ const INIT_ARGUMENTS: &[LayoutRow] =
 const INIT_RESULT: &[LayoutRow] = &rows!(15, InitResult, [size, instance, errors]);
 const PLUGIN: &[LayoutRow] =
     &rows!(16, Plugin, [size, abi_draft, abi_major, abi_minor, reserved, load, unload, init, close, extension,]);
-const STREAM: &[LayoutRow] = &rows!(17, Stream, [state, poll_next, drop]);
+const STREAM: &[LayoutRow] = &rows!(17, Stream, [state, poll_next, drop, flags]);
 
 /// How many rows there are.
 pub const ROWS_LEN: usize = STR.len()

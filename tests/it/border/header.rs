@@ -118,6 +118,7 @@ fn the_numbers_are_the_same() {
         ("PORTH_LEVEL_TRACE", i64::from(code::level::TRACE)),
         ("PORTH_ENDPOINT_SHORT", i64::from(code::endpoint::SHORT)),
         ("PORTH_ENDPOINT_STREAM_BODY", i64::from(code::endpoint::STREAM_BODY)),
+        ("PORTH_STREAM_ENDLESS", i64::try_from(code::stream::ENDLESS).unwrap()),
         ("PORTH_ROWS_LEN", porth_abi::rows::ROWS_LEN as i64),
     ];
     assert_eq!(numbers_of(&header()), BTreeMap::from(known.map(|(name, value)| (name.to_owned(), value))));
