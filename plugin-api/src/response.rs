@@ -162,7 +162,7 @@ impl Response {
     /// }
     /// ```
     #[must_use]
-    pub fn channel(capacity: usize) -> (Sender<Bytes>, Self) {
+    pub fn channel<T: Into<Bytes> + Send + 'static>(capacity: usize) -> (Sender<T>, Self) {
         let (sender, receiver) = channel(capacity);
         (sender, Self::stream(receiver))
     }

@@ -78,8 +78,8 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// When nobody reads any more.
-    pub async fn send(&self, item: impl Into<T>) -> Result<(), Closed> {
-        let mut item = Some(item.into());
+    pub async fn send(&self, item: T) -> Result<(), Closed> {
+        let mut item = Some(item);
         poll_fn(|context| self.poll_send(&mut item, context)).await
     }
 
@@ -88,8 +88,8 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// When nobody reads any more.
-    pub fn send_blocking(&self, item: impl Into<T>) -> Result<(), Closed> {
-        let mut item = Some(item.into());
+    pub fn send_blocking(&self, item: T) -> Result<(), Closed> {
+        let mut item = Some(item);
         block_on(poll_fn(|context| self.poll_send(&mut item, context)))
     }
 
@@ -274,8 +274,8 @@ mod tests {
     #[test]
     fn a_sender_hears_that_nobody_reads() {
         let (sender, receiver) = channel::<u32>(1);
-        sender.send_blocking(1_u32).unwrap();
-        let waiting = std::thread::spawn(move || (sender.send_blocking(2_u32), sender.is_closed()));
+        sender.send_blocking(1).unwrap();
+        let waiting = std::thread::spawn(move || (sender.send_blocking(2), sender.is_closed()));
         std::thread::sleep(std::time::Duration::from_millis(20));
         drop(receiver);
         assert_eq!(waiting.join().unwrap(), (Err(Closed), true));
@@ -284,13 +284,13 @@ mod tests {
     #[test]
     fn a_failure_comes_after_what_was_sent() {
         let (sender, receiver) = channel::<u32>(4);
-        sender.send_blocking(1_u32).unwrap();
+        sender.send_blocking(1).unwrap();
         sender.fail(Error::new(507, "full"));
         assert_eq!(collect(receiver), [Ok(1), Err(507)]);
 
         let (sender, receiver) = channel::<u32>(4);
         let thread = std::thread::spawn(move || {
-            sender.send_blocking(1_u32).unwrap();
+            sender.send_blocking(1).unwrap();
             panic!("on purpose");
         });
         assert_eq!(collect(receiver), [Ok(1), Err(500)]);
@@ -311,7 +311,7 @@ mod tests {
             assert_eq!(next.unwrap().unwrap(), expected);
         }
         let failing = produce(async |sender: Sender<u32>| {
-            sender.send(7_u32).await?;
+            sender.send(7).await?;
             Err(Error::conflict("enough"))
         });
         assert_eq!(collect(failing), [Ok(7), Err(409)]);

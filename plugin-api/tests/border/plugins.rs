@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use porth_plugin::futures_core::Stream;
 use porth_plugin::prelude::*;
-use porth_plugin::stream::{Sender, keep_alive, produce};
+use porth_plugin::stream::{keep_alive, produce};
 
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct Parameters {
@@ -202,7 +202,7 @@ impl Steady {
 
     async fn stream(&self, _: Request) -> Result<Response, Error> {
         let host = self.host.clone();
-        Response::stream(produce(async move |sender: Sender<String>| {
+        Response::stream(produce(async move |sender| {
             sender.send("one").await?;
             // Not the end.
             sender.send("").await?;
@@ -231,7 +231,7 @@ impl Steady {
     }
 
     async fn panic_stream(&self, _: Request) -> Result<Response, Error> {
-        Ok(Response::stream(produce(async |sender: Sender<Vec<u8>>| {
+        Ok(Response::stream(produce(async |sender| {
             sender.send(b"one".to_vec()).await?;
             // The channel is full until the first was taken.
             sender.send(b"two".to_vec()).await?;
