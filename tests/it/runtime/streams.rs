@@ -280,6 +280,15 @@ fn a_client_that_stops_in_the_middle_is_an_error() {
 }
 
 #[test]
+fn a_client_that_stalls_is_504_and_keeps_no_thread() {
+    let server = server();
+    let mut client = Client::post(&server, "/api/s/count-hurried");
+    assert!(client.send(&[b'a'; 5000]));
+    assert_eq!(client.answer().0, 504);
+    wait_until("the thread", || state(&server)["heard"].as_str().unwrap().starts_with("Cancelled"));
+}
+
+#[test]
 fn a_body_nobody_wants_is_not_waited_for() {
     let server = server();
     let mut client = Client::open(&server, "POST", "/api/s/refuses", "content-length: 1000000000\r\n");
