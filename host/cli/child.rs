@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -66,7 +66,8 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     let runtime = Runtime::new(Arc::clone(&config), libraries, Instances::new(db.clone()), lifted);
     runtime.start(&from_parent(start), now_ms()).await.map_err(Failure::configuration)?;
 
-    let app = App::new(config, runtime.clone(), ApiKeys::new(db.clone()));
+    let keys = ApiKeys::new(db.clone());
+    let app = App::new(config, runtime.clone(), keys.clone());
     let router = http::router(&app);
     let connections = Connections::default();
     for listener in listeners {
@@ -80,12 +81,19 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     control.ready()?;
 
     let deadline = drained.wait_for(Option::is_some).await?.unwrap_or_default();
+    let ends = Instant::now() + deadline;
     app.set_ready(false);
-    let open = connections.drain(deadline).await;
+    connections.drain();
+    let open = connections.ended(deadline).await;
     if open > 0 {
         tracing::warn!(open, "{open} connections were still open after {} ms", deadline.as_millis());
     }
-    runtime.stop().await;
+    // Ends what never ends by itself, and then its connections.
+    runtime.stop(ends.saturating_duration_since(Instant::now())).await;
+    connections.ended(LAST_WORDS).await;
+    if let Err(error) = keys.flush().await {
+        tracing::warn!(%error, "the last uses of API keys were not stored: {error}");
+    }
     db.close().await;
     drop(lock);
     Ok(())
@@ -110,3 +118,6 @@ async fn beat(control: Control, interval: Duration) {
         control.alive();
     }
 }
+
+/// How long connections may take to end once nothing answers them any more.
+const LAST_WORDS: Duration = Duration::from_millis(500);

@@ -4,6 +4,7 @@
 //! of the domain or the runtime, and maps the answer; rules and SQL are elsewhere.
 
 mod caller;
+mod connection;
 mod edge;
 mod error;
 mod fields;

@@ -31,6 +31,9 @@ pub use start::{Quarantined, Start, StartUpError};
 /// The kind of module whose instances have endpoints.
 pub const PLUGIN: &str = "plugin";
 
+/// How long calls and `close` may take at least when the process ends.
+const STOP_MIN: Duration = Duration::from_secs(1);
+
 /// Libraries, modules and instances. Cheap to clone.
 #[derive(Clone)]
 pub struct Runtime(Arc<Inner>);
@@ -254,9 +257,11 @@ impl Runtime {
     }
 
     /// Closes all instances and unloads all libraries, for the end of the process. Requests get 503 from now on.
-    pub async fn stop(&self) {
+    /// `patience` says how long calls that are under way, and then `close`, may take; it is a moment at least.
+    pub async fn stop(&self, patience: Duration) {
         let present = std::mem::take(&mut *self.0.present.lock());
-        let (drain, close) = self.deadlines();
+        let patience = patience.max(STOP_MIN);
+        let (drain, close) = (patience, patience.min(self.deadlines().1));
         let mut ending = Vec::new();
         for (key, present) in present {
             if let Some((PLUGIN, name)) = key.split_once('/') {
