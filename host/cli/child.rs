@@ -5,24 +5,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::{Failure, now_ms};
 use crate::abi;
 use crate::domain::instances::Instances;
 use crate::domain::keys::ApiKeys;
+use crate::domain::leadership::{LeaderToken, Leadership};
 use crate::http::server::{Connections, serve_local, serve_tcp};
 use crate::http::{self, App};
 use crate::runtime::{self, Libraries, Runtime};
 use crate::store::Db;
-use crate::supervisor::child::{Control, Handover};
+use crate::supervisor::DataLock;
+use crate::supervisor::child::{Control, Handover, Order};
 use crate::supervisor::message;
 use crate::telemetry;
 
 /// Serves until the parent says otherwise. Never returns once it has a parent.
 pub(super) fn run() -> Result<ExitCode, Failure> {
     let (control, handover) = Control::from_stdin(abi::fault::exit_now)?;
+    // Otherwise `ps` shows what the parent started it by, which is no name.
+    let _ = rustix::thread::set_name(c"porth");
     telemetry::init().map_err(Failure::new)?;
     // Before any plug-in's code runs, so that whatever ends this process has a name.
     abi::fault::install(control.socket())?;
@@ -39,12 +43,42 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
 }
 
 async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
-    let Handover { start, config, listeners, local, lock } = handover;
+    let takes_over = handover.start.take_over;
+    let (server, mut drained) = match start(control, handover).await {
+        Ok(started) => started,
+        // The other process goes on; the parent says why.
+        Err(failure) if takes_over => {
+            control.failed(&failure.message)?;
+            control.leave(failure.code)
+        }
+        Err(failure) => return Err(failure),
+    };
+    control.ready()?;
+    let deadline = drained.wait_for(Option::is_some).await?.unwrap_or_default();
+    server.finish(deadline).await;
+    Ok(())
+}
+
+/// What serves.
+struct Server {
+    app: App,
+    connections: Connections,
+    runtime: Runtime,
+    leadership: Leadership,
+    keys: ApiKeys,
+    db: Db,
+    _lock: DataLock,
+}
+
+/// Starts everything, from the store to the listeners. Also gives where the parent's wish to finish comes in, with the
+/// time that is left then.
+async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::Receiver<Option<Duration>>), Failure> {
+    let Handover { start, must_run, config, listeners, local, lock } = handover;
     let config = Arc::new(config);
-    // None until the parent asks to finish, then how long that may take.
-    let (drain, mut drained) = watch::channel(None);
-    control.listen(move |deadline| {
-        drain.send_replace(Some(deadline));
+    let (token, leadership) = LeaderToken::new(start.lead);
+    let (orders, inbox) = mpsc::unbounded_channel();
+    control.listen(move |order| {
+        let _ = orders.send(order);
     })?;
     if config.limits.hang_ms > 0 {
         tokio::spawn(beat(control.clone(), Duration::from_millis(config.limits.hang_ms / 4)));
@@ -63,8 +97,14 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
             }
         }
     };
-    let runtime = Runtime::new(Arc::clone(&config), libraries, Instances::new(db.clone()), lifted);
-    runtime.start(&from_parent(start), now_ms()).await.map_err(Failure::configuration)?;
+    let records = Instances::new(db.clone());
+    let runtime = Runtime::new(Arc::clone(&config), libraries, records, leadership.clone(), lifted);
+    let (drain, drained) = watch::channel(None);
+    tokio::spawn(heed(control.clone(), inbox, token, runtime.clone(), drain));
+    match must_run {
+        None => runtime.start(&from_parent(start), now_ms()).await.map_err(Failure::configuration)?,
+        Some(must_run) => take_over(control, &runtime, leadership.clone(), &from_parent(start), &must_run).await?,
+    }
 
     let keys = ApiKeys::new(db.clone());
     let app = App::new(config, runtime.clone(), keys.clone());
@@ -78,25 +118,85 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     local.set_nonblocking(true)?;
     tokio::spawn(serve_local(UnixListener::from_std(local)?, router, connections.clone()));
     app.set_ready(true);
-    control.ready()?;
+    Ok((Server { app, connections, runtime, leadership, keys, db, _lock: lock }, drained))
+}
 
-    let deadline = drained.wait_for(Option::is_some).await?.unwrap_or_default();
-    let ends = Instant::now() + deadline;
-    app.set_ready(false);
-    connections.drain();
-    let open = connections.ended(deadline).await;
-    if open > 0 {
-        tracing::warn!(open, "{open} connections were still open after {} ms", deadline.as_millis());
+/// Initialises everything beside the process that serves, and waits until that one has resigned.
+async fn take_over(
+    control: &Control,
+    runtime: &Runtime,
+    mut leadership: Leadership,
+    start: &runtime::Start,
+    must_run: &[String],
+) -> Result<(), Failure> {
+    let prepared = runtime.prepare(start).await.map_err(Failure::configuration)?;
+    // When the other one has died meanwhile, this one leads already and serves with what it has.
+    if let Some(reason) = runtime.missing(&prepared, must_run).filter(|_| !leadership.leads()) {
+        runtime.stop(Duration::ZERO).await;
+        return Err(Failure::new(reason));
     }
-    // Ends what never ends by itself, and then its connections.
-    runtime.stop(ends.saturating_duration_since(Instant::now())).await;
-    connections.ended(LAST_WORDS).await;
-    if let Err(error) = keys.flush().await {
-        tracing::warn!(%error, "the last uses of API keys were not stored: {error}");
+    control.initialised()?;
+    leadership.gained().await;
+    runtime.catch_up(start, prepared, now_ms()).await.map_err(Failure::configuration)
+}
+
+impl Server {
+    /// Finishes what is under way and closes everything.
+    async fn finish(self, deadline: Duration) {
+        let ends = Instant::now() + deadline;
+        // Unless another process has taken over: then the server as a whole is as ready as it was.
+        if self.leadership.leads() {
+            self.app.set_ready(false);
+        }
+        self.connections.drain();
+        let open = self.connections.ended(deadline).await;
+        if open > 0 {
+            tracing::warn!(open, "{open} connections were still open after {} ms", deadline.as_millis());
+        }
+        // Ends what never ends by itself, and then its connections.
+        self.runtime.stop(ends.saturating_duration_since(Instant::now())).await;
+        self.connections.ended(LAST_WORDS).await;
+        if let Err(error) = self.keys.flush().await {
+            tracing::warn!(%error, "the last uses of API keys were not stored: {error}");
+        }
+        self.db.close().await;
     }
-    db.close().await;
-    drop(lock);
-    Ok(())
+}
+
+/// Does what the parent wants.
+async fn heed(
+    control: Control,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    token: LeaderToken,
+    runtime: Runtime,
+    drain: watch::Sender<Option<Duration>>,
+) {
+    let token = Arc::new(token);
+    while let Some(order) = orders.recv().await {
+        let told = match order {
+            Order::Drain(deadline) => {
+                drain.send_replace(Some(deadline));
+                Ok(())
+            }
+            Order::TellRunning => control.running(&runtime.running()),
+            Order::Lead => {
+                token.lead();
+                Ok(())
+            }
+            Order::Resign => {
+                let (control, token) = (control.clone(), Arc::clone(&token));
+                // May take as long as an `init` that is under way, and the parent may want something else meanwhile.
+                tokio::spawn(async move {
+                    token.resign().await;
+                    control.resigned()
+                });
+                Ok(())
+            }
+        };
+        if let Err(error) = told {
+            tracing::warn!(%error, "the parent does not get its answer: {error}");
+        }
+    }
 }
 
 /// What the parent says, in the runtime's words.

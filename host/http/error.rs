@@ -26,6 +26,7 @@ kinds! {
     NOT_FOUND: NOT_FOUND "not_found" "There is nothing here";
     METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed" "The resource has no such method";
     CONFLICT: CONFLICT "conflict" "The resource is in a state that forbids it";
+    RECYCLING: CONFLICT "recycling" "The server is being recycled";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is larger than allowed";
     INTERNAL: INTERNAL_SERVER_ERROR "internal" "Something failed here";
     INIT_FAILED: INTERNAL_SERVER_ERROR "instance_init_failed" "The instance could not be initialised";
@@ -103,6 +104,10 @@ impl From<ChangeError> for Problem {
             ChangeError::NotFound { .. } => Self::new(NOT_FOUND, text),
             ChangeError::Invalid(errors) => Self::invalid(errors),
             ChangeError::Declared { .. } => Self::new(CONFLICT, text),
+            // With a new connection the client gets to the process that takes over.
+            ChangeError::Replaced => {
+                Self::new(RECYCLING, text).with(header::CONNECTION, "close").with(header::RETRY_AFTER, "1")
+            }
             ChangeError::Start(error) => error.into(),
             ChangeError::Store(error) => error.into(),
         }

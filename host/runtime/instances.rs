@@ -21,12 +21,15 @@ use crate::abi::fault::InstanceSlot;
 use crate::abi::{self, this_thread_must_not_block};
 use crate::config::Config;
 use crate::domain::instances::{InstanceRecord, Instances};
+use crate::domain::leadership::{Leadership, Lease};
 
 mod change;
 mod start;
+mod take_over;
 
 pub use change::{ChangeError, Edit};
 pub use start::{Quarantined, Start, StartUpError};
+pub use take_over::Prepared;
 
 /// The kind of module whose instances have endpoints.
 pub const PLUGIN: &str = "plugin";
@@ -42,6 +45,7 @@ struct Inner {
     shared: Shared,
     libraries: Libraries,
     records: Instances,
+    leadership: Leadership,
     table: Table,
     /// What is, by key; what should be is in the store.
     present: Mutex<BTreeMap<String, Present>>,
@@ -113,19 +117,22 @@ pub enum StartError {
 }
 
 impl Runtime {
-    /// A runtime without running instances; [`start`](Self::start) starts them. `on_lifted` hears of every instance whose
-    /// quarantine an administrator lifts. Must be called within the host's tokio runtime.
+    /// A runtime without running instances; [`start`](Self::start) starts them. Instances are changed only while this
+    /// process leads. `on_lifted` hears of every instance whose quarantine an administrator lifts. Must be called within
+    /// the host's tokio runtime.
     #[must_use]
     pub fn new(
         config: Arc<Config>,
         libraries: Libraries,
         records: Instances,
+        leadership: Leadership,
         on_lifted: impl Fn(&str) + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(Inner {
             shared: Shared { config, runtime: tokio::runtime::Handle::current() },
             libraries,
             records,
+            leadership,
             table: Table::default(),
             present: Mutex::default(),
             changing: Mutex::default(),
@@ -157,9 +164,16 @@ impl Runtime {
     }
 
     /// Waits until no other change of the instance is under way, and keeps others out until the guard is dropped.
-    async fn change(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
+    async fn alone(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = Arc::clone(self.0.changing.lock().entry(key.to_owned()).or_default());
         lock.lock_owned().await
+    }
+
+    /// As [`alone`](Self::alone), for what administrators change: another process that takes over from this one would
+    /// know nothing of a change that this one makes after it.
+    async fn change(&self, key: &str) -> Result<(tokio::sync::OwnedMutexGuard<()>, Lease), ChangeError> {
+        let alone = self.alone(key).await;
+        Ok((alone, self.0.leadership.begin().ok_or(ChangeError::Replaced)?))
     }
 
     fn module(&self, kind: &str, module: &str) -> Result<&Arc<Module>, StartError> {

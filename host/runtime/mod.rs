@@ -15,7 +15,9 @@ mod table;
 mod threads;
 
 pub use call::{CallError, Incoming, call};
-pub use instances::{ChangeError, Edit, InstanceView, Quarantined, Runtime, Start, StartError, Status, mark_worker};
+pub use instances::{
+    ChangeError, Edit, InstanceView, Prepared, Quarantined, Runtime, Start, StartError, Status, mark_worker,
+};
 pub use libraries::{Libraries, Module};
 pub use routes::{Auth, Chain, Found};
 pub use running::Call;
