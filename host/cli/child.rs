@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::{Failure, now_ms};
 use crate::abi;
+use crate::config::Config;
 use crate::domain::instances::Instances;
 use crate::domain::keys::ApiKeys;
 use crate::domain::leadership::{LeaderToken, Leadership};
 use crate::http::server::{Connections, serve_local, serve_tcp};
 use crate::http::{self, App};
-use crate::runtime::{self, Libraries, Runtime};
+use crate::runtime::{self, Hooks, Libraries, Runtime, Watch};
 use crate::store::Db;
 use crate::supervisor::DataLock;
 use crate::supervisor::child::{Control, Handover, Order};
@@ -65,6 +67,7 @@ struct Server {
     connections: Connections,
     runtime: Runtime,
     leadership: Leadership,
+    watching: Option<JoinHandle<()>>,
     keys: ApiKeys,
     db: Db,
     _lock: DataLock,
@@ -85,20 +88,13 @@ async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::
     }
 
     let db = Db::open(&config.database, &config.data, now_ms()).await.map_err(Failure::configuration)?;
-    let libraries = {
-        let config = Arc::clone(&config);
-        tokio::task::spawn_blocking(move || Libraries::scan(&config)).await?.map_err(Failure::configuration)?
-    };
-    let lifted = {
-        let control = control.clone();
-        move |instance: &str| {
-            if let Err(error) = control.lifted(instance) {
-                tracing::warn!(%error, "the parent was not told that {instance} is lifted: {error}");
-            }
-        }
-    };
+    // Before the libraries are looked at, so that no change is missed.
+    let watch = if config.watch { begin_watch(&config) } else { None };
+    let refused =
+        |file: &str| start.refused.iter().find(|entry| entry.library == file).map(|entry| entry.reason.clone());
+    let libraries = Libraries::scan(&config, refused).await.map_err(Failure::configuration)?;
     let records = Instances::new(db.clone());
-    let runtime = Runtime::new(Arc::clone(&config), libraries, records, leadership.clone(), lifted);
+    let runtime = Runtime::new(Arc::clone(&config), libraries, records, leadership.clone(), hooks(control));
     let (drain, drained) = watch::channel(None);
     tokio::spawn(heed(control.clone(), inbox, token, runtime.clone(), drain));
     match must_run {
@@ -107,7 +103,7 @@ async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::
     }
 
     let keys = ApiKeys::new(db.clone());
-    let app = App::new(config, runtime.clone(), keys.clone());
+    let app = App::new(Arc::clone(&config), runtime.clone(), keys.clone());
     let router = http::router(&app);
     let connections = Connections::default();
     for listener in listeners {
@@ -118,7 +114,9 @@ async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::
     local.set_nonblocking(true)?;
     tokio::spawn(serve_local(UnixListener::from_std(local)?, router, connections.clone()));
     app.set_ready(true);
-    Ok((Server { app, connections, runtime, leadership, keys, db, _lock: lock }, drained))
+    let watching =
+        watch.map(|watch| tokio::spawn(watch_while_leading(watch, config, runtime.clone(), leadership.clone())));
+    Ok((Server { app, connections, runtime, leadership, watching, keys, db, _lock: lock }, drained))
 }
 
 /// Initialises everything beside the process that serves, and waits until that one has resigned.
@@ -147,6 +145,9 @@ impl Server {
         // Unless another process has taken over: then the server as a whole is as ready as it was.
         if self.leadership.leads() {
             self.app.set_ready(false);
+        }
+        if let Some(watching) = &self.watching {
+            watching.abort();
         }
         self.connections.drain();
         let open = self.connections.ended(deadline).await;
@@ -199,6 +200,34 @@ async fn heed(
     }
 }
 
+/// Loads what changes in the plug-in directory while this process leads.
+async fn watch_while_leading(watch: Watch, config: Arc<Config>, runtime: Runtime, mut leadership: Leadership) {
+    leadership.gained().await;
+    let mut watching = watch.run(runtime.clone());
+    loop {
+        leadership.lost().await;
+        drop(watching);
+        leadership.gained().await;
+        // The process that was to take over is gone, and nobody knows what of the directory it has seen.
+        let Some(watch) = begin_watch(&config) else { return };
+        if let Err(error) = runtime.rescan().await {
+            tracing::warn!(%error, "the plug-in directory was not looked at: {error}");
+        }
+        watching = watch.run(runtime.clone());
+    }
+}
+
+/// Watches the plug-in directory. A server without it is only less convenient.
+fn begin_watch(config: &Config) -> Option<Watch> {
+    let watch = Watch::begin(&config.plugins);
+    watch
+        .inspect_err(|error| {
+            let directory = config.plugins.display();
+            tracing::warn!(%error, "the plug-in directory `{directory}` is not watched: {error}");
+        })
+        .ok()
+}
+
 /// What the parent says, in the runtime's words.
 fn from_parent(start: message::Start) -> runtime::Start {
     let quarantine = start.quarantine.into_iter().map(|quarantined| runtime::Quarantined {
@@ -207,6 +236,20 @@ fn from_parent(start: message::Start) -> runtime::Start {
         reason: quarantined.reason,
     });
     runtime::Start { quarantine: quarantine.collect(), without_plugins: start.without_plugins }
+}
+
+/// What the parent gets to know of what happens in the runtime.
+fn hooks(control: &Control) -> Hooks {
+    let (lifting, worn_out) = (control.clone(), control.clone());
+    let told = |told: std::io::Result<()>, what: &str| {
+        if let Err(error) = told {
+            tracing::warn!(%error, "the parent was not told that {what}: {error}");
+        }
+    };
+    Hooks {
+        on_lifted: Box::new(move |instance| told(lifting.lifted(instance), &format!("{instance} is lifted"))),
+        on_worn_out: Box::new(move |reason| told(worn_out.recycle(reason), "this process is worn out")),
+    }
 }
 
 /// Tells the parent that this runtime still gets to its tasks.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::domain::StoreError;
 use crate::domain::keys::CreateKeyError;
-use crate::runtime::{CallError, ChangeError, InitError, StartError};
+use crate::runtime::{CallError, ChangeError, InitError, ReloadError, StartError};
 
 /// A kind of error: its status, its stable code, its title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,11 @@ impl Problem {
         Self::new(kind, format!("the log has more under request id {id}"))
     }
 
+    /// A change that another process is about to be asked for: with a new connection the client gets to that one.
+    fn recycling(detail: String) -> Self {
+        Self::new(RECYCLING, detail).with(header::CONNECTION, "close").with(header::RETRY_AFTER, "1")
+    }
+
     /// With a header field.
     pub(super) fn with(mut self, name: header::HeaderName, value: &str) -> Self {
         self.headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
@@ -104,10 +109,7 @@ impl From<ChangeError> for Problem {
             ChangeError::NotFound { .. } => Self::new(NOT_FOUND, text),
             ChangeError::Invalid(errors) => Self::invalid(errors),
             ChangeError::Declared { .. } => Self::new(CONFLICT, text),
-            // With a new connection the client gets to the process that takes over.
-            ChangeError::Replaced => {
-                Self::new(RECYCLING, text).with(header::CONNECTION, "close").with(header::RETRY_AFTER, "1")
-            }
+            ChangeError::Replaced => Self::recycling(text),
             ChangeError::Start(error) => error.into(),
             ChangeError::Store(error) => error.into(),
         }
@@ -120,19 +122,32 @@ impl From<StartError> for Problem {
         match error {
             StartError::NoModule { .. } => Self::invalid(vec![format!("module: {text}")]),
             StartError::Parameters(errors) => Self::invalid(errors),
-            StartError::Init(InitError::Parameters(errors) | InitError::Failed { errors, .. })
-                if !errors.is_empty() =>
-            {
-                Self::invalid(errors)
+            StartError::Init(InitError::Parameters(errors)) if !errors.is_empty() => Self::invalid(errors),
+            StartError::Init(InitError::Parameters(_)) => Self::invalid(vec![text]),
+            // Administrators may read why: `init` wrote it for them.
+            StartError::Init(InitError::Failed { .. } | InitError::Panicked) | StartError::Deadline(_) => {
+                Self::new(INIT_FAILED, text)
             }
-            StartError::Init(InitError::Parameters(_) | InitError::Failed { .. }) => Self::invalid(vec![text]),
-            StartError::Init(InitError::Panicked) | StartError::Deadline(_) => Self::new(INIT_FAILED, text),
+        }
+    }
+}
+
+impl From<ReloadError> for Problem {
+    fn from(error: ReloadError) -> Self {
+        match error {
+            ReloadError::Store(error) => error.into(),
+            // The directory is the administrator's, who can put it right.
+            ReloadError::Replaced => Self::recycling(error.to_string()),
+            ReloadError::Directory(_) | ReloadError::Ending => Self::new(CONFLICT, error.to_string()),
         }
     }
 }
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::NulInText) {
+            return Self::invalid(vec![error.to_string()]);
+        }
         if matches!(error, StoreError::Busy(_) | StoreError::Conflict) {
             Self::new(STORE_BUSY, "try again").with(header::RETRY_AFTER, "1")
         } else {

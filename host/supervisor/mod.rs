@@ -31,7 +31,7 @@ use rustix::io::Errno;
 use self::backoff::Backoff;
 use self::child::EXIT_CONFIGURATION;
 use self::ledger::{Culprit, Ledger};
-use self::message::{PROTOCOL, Start, ToParent};
+use self::message::{PROTOCOL, RefusedLibrary, Start, ToParent};
 use self::pace::Pace;
 use self::process::{Belongings, Death, Process};
 use self::program::Program;
@@ -192,7 +192,7 @@ impl Supervisor {
         if self.child.is_some() || self.asked.is_some() || now < self.due {
             return Ok(());
         }
-        match self.start_process(&self.plan.clone(), None) {
+        match self.start_process(&self.plan.clone(), self.ledger.refused(), None) {
             Ok(process) => {
                 tracing::debug!("started child {} (process {})", process.generation(), process.id());
                 if self.leader == Leader::Nobody {
@@ -212,7 +212,12 @@ impl Supervisor {
     }
 
     /// Starts a child, which leads if nobody does and it does not take over from one.
-    fn start_process(&mut self, plan: &Plan, must_run: Option<&OwnedFd>) -> std::io::Result<Process> {
+    fn start_process(
+        &mut self,
+        plan: &Plan,
+        refused: Vec<RefusedLibrary>,
+        must_run: Option<&OwnedFd>,
+    ) -> std::io::Result<Process> {
         let Some(sockets) = &self.sockets else { return Err(std::io::ErrorKind::NotConnected.into()) };
         self.children_started += 1;
         let (quarantine, without_plugins) = self.ledger.decisions();
@@ -223,6 +228,7 @@ impl Supervisor {
             lead: !take_over && self.leader == Leader::Nobody,
             take_over,
             quarantine,
+            refused,
             without_plugins,
         };
         let command = (self.sources.command)(&plan.program.path());

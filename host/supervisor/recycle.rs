@@ -181,7 +181,9 @@ impl Supervisor {
         let Some(must_run) = descriptors.pop() else {
             return self.drop_recycle(wanted, "the child does not say which instances run", now);
         };
-        match self.start_process(&plan, Some(&must_run)) {
+        // An administrator may have put another library in the place of one that ended a child.
+        let refused = if wanted.by_administrator { Vec::new() } else { self.ledger.refused() };
+        match self.start_process(&plan, refused, Some(&must_run)) {
             Ok(process) => {
                 tracing::debug!("started child {} (process {})", process.generation(), process.id());
                 self.next = Some(Next { process, wanted, plan, stage: Stage::Starting, since: now });
@@ -239,6 +241,9 @@ impl Supervisor {
         let Some(next) = self.next.take() else { return };
         self.adopt(next.plan);
         self.pace.succeeded();
+        if next.wanted.by_administrator {
+            self.ledger.allow_again();
+        }
         if let Some(mut old) = self.child.replace(next.process) {
             let (generation, deadline) = (old.generation(), old.drain(now));
             tracing::info!("child {generation} finishes what is under way, at most {} ms", deadline.as_millis());
@@ -331,6 +336,9 @@ impl Supervisor {
     pub(super) fn record(&mut self, death: &Death, now: Instant) -> bool {
         let culprit = Culprit::of(death.fault.as_ref());
         let decision = self.ledger.record(&culprit, &death.how, now);
+        if let (Culprit::Library(library), false) = (&culprit, death.was_ready) {
+            self.ledger.refuse(library, &death.how);
+        }
         if let Some(sentence) = &decision {
             tracing::error!("{sentence}");
         }

@@ -50,13 +50,16 @@ impl Runtime {
         })
     }
 
-    /// Stores what [`start`](Self::start) stores, and brings the instances in step with what was changed since
+    /// Stores what [`start`](Self::start) stores, and brings libraries and instances in step with what was changed since
     /// [`prepare`](Self::prepare) by the process that led until now.
     ///
     /// # Errors
     /// As `start`.
     pub async fn catch_up(&self, start: &Start, prepared: Prepared, now_ms: i64) -> Result<(), StartUpError> {
         let Prepared { records: mut before, without_plugins } = prepared;
+        if let Err(error) = self.rescan().await {
+            tracing::warn!(%error, "the plug-in directory was not looked at again: {error}");
+        }
         let mut changed = Vec::new();
         for record in self.stored(start, now_ms).await? {
             let same =
