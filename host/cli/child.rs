@@ -89,7 +89,7 @@ async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::
 
     let db = Db::open(&config.database, &config.data, now_ms()).await.map_err(Failure::configuration)?;
     // Before the libraries are looked at, so that no change is missed.
-    let watch = if config.watch { begin_watch(&config) } else { None };
+    let watch = begin_watch(&config);
     let refused =
         |file: &str| start.refused.iter().find(|entry| entry.library == file).map(|entry| entry.reason.clone());
     let libraries = Libraries::scan(&config, refused).await.map_err(Failure::configuration)?;
@@ -99,7 +99,10 @@ async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::
     tokio::spawn(heed(control.clone(), inbox, token, runtime.clone(), drain));
     match must_run {
         None => runtime.start(&from_parent(start), now_ms()).await.map_err(Failure::configuration)?,
-        Some(must_run) => take_over(control, &runtime, leadership.clone(), &from_parent(start), &must_run).await?,
+        Some(must_run) => {
+            let start = from_parent(start);
+            take_over(control, &runtime, leadership.clone(), &start, &must_run, watch.as_ref()).await?;
+        }
     }
 
     let keys = ApiKeys::new(db.clone());
@@ -114,8 +117,9 @@ async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::
     local.set_nonblocking(true)?;
     tokio::spawn(serve_local(UnixListener::from_std(local)?, router, connections.clone()));
     app.set_ready(true);
-    let watching =
-        watch.map(|watch| tokio::spawn(watch_while_leading(watch, config, runtime.clone(), leadership.clone())));
+    let watching = watch
+        .filter(|_| config.watch)
+        .map(|watch| tokio::spawn(watch_while_leading(watch, config, runtime.clone(), leadership.clone())));
     Ok((Server { app, connections, runtime, leadership, watching, keys, db, _lock: lock }, drained))
 }
 
@@ -126,6 +130,7 @@ async fn take_over(
     mut leadership: Leadership,
     start: &runtime::Start,
     must_run: &[String],
+    watch: Option<&Watch>,
 ) -> Result<(), Failure> {
     let prepared = runtime.prepare(start).await.map_err(Failure::configuration)?;
     // When the other one has died meanwhile, this one leads already and serves with what it has.
@@ -135,7 +140,8 @@ async fn take_over(
     }
     control.initialised()?;
     leadership.gained().await;
-    runtime.catch_up(start, prepared, now_ms()).await.map_err(Failure::configuration)
+    let has_changed = !watch.is_some_and(Watch::is_quiet);
+    runtime.catch_up(start, prepared, has_changed, now_ms()).await.map_err(Failure::configuration)
 }
 
 impl Server {

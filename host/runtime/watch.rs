@@ -60,6 +60,12 @@ impl Watch {
         Ok(Self { directory: directory.to_owned(), events })
     }
 
+    /// Whether nothing has happened yet.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.events.is_empty() && !self.events.is_closed()
+    }
+
     /// Acts on what happened since [`begin`](Self::begin) and on what will. Must be called within the host's tokio
     /// runtime.
     #[must_use]

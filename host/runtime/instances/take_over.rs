@@ -50,14 +50,20 @@ impl Runtime {
         })
     }
 
-    /// Stores what [`start`](Self::start) stores, and brings libraries and instances in step with what was changed since
-    /// [`prepare`](Self::prepare) by the process that led until now.
+    /// Stores what [`start`](Self::start) stores, and brings instances, and libraries if their directory `has_changed`,
+    /// in step with what was changed since [`prepare`](Self::prepare) by the process that led until now.
     ///
     /// # Errors
     /// As `start`.
-    pub async fn catch_up(&self, start: &Start, prepared: Prepared, now_ms: i64) -> Result<(), StartUpError> {
+    pub async fn catch_up(
+        &self,
+        start: &Start,
+        prepared: Prepared,
+        has_changed: bool,
+        now_ms: i64,
+    ) -> Result<(), StartUpError> {
         let Prepared { records: mut before, without_plugins } = prepared;
-        if let Err(error) = self.rescan().await {
+        if has_changed && let Err(error) = self.rescan().await {
             tracing::warn!(%error, "the plug-in directory was not looked at again: {error}");
         }
         let mut changed = Vec::new();

@@ -3,4 +3,5 @@
 mod crash;
 mod misbehaviour;
 mod raw;
+mod recycle;
 mod zoo;
