@@ -27,9 +27,14 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
     // Before any plug-in's code runs, so that whatever ends this process has a name.
     abi::fault::install(control.socket())?;
     abi::set_max_log_level(telemetry::max_level());
-    let tokio =
-        tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(runtime::mark_worker).build()?;
-    match tokio.block_on(serve(&control, handover)) {
+    let workers = std::thread::available_parallelism().map_or(2, usize::from) + runtime::RESERVE_WORKERS;
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .on_thread_start(runtime::mark_worker)
+        .on_thread_stop(runtime::unmark_worker)
+        .build()?;
+    match tokio.block_on(serve(&control, handover, workers)) {
         Ok(()) => control.leave(0),
         Err(failure) => {
             tracing::error!("{}", failure.message);
@@ -38,9 +43,10 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
     }
 }
 
-async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
+async fn serve(control: &Control, handover: Handover, workers: usize) -> Result<(), Failure> {
     let Handover { start, config, listeners, local, lock } = handover;
     let config = Arc::new(config);
+    telemetry::process::set_child(start.generation, start.crashes);
     // None until the parent asks to finish, then how long that may take.
     let (drain, mut drained) = watch::channel(None);
     control.listen(move |deadline| {
@@ -64,6 +70,8 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
         }
     };
     let runtime = Runtime::new(Arc::clone(&config), libraries, Instances::new(db.clone()), lifted);
+    let told = control.clone();
+    runtime.watch(workers, move |stuck| told.stuck(&stuck.instance, stuck.library.as_deref()))?;
     runtime.start(&from_parent(start), now_ms()).await.map_err(Failure::configuration)?;
 
     let app = App::new(config, runtime.clone(), ApiKeys::new(db.clone()));

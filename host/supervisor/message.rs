@@ -43,6 +43,9 @@ pub struct Start {
     pub quarantine: Vec<Quarantined>,
     /// Why no library may be opened at all, if so.
     pub without_plugins: Option<String>,
+    /// How many children of this server start have crashed or hung.
+    #[serde(default)]
+    pub crashes: u64,
 }
 
 /// An instance, or all instances of a library, that crashed too often: one of the two is there.
@@ -68,6 +71,14 @@ pub enum ToParent {
     Lifted {
         /// The instance as `<kind>/<name>`.
         instance: String,
+    },
+    /// All workers are in the code of plug-ins and do not come back; so the silence that may follow has a name. No sign of
+    /// life itself.
+    Stuck {
+        /// The instance that holds most of them, as `<kind>/<name>`.
+        instance: String,
+        /// The file name of its library.
+        library: Option<String>,
     },
     /// The child is dying.
     Fault(Fault),
@@ -174,11 +185,11 @@ mod tests {
     #[test]
     fn messages_look_as_agreed() {
         let quarantined = Quarantined { instance: None, library: Some("libx.so".to_owned()), reason: "r".to_owned() };
-        let start = Start { generation: 2, quarantine: vec![quarantined], without_plugins: None };
+        let start = Start { generation: 2, quarantine: vec![quarantined], without_plugins: None, crashes: 1 };
         check(
             &ToChild::Start(start),
             expect![[
-                r#"{"start":{"generation":2,"quarantine":[{"instance":null,"library":"libx.so","reason":"r"}],"without_plugins":null}}"#
+                r#"{"start":{"generation":2,"quarantine":[{"instance":null,"library":"libx.so","reason":"r"}],"without_plugins":null,"crashes":1}}"#
             ]],
         );
         check(&ToChild::Drain { deadline_ms: 30_000 }, expect![[r#"{"drain":{"deadline_ms":30000}}"#]]);

@@ -40,6 +40,7 @@ pub struct Supervisor {
     signals: UnixStream,
     child: Option<Process>,
     children_started: u64,
+    crashes: u64,
     /// When the next child may start.
     due: Instant,
     ledger: Ledger,
@@ -108,6 +109,7 @@ impl Supervisor {
             signals,
             child: None,
             children_started: 0,
+            crashes: 0,
             due: Instant::now(),
             backoff: Backoff::default(),
             announced: false,
@@ -144,7 +146,8 @@ impl Supervisor {
         }
         self.children_started += 1;
         let (quarantine, without_plugins) = self.ledger.decisions();
-        let start = Start { generation: self.children_started, quarantine, without_plugins };
+        let (generation, crashes) = (self.children_started, self.crashes);
+        let start = Start { generation, quarantine, without_plugins, crashes };
         let belongings = Belongings { config: &self.config, sockets, lock: &self.lock };
         match Process::start((self.command)(), &belongings, start) {
             Ok(process) => {
@@ -213,7 +216,7 @@ impl Supervisor {
             match message {
                 ToParent::Ready {} => self.child_is_ready(&child, now),
                 ToParent::Lifted { instance } => self.ledger.lifted(&instance),
-                ToParent::Alive {} | ToParent::Fault(_) => {}
+                ToParent::Alive {} | ToParent::Stuck { .. } | ToParent::Fault(_) => {}
             }
         }
         let Some(status) = status else {
@@ -247,6 +250,7 @@ impl Supervisor {
         if death.code == Some(i32::from(EXIT_CONFIGURATION)) && !self.announced {
             return Err(SupervisorError::Configuration);
         }
+        self.crashes += 1;
         let culprit = Culprit::of(death.fault.as_ref());
         tracing::error!("the child (process {id}) {}; put down to {culprit}", death.how);
         if let Some(sentence) = self.ledger.record(&culprit, &death.how, now) {

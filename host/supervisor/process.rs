@@ -31,6 +31,8 @@ pub(super) struct Process {
     /// When it closed the channel, as a child does that dies.
     closed: Option<Instant>,
     fault: Option<Fault>,
+    /// Who holds all its workers, if somebody does.
+    stuck: Option<Fault>,
     /// Why the parent killed it, if it did.
     killed: Option<&'static str>,
 }
@@ -76,6 +78,7 @@ impl Process {
                 heard: None,
                 closed: None,
                 fault: None,
+                stuck: None,
                 killed: None,
             }),
             Err(error) => {
@@ -112,7 +115,13 @@ impl Process {
                     match &message {
                         ToParent::Ready {} => self.ready = true,
                         ToParent::Fault(fault) => self.fault = Some(fault.clone()),
-                        ToParent::Alive {} | ToParent::Lifted { .. } => {}
+                        ToParent::Alive {} => self.stuck = None,
+                        ToParent::Stuck { instance, library } => {
+                            let (instance, library) = (Some(instance.clone()), library.clone());
+                            self.stuck = Some(Fault { signal: 0, library: None, instance, instance_library: library });
+                            return Some(message);
+                        }
+                        ToParent::Lifted { .. } => {}
                     }
                     self.heard = Some(now);
                     return Some(message);
@@ -176,7 +185,10 @@ impl Process {
         if let Some(library) = self.fault.as_ref().and_then(|fault| fault.library.as_ref()) {
             how.push_str(&format!(" in `{library}`"));
         }
-        Death { how, code: status.code(), fault: self.fault.clone(), was_ready: self.ready }
+        // A child that was killed for its silence says nothing any more; who held its workers is to blame.
+        let stuck = self.stuck.as_ref().filter(|_| self.killed.is_some());
+        let fault = self.fault.as_ref().or(stuck).cloned();
+        Death { how, code: status.code(), fault, was_ready: self.ready }
     }
 }
 

@@ -115,6 +115,9 @@ fn the_numbers_are_the_same() {
         ("PORTH_LEVEL_INFO", i64::from(code::level::INFO)),
         ("PORTH_LEVEL_DEBUG", i64::from(code::level::DEBUG)),
         ("PORTH_LEVEL_TRACE", i64::from(code::level::TRACE)),
+        ("PORTH_METRIC_COUNTER", i64::from(code::metric::COUNTER)),
+        ("PORTH_METRIC_GAUGE", i64::from(code::metric::GAUGE)),
+        ("PORTH_METRIC_HISTOGRAM", i64::from(code::metric::HISTOGRAM)),
         ("PORTH_ENDPOINT_SHORT", i64::from(code::endpoint::SHORT)),
         ("PORTH_ROWS_LEN", porth_abi::rows::ROWS_LEN as i64),
     ];

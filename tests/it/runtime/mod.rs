@@ -1,6 +1,10 @@
 //! `host/runtime`: plug-ins that misbehave, and what becomes of the server, their neighbours and themselves.
 
+mod breaker;
 mod crash;
+mod metrics;
 mod misbehaviour;
 mod raw;
+mod timers;
+mod watchdog;
 mod zoo;
