@@ -146,8 +146,9 @@ impl Supervisor {
         }
         self.children_started += 1;
         let (quarantine, without_plugins) = self.ledger.decisions();
+        let refused = self.ledger.refused();
         let (generation, crashes) = (self.children_started, self.crashes);
-        let start = Start { generation, quarantine, without_plugins, crashes };
+        let start = Start { generation, quarantine, refused, without_plugins, crashes };
         let belongings = Belongings { config: &self.config, sockets, lock: &self.lock };
         match Process::start((self.command)(), &belongings, start) {
             Ok(process) => {
@@ -255,6 +256,9 @@ impl Supervisor {
         tracing::error!("the child (process {id}) {}; put down to {culprit}", death.how);
         if let Some(sentence) = self.ledger.record(&culprit, &death.how, now) {
             tracing::error!("{sentence}");
+        }
+        if let (Culprit::Library(library), false) = (&culprit, death.was_ready) {
+            self.ledger.refuse(library, &death.how);
         }
         let wait = if death.was_ready { Duration::ZERO } else { self.backoff.failed() };
         if !wait.is_zero() {

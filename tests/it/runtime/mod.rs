@@ -1,5 +1,6 @@
 //! `host/runtime`: plug-ins that misbehave, and what becomes of the server, their neighbours and themselves.
 
+mod beside;
 mod breaker;
 mod crash;
 mod metrics;
