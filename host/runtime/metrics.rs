@@ -23,7 +23,29 @@ impl Runtime {
         let running: Vec<_> =
             running.iter().map(|one| (one.key.as_str(), one.generation.number, one.health_view(now))).collect();
         expose_running(&running, exposition);
+        self.expose_libraries(exposition);
         expose_counted(&meters, exposition);
+    }
+
+    fn expose_libraries(&self, exposition: &mut Exposition) {
+        let views = self.libraries().views();
+        let name = "porth_library_generations";
+        exposition.family(name, Kind::Gauge, "Loadings of a library in this process");
+        for view in &views {
+            let counts = [
+                ("present", u64::from(view.present.is_some())),
+                ("draining", count(view.past.draining.len())),
+                ("retired", view.past.retired),
+            ];
+            for (state, number) in counts {
+                exposition.sample(name, &labels(&[("library", &view.file), ("state", state)]), number);
+            }
+        }
+        let name = "porth_library_retired_bytes";
+        exposition.family(name, Kind::Gauge, "Size of the files of retired loadings, whose code stays in memory");
+        for view in &views {
+            exposition.sample(name, &labels(&[("library", &view.file)]), view.past.retired_bytes);
+        }
     }
 }
 

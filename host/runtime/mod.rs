@@ -20,16 +20,21 @@ pub mod schema;
 mod services;
 mod table;
 mod threads;
+pub mod watch;
 pub mod watchdog;
 
 pub use call::{CallError, Incoming, call};
 pub use health::{HealthStatus, HealthView, Place};
-pub use instances::{ChangeError, Edit, InstanceView, Quarantined, Runtime, Start, StartError, Status};
-pub use libraries::{Libraries, Module};
+pub use instances::{
+    ChangeError, Edit, Hooks, InstanceView, LibraryState, Outcome, Quarantined, ReloadError, Report, Runtime, Start,
+    StartError, Status,
+};
+pub use libraries::{Libraries, Module, Verdict};
 pub use reserve::RESERVE_WORKERS;
 pub use routes::{Auth, Chain, Found};
 pub use running::Call;
 pub use table::Looked;
+pub use watch::Watch;
 pub use watchdog::{Stuck, mark_worker, unmark_worker};
 
 pub use crate::abi::InitError;

@@ -95,6 +95,8 @@ mod tests {
         let reserve = Reserve::new(runtime.handle().clone());
         assert!(reserve.keep(1));
         assert!(!reserve.keep(1));
+        // Until it sleeps.
+        std::thread::sleep(Duration::from_millis(200));
         let (sender, receiver) = std::sync::mpsc::channel();
         let (release, stuck) = std::sync::mpsc::channel::<()>();
         let began = sender.clone();

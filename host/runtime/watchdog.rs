@@ -1,6 +1,6 @@
 //! The watchdog: finds code of plug-ins that keeps a worker, and takes it to threads of its own.
 //!
-//! Start at [`Runtime::watch`]. Code that never yields cannot be stopped. What can be done: nothing more of that instance
+//! Start at [`Runtime::watch_workers`]. Code that never yields cannot be stopped. What can be done: nothing more of that instance
 //! runs on the workers, others go on, administrators see it, and when no worker is left the parent hears who holds them.
 
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ impl Runtime {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn watch(&self, workers: usize, on_stuck: impl Fn(&Stuck) + Send + 'static) -> std::io::Result<()> {
+    pub fn watch_workers(&self, workers: usize, on_stuck: impl Fn(&Stuck) + Send + 'static) -> std::io::Result<()> {
         let runtime = self.0.shared.runtime.clone();
         let mut watchdog = Watchdog {
             inner: Arc::downgrade(&self.0),

@@ -73,9 +73,14 @@ fn endpoints_and_instances_are_counted() {
     assert_eq!(server.admin("DELETE", "/api/mod/plugin/bad", None).status, 200);
     assert_eq!(samples(&server, "instance=\"bad\""), "");
     let process = samples(&server, "p");
-    for name in
-        ["porth_child_generation 1", "porth_crashes_total 0", "process_resident_memory_bytes ", "process_threads "]
-    {
+    for name in [
+        r#"porth_library_generations{library="libhello.so",state="present"} 1"#,
+        r#"porth_library_retired_bytes{library="libhello.so"} 0"#,
+        "porth_child_generation 1",
+        "porth_crashes_total 0",
+        "process_resident_memory_bytes ",
+        "process_threads ",
+    ] {
         assert!(process.contains(&format!("\n{name}")), "{name}\n{process}");
     }
 }
