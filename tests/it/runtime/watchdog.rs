@@ -150,3 +150,26 @@ fn a_child_whose_workers_are_all_stuck_is_replaced_and_it_is_known_why() {
     });
     assert_eq!(quarantined.count(), 1, "{}", server.log());
 }
+
+/// `close` does not come while code of the instance runs; nobody waits for that.
+#[test]
+fn an_instance_whose_handler_hangs_is_closed_later_and_keeps_nobody_waiting() {
+    let server = server("[limits]\ndrain_deadline_ms = 300\nstuck_ms = 300");
+    std::thread::scope(|scope| {
+        let on_worker = scope.spawn(|| server.get("/api/bad/spin/2500"));
+        let on_thread = scope.spawn(|| server.get("/api/bad/sleep/2500"));
+        server.wait_for_log("from now on it runs on threads of its own");
+        let began = Instant::now();
+        assert_eq!(server.admin("DELETE", "/api/mod/plugin/bad", None).status, 200);
+        server.add("misbehaves", "bad", &json!({}));
+        assert_eq!(server.get("/api/bad/ok").status, 200);
+        server.wait_for_log("instance plugin/bad still has calls under way after 300 ms");
+        println!("deleted and added anew, while a worker and a thread were in its code, after {:?}", began.elapsed());
+        assert!(!on_worker.is_finished());
+        // The successor under the name is not blamed for it.
+        assert_eq!(health(&server, "bad")["status"], "healthy");
+        assert!(server.get("/api/bad/thread").body.starts_with("tokio"));
+        assert_eq!(on_worker.join().unwrap().status, 200);
+        assert_eq!(on_thread.join().unwrap().summary(), "504 plugin_deadline");
+    });
+}
