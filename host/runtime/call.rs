@@ -90,40 +90,46 @@ pub async fn call(
     let deadline = chain.first().map_or(Duration::ZERO, |endpoint| endpoint.deadline);
     let source = RequestParts { parts, path_start, body, parameters, deadline, request_id, caller };
     let request = CallRequest::new(source, hidden);
-    let mut answered = Err(CallError::NotTaken);
-    let mut asked = chain.first();
-    for endpoint in chain.iter() {
-        asked = Some(endpoint);
-        match ask(&call, endpoint, &request, started + endpoint.deadline).await {
-            Ok(None) => {}
-            Ok(Some(answer)) => {
-                answered = Ok(answer);
-                break;
-            }
-            Err(error) => {
-                answered = Err(error);
-                break;
-            }
-        }
-    }
-    if let Some(endpoint) = asked {
-        let now = Instant::now();
+    let (answered, endpoint) = ask(&call, chain, &request, started).await;
+    let now = Instant::now();
+    if let Some(endpoint) = endpoint {
         match &answered {
             Ok(answer) => endpoint.meter.answered(answer.status, now - started),
-            Err(error) => {
-                endpoint.meter.failed(error, now - started);
-                call.failed(error, now.into_std());
-            }
+            Err(error) => endpoint.meter.failed(error, now - started),
         }
-        if let Some(trial) = trial {
-            if answered.is_ok() { trial.succeeded() } else { trial.failed(now.into_std()) }
+    }
+    if let Err(error) = &answered {
+        call.failed(error, now.into_std());
+    }
+    if let Some(trial) = trial {
+        // Handlers that leave the request to others work, too.
+        match &answered {
+            Ok(_) | Err(CallError::NotTaken) => trial.succeeded(),
+            Err(_) => trial.failed(now.into_std()),
         }
     }
     answered.map(|answer| response(answer, &call.generation))
 }
 
+/// Asks the handlers in turn; answers the one whose answer it is, too, or the last.
+async fn ask<'a>(
+    call: &Call,
+    chain: &'a Chain,
+    request: &Arc<CallRequest>,
+    started: Instant,
+) -> (Result<Answer, CallError>, Option<&'a Arc<Endpoint>>) {
+    for endpoint in chain.iter() {
+        match ask_one(call, endpoint, request, started + endpoint.deadline).await {
+            Ok(None) => {}
+            Ok(Some(answer)) => return (Ok(answer), Some(endpoint)),
+            Err(error) => return (Err(error), Some(endpoint)),
+        }
+    }
+    (Err(CallError::NotTaken), chain.last())
+}
+
 /// Asks one handler, where its code may run; `None` says that the request is not its own.
-async fn ask(
+async fn ask_one(
     call: &Call,
     endpoint: &Arc<Endpoint>,
     request: &Arc<CallRequest>,
