@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
+use super::body;
 use crate::domain::StoreError;
 use crate::domain::keys::CreateKeyError;
 use crate::runtime::{CallError, ChangeError, InitError, ReloadError, StartError};
@@ -170,6 +171,7 @@ pub(super) fn from_call(error: &CallError, instance: &str) -> Problem {
             let seconds = retry_after.as_millis().div_ceil(1000).max(1).to_string();
             return Problem::new(INSTANCE_BROKEN, "try again later").with(header::RETRY_AFTER, &seconds);
         }
+        CallError::BodyTooLarge(bytes_max) => return body::too_large(*bytes_max),
         CallError::Panicked => PLUGIN_PANICKED,
         CallError::Failed(_) => PLUGIN_FAILED,
         CallError::Malformed(_) => PLUGIN_MALFORMED,

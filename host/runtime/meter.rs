@@ -80,18 +80,20 @@ impl Meter {
 }
 
 /// Why there was no answer of the plug-in, as it stands in metrics.
-const FAILURES: [&str; 7] = ["not_taken", "panic", "failed", "malformed", "deadline", "busy", "broken"];
+const FAILURES: [&str; 8] =
+    ["not_taken", "body_too_large", "panic", "failed", "malformed", "deadline", "busy", "broken"];
 
 /// The place of an error in [`FAILURES`].
 fn failure(error: &CallError) -> usize {
     match error {
         CallError::NotTaken => 0,
-        CallError::Panicked => 1,
-        CallError::Failed(_) => 2,
-        CallError::Malformed(_) => 3,
-        CallError::Deadline(_) => 4,
-        CallError::Busy => 5,
-        CallError::Broken(_) => 6,
+        CallError::BodyTooLarge(_) => 1,
+        CallError::Panicked => 2,
+        CallError::Failed(_) => 3,
+        CallError::Malformed(_) => 4,
+        CallError::Deadline(_) => 5,
+        CallError::Busy => 6,
+        CallError::Broken(_) => 7,
     }
 }
 
@@ -114,8 +116,10 @@ impl RouteMeter {
 
     /// Counts a call that brought no answer.
     pub(super) fn failed(&self, error: &CallError, duration: Duration) {
-        let status =
-            if *error == CallError::NotTaken { StatusCode::NOT_FOUND } else { StatusCode::INTERNAL_SERVER_ERROR };
+        let status = match error {
+            CallError::NotTaken | CallError::BodyTooLarge(_) => StatusCode::BAD_REQUEST,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
         self.answered(status, duration);
     }
 

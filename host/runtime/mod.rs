@@ -3,6 +3,7 @@
 //! Start at [`Runtime`]. Files and symbols are judged and opened in `crate::abi`; what is stored, and by which rules, is
 //! `crate::domain`'s business; HTTP is `crate::http`'s.
 
+pub mod body;
 mod breaker;
 pub mod call;
 mod counted;
@@ -23,6 +24,7 @@ mod threads;
 pub mod watch;
 pub mod watchdog;
 
+pub use body::Body;
 pub use call::{CallError, Incoming, call};
 pub use health::{HealthStatus, HealthView, Place};
 pub use instances::{
@@ -37,4 +39,4 @@ pub use table::Looked;
 pub use watch::Watch;
 pub use watchdog::{Stuck, mark_worker, unmark_worker};
 
-pub use crate::abi::InitError;
+pub use crate::abi::{BodyError, InitError, Pieces, RequestBody};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::body::EndlessStreams;
 use super::call::CallError;
 use super::health::{Health, HealthView, Trouble};
 use super::libraries::Generation;
@@ -35,6 +36,8 @@ pub struct Running {
     pub(super) meter: Arc<Meter>,
     /// When it began to answer.
     pub since: Instant,
+    /// Those of its answers that it has to end itself.
+    pub(super) endless_streams: EndlessStreams,
     instance: Mutex<Option<abi::Instance>>,
     calls: AtomicUsize,
     /// How many of them are threads' part in a call that is counted already.
@@ -63,6 +66,7 @@ impl Running {
             health,
             meter,
             since: Instant::now(),
+            endless_streams: EndlessStreams::default(),
             instance: Mutex::new(Some(instance)),
             calls: AtomicUsize::new(0),
             parts: AtomicUsize::new(0),
@@ -91,7 +95,7 @@ impl Running {
     pub(super) fn failed(&self, error: &CallError, now: Instant) {
         self.meter.failed(error);
         let trouble = match error {
-            CallError::NotTaken | CallError::Broken(_) => return,
+            CallError::NotTaken | CallError::BodyTooLarge(_) | CallError::Broken(_) => return,
             CallError::Panicked => Trouble::Panic,
             CallError::Failed(_) | CallError::Malformed(_) => Trouble::Failure,
             CallError::Deadline(_) => Trouble::Deadline,
@@ -118,11 +122,14 @@ impl Running {
 
     /// Ends the instance once no call is under way: `close` on a thread of its own, within a deadline.
     ///
-    /// It must be unreachable already (no new call finds it). A call that is still under way after `drain` is only
-    /// complained of: closing the instance would free what the call uses, so that waits.
+    /// It must be unreachable already (no new call finds it). An endless stream that is still under way after `drain` ends
+    /// there, cleanly. Any other call is only complained of: closing the instance would free what the call uses, so that waits.
     pub async fn retire(self: Arc<Self>, drain: Duration, close: Duration) {
         self.retired.store(true, Ordering::SeqCst);
         if tokio::time::timeout(drain, self.drained()).await.is_err() {
+            self.endless_streams.end();
+        }
+        if tokio::time::timeout(STREAMS_END, self.drained()).await.is_err() {
             tracing::warn!(
                 instance = self.key,
                 calls = self.calls.load(Ordering::SeqCst),
@@ -141,6 +148,7 @@ impl Running {
         }
     }
 
+    /// Waits until no call is under way.
     async fn drained(&self) {
         loop {
             let idle = self.idle.notified();
@@ -151,6 +159,9 @@ impl Running {
         }
     }
 }
+
+/// How long a stream that is ended may still be in the plug-in's code.
+const STREAMS_END: Duration = Duration::from_millis(500);
 
 /// A call under way; the instance is not closed before it is dropped.
 pub struct Call {

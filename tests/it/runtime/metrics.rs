@@ -49,6 +49,7 @@ fn endpoints_and_instances_are_counted() {
         porth_request_seconds_count{instance="bad",method="GET",route="/panic-async"} 1
         porth_request_seconds_count{instance="bad",method="GET",route="/sleep/{ms}"} 1
         porth_call_failures_total{instance="bad",reason="not_taken"} 1
+        porth_call_failures_total{instance="bad",reason="body_too_large"} 0
         porth_call_failures_total{instance="bad",reason="panic"} 1
         porth_call_failures_total{instance="bad",reason="failed"} 0
         porth_call_failures_total{instance="bad",reason="malformed"} 0

@@ -6,6 +6,7 @@ mod crash;
 mod metrics;
 mod misbehaviour;
 mod raw;
+mod streams;
 mod timers;
 mod watchdog;
 mod zoo;
