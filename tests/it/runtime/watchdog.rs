@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::server::{Server, Setup};
+use crate::support::server::{Server, Setup, wait_until};
 
 fn server(config: &str) -> Server {
     let server = Setup::new().libraries(&["misbehaves", "hello"]).config(config).start();
@@ -85,6 +85,29 @@ fn calls_under_way_move_with_their_instance() {
         assert_eq!(later.join().unwrap().body, "porth-bad");
     });
     assert_eq!(health(&server, "bad")["moved"], true);
+}
+
+#[test]
+fn streams_move_with_their_instance() {
+    let server = server("[limits]\nstuck_ms = 300");
+    let threads = |path| {
+        let body = server.get(path).body;
+        body.lines().map(|line| if line == "porth-bad" { "own" } else { "worker" }).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(threads("/api/bad/spin-stream/0"), "worker worker worker");
+    // It moves while it spins; what it spins on next is its own.
+    assert_eq!(threads("/api/bad/spin-stream/600"), "worker worker own");
+    let worst = worst_while(&server, || assert_eq!(threads("/api/bad/spin-stream/600"), "own own own"));
+    println!("a stream that spins on a thread of its own: another instance's slowest answer after {worst:?}");
+    assert_eq!(health(&server, "bad")["strikes"], 1);
+    // One that is left alone while it is away is dropped there.
+    let mut left = std::net::TcpStream::connect(server.address).unwrap();
+    std::io::Write::write_all(&mut left, b"GET /api/bad/spin-stream/1000 HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    drop(left);
+    wait_until("the end of the call", || health(&server, "bad")["calls"] == 0);
+    assert_eq!(health(&server, "bad")["strikes"], 1);
+    assert_eq!(health(&server, "bad")["threads"]["overdue"], 0);
 }
 
 #[test]
