@@ -88,19 +88,17 @@ async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::
     }
 
     let db = Db::open(&config.database, &config.data, now_ms()).await.map_err(Failure::configuration)?;
+    let start = from_parent(start);
     // Before the libraries are looked at, so that no change is missed.
     let watch = begin_watch(&config);
-    let refused =
-        |file: &str| start.refused.iter().find(|entry| entry.library == file).map(|entry| entry.reason.clone());
-    let libraries = Libraries::scan(&config, refused).await.map_err(Failure::configuration)?;
+    let libraries = Libraries::scan(&config, |file| start.keeps_closed(file)).await.map_err(Failure::configuration)?;
     let records = Instances::new(db.clone());
     let runtime = Runtime::new(Arc::clone(&config), libraries, records, leadership.clone(), hooks(control));
     let (drain, drained) = watch::channel(None);
     tokio::spawn(heed(control.clone(), inbox, token, runtime.clone(), drain));
     match must_run {
-        None => runtime.start(&from_parent(start), now_ms()).await.map_err(Failure::configuration)?,
+        None => runtime.start(&start, now_ms()).await.map_err(Failure::configuration)?,
         Some(must_run) => {
-            let start = from_parent(start);
             take_over(control, &runtime, leadership.clone(), &start, &must_run, watch.as_ref()).await?;
         }
     }
@@ -156,13 +154,16 @@ impl Server {
             watching.abort();
         }
         self.connections.drain();
-        let open = self.connections.ended(deadline).await;
+        let mut open = self.connections.ended(deadline).await;
+        if open > 0 {
+            // Endless streams end here, and what they have sent so far arrives.
+            self.runtime.end_streams();
+            open = self.connections.ended(STREAMS_END).await;
+        }
         if open > 0 {
             tracing::warn!(open, "{open} connections were still open after {} ms", deadline.as_millis());
         }
-        // Ends what never ends by itself, and then its connections.
         self.runtime.stop(ends.saturating_duration_since(Instant::now())).await;
-        self.connections.ended(LAST_WORDS).await;
         if let Err(error) = self.keys.flush().await {
             tracing::warn!(%error, "the last uses of API keys were not stored: {error}");
         }
@@ -223,6 +224,9 @@ async fn watch_while_leading(watch: Watch, config: Arc<Config>, runtime: Runtime
     }
 }
 
+/// How long the last bytes of a stream may take.
+const STREAMS_END: Duration = Duration::from_millis(500);
+
 /// Watches the plug-in directory. A server without it is only less convenient.
 fn begin_watch(config: &Config) -> Option<Watch> {
     let watch = Watch::begin(&config.plugins);
@@ -241,7 +245,12 @@ fn from_parent(start: message::Start) -> runtime::Start {
         library: quarantined.library,
         reason: quarantined.reason,
     });
-    runtime::Start { quarantine: quarantine.collect(), without_plugins: start.without_plugins }
+    let refused = start.refused.into_iter().map(|refused| (refused.library, refused.reason));
+    runtime::Start {
+        quarantine: quarantine.collect(),
+        without_plugins: start.without_plugins,
+        refused: refused.collect(),
+    }
 }
 
 /// What the parent gets to know of what happens in the runtime.
@@ -267,6 +276,3 @@ async fn beat(control: Control, interval: Duration) {
         control.alive();
     }
 }
-
-/// How long connections may take to end once nothing answers them any more.
-const LAST_WORDS: Duration = Duration::from_millis(500);

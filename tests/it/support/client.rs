@@ -1,133 +1,113 @@
-//! A client that keeps its connection, as browsers and proxies do, and never asks twice.
+//! A client that reads an answer piece by piece, or stops, or leaves.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 
-use super::server::PATIENCE;
+use super::server::{PATIENCE, Server};
 
-/// A client with at most one connection, which it keeps until the server announces its end.
+/// A connection with one request on it.
 pub(crate) struct Client {
-    address: SocketAddr,
-    connection: Option<BufReader<TcpStream>>,
+    stream: BufReader<TcpStream>,
 }
 
-/// An answer.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    /// The server announced that this is the last one of the connection.
-    pub(crate) is_last: bool,
-    #[expect(dead_code, reason = "shown when an answer is not what was expected")]
-    pub(crate) body: String,
+/// What comes next of a chunked body.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Piece(Vec<u8>),
+    /// The last chunk: the body is whole.
+    End,
+    /// The connection ended before.
+    Cut,
 }
 
 impl Client {
-    pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, connection: None }
+    /// Sends the head of a request; header fields may be several lines.
+    pub(crate) fn open(server: &Server, method: &str, path: &str, fields: &str) -> Self {
+        let stream = TcpStream::connect(server.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n{fields}\r\n", server.address);
+        (&stream).write_all(head.as_bytes()).unwrap();
+        Self { stream: BufReader::new(stream) }
     }
 
-    /// Asks once. An error is what a client without a second attempt would show its user.
-    pub(crate) fn get(&mut self, path: &str) -> io::Result<Answer> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let stream = TcpStream::connect(self.address)?;
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                BufReader::new(stream)
-            }
-        };
-        connection.get_mut().write_all(format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address).as_bytes())?;
-        let answer = read(&mut connection)?;
-        if !answer.is_last {
-            self.connection = Some(connection);
+    /// A GET whose answer has begun and is chunked.
+    pub(crate) fn get(server: &Server, path: &str) -> Self {
+        let mut client = Self::open(server, "GET", path, "");
+        let head = client.head();
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains("transfer-encoding: chunked"), "{head}");
+        assert!(!head.contains("content-length"), "{head}");
+        client
+    }
+
+    /// A POST with a chunked body about to be sent.
+    pub(crate) fn post(server: &Server, path: &str) -> Self {
+        Self::open(server, "POST", path, "transfer-encoding: chunked\r\n")
+    }
+
+    /// Sends a chunk; an empty one is the last. False when the server takes no more.
+    pub(crate) fn send(&mut self, piece: &[u8]) -> bool {
+        let mut chunk = format!("{:x}\r\n", piece.len()).into_bytes();
+        chunk.extend(piece);
+        chunk.extend(b"\r\n");
+        self.stream.get_mut().write_all(&chunk).is_ok()
+    }
+
+    /// Stops sending in the middle of it all.
+    pub(crate) fn stop_sending(&self) {
+        self.stream.get_ref().shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// The head of the answer, as it was sent.
+    pub(crate) fn head(&mut self) -> String {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(self.stream.read_line(&mut head).unwrap() > 0, "the connection ended after {head:?}");
         }
-        Ok(answer)
+        head
     }
-}
 
-fn read(connection: &mut BufReader<TcpStream>) -> io::Result<Answer> {
-    let mut line = || {
+    /// The next chunk of the answer.
+    pub(crate) fn next(&mut self) -> Next {
+        self.try_next().unwrap_or(Next::Cut)
+    }
+
+    fn try_next(&mut self) -> Option<Next> {
         let mut line = String::new();
-        match connection.read_line(&mut line)? {
-            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-            _ => Ok(line.trim_end().to_ascii_lowercase()),
-        }
-    };
-    let malformed = || io::Error::other("malformed");
-    let status = line()?.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(malformed)?;
-    let (mut is_last, mut bytes) = (false, 0);
-    loop {
-        let line = line()?;
-        match line.split_once(": ") {
-            Some(("connection", "close")) => is_last = true,
-            Some(("content-length", length)) => bytes = length.parse().map_err(io::Error::other)?,
-            Some(_) => {}
-            None => break,
-        }
-    }
-    let mut body = vec![0; bytes];
-    connection.read_exact(&mut body)?;
-    Ok(Answer { status, is_last, body: String::from_utf8_lossy(&body).into_owned() })
-}
-
-/// What became of the requests of many clients.
-#[derive(Debug, Default)]
-pub(crate) struct Load {
-    /// How long each answered request took.
-    pub(crate) times: Vec<Duration>,
-    /// What was wrong with the others.
-    pub(crate) failures: Vec<String>,
-    /// How many connections the server ended by announcement.
-    pub(crate) ended: usize,
-}
-
-impl Load {
-    /// The duration that a share of the requests did not exceed.
-    pub(crate) fn percentile(&self, percent: usize) -> Duration {
-        let mut times = self.times.clone();
-        times.sort();
-        times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().unwrap_or_default()
+        self.stream.read_line(&mut line).ok()?;
+        let len = usize::from_str_radix(line.strip_suffix("\r\n")?, 16).ok()?;
+        let mut piece = vec![0; len + 2];
+        self.stream.read_exact(&mut piece).ok()?;
+        piece.truncate(len);
+        Some(if len == 0 { Next::End } else { Next::Piece(piece) })
     }
 
-    fn add(&mut self, other: Self) {
-        self.times.extend(other.times);
-        self.failures.extend(other.failures);
-        self.ended += other.ended;
-    }
-}
-
-/// Lets one client for each of `paths` ask for it all the time while `work` runs. An answer that is not 200 is a failure.
-pub(crate) fn under_load<T>(address: SocketAddr, paths: &[String], work: impl FnOnce() -> T) -> (T, Load) {
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let clients: Vec<_> = paths.iter().map(|path| scope.spawn(|| ask_until(&stop, address, path))).collect();
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        stop.store(true, Ordering::Relaxed);
-        let mut load = Load::default();
-        clients.into_iter().for_each(|client| load.add(client.join().unwrap()));
-        match result {
-            Ok(result) => (result, load),
-            Err(panic) => std::panic::resume_unwind(panic),
+    /// The next chunk as text.
+    pub(crate) fn text(&mut self) -> String {
+        match self.next() {
+            Next::Piece(piece) => String::from_utf8(piece).unwrap(),
+            other => panic!("{other:?}"),
         }
-    })
-}
+    }
 
-fn ask_until(stop: &AtomicBool, address: SocketAddr, path: &str) -> Load {
-    let mut load = Load::default();
-    let mut client = Client::new(address);
-    while !stop.load(Ordering::Relaxed) {
-        let began = Instant::now();
-        match client.get(path) {
-            Ok(Answer { status: 200, is_last, .. }) => {
-                load.times.push(began.elapsed());
-                load.ended += usize::from(is_last);
+    /// What is left of the answer: how many bytes, and how it ends.
+    pub(crate) fn rest(&mut self) -> (usize, Next) {
+        let mut bytes = 0;
+        loop {
+            match self.next() {
+                Next::Piece(piece) => bytes += piece.len(),
+                end => return (bytes, end),
             }
-            Ok(answer) => load.failures.push(format!("{path}: {answer:?}")),
-            Err(error) => load.failures.push(format!("{path}: {error}")),
         }
     }
-    load
+
+    /// The whole answer, when the connection ends with it or its length is given.
+    pub(crate) fn answer(&mut self) -> (u16, String) {
+        let head = self.head();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let mut body = vec![0; length.unwrap()];
+        self.stream.read_exact(&mut body).unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), String::from_utf8(body).unwrap())
+    }
 }

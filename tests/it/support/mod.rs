@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod database;
+pub(crate) mod load;
 pub(crate) mod postgres;
 pub(crate) mod scale;
 pub(crate) mod server;
