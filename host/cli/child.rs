@@ -175,9 +175,7 @@ impl Server {
         if open > 0 {
             tracing::warn!(open, "{open} connections were still open after {} ms", deadline.as_millis());
         }
-        // Ends what never ends by itself, and then its connections.
         self.runtime.stop(ends.saturating_duration_since(Instant::now())).await;
-        self.connections.ended(LAST_WORDS).await;
         if let Err(error) = self.keys.flush().await {
             tracing::warn!(%error, "the last uses of API keys were not stored: {error}");
         }
@@ -290,6 +288,3 @@ async fn beat(control: Control, interval: Duration) {
         control.alive();
     }
 }
-
-/// How long connections may take to end once nothing answers them any more.
-const LAST_WORDS: Duration = Duration::from_millis(500);
