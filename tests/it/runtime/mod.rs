@@ -3,4 +3,5 @@
 mod crash;
 mod misbehaviour;
 mod raw;
+mod reload;
 mod zoo;

@@ -1,6 +1,8 @@
 //! How a test gets to what it needs.
 
+pub(crate) mod connection;
 pub(crate) mod database;
 pub(crate) mod postgres;
 pub(crate) mod scale;
 pub(crate) mod server;
+pub(crate) mod versions;
