@@ -87,7 +87,12 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     let deadline = drained.wait_for(Option::is_some).await?.unwrap_or_default();
     app.set_ready(false);
     drop(watching);
-    let open = connections.drain(deadline).await;
+    let mut open = connections.drain(deadline).await;
+    if open > 0 {
+        // Endless streams end here, and what they have sent so far arrives.
+        runtime.end_streams();
+        open = connections.drain(STREAMS_END).await;
+    }
     if open > 0 {
         tracing::warn!(open, "{open} connections were still open after {} ms", deadline.as_millis());
     }
@@ -96,6 +101,9 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     drop(lock);
     Ok(())
 }
+
+/// How long the last bytes of a stream may take.
+const STREAMS_END: Duration = Duration::from_millis(500);
 
 /// Watches the plug-in directory. A server without it is only less convenient.
 fn begin_watch(config: &Config) -> Option<Watch> {
@@ -115,7 +123,12 @@ fn from_parent(start: message::Start) -> runtime::Start {
         library: quarantined.library,
         reason: quarantined.reason,
     });
-    runtime::Start { quarantine: quarantine.collect(), without_plugins: start.without_plugins }
+    let refused = start.refused.into_iter().map(|refused| (refused.library, refused.reason));
+    runtime::Start {
+        quarantine: quarantine.collect(),
+        without_plugins: start.without_plugins,
+        refused: refused.collect(),
+    }
 }
 
 /// Tells the parent that this runtime still gets to its tasks.

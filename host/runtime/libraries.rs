@@ -116,13 +116,22 @@ pub(super) struct Loaded {
     abi: Option<Abi>,
 }
 
+/// Why a library is not opened although it could be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// What administrators read.
+    pub reason: String,
+    /// Only another look at the file opens it; otherwise it is enough that one of its modules is asked for.
+    pub for_good: bool,
+}
+
 impl Libraries {
     /// Loads every library of the plug-in directory that can be loaded, but those for which `unopened` has a reason: they
     /// wait until somebody asks for them. Must be called within the host's tokio runtime.
     ///
     /// # Errors
     /// When the directory or the staging directory cannot be used; a bad file is only refused.
-    pub async fn scan(config: &Arc<Config>, unopened: impl Fn(&str) -> Option<String>) -> Result<Self, ScanError> {
+    pub async fn scan(config: &Arc<Config>, unopened: impl Fn(&str) -> Option<Closed>) -> Result<Self, ScanError> {
         let workshop = {
             let config = Arc::clone(config);
             blocking(move || Workshop::open(&config)).await??
@@ -144,12 +153,15 @@ impl Libraries {
         Ok(libraries)
     }
 
-    async fn load_first(&self, candidate: Candidate, unopened: Option<String>) {
+    async fn load_first(&self, candidate: Candidate, unopened: Option<Closed>) {
         self.look(&candidate);
         let Found::Fine(probed) = candidate.found else { return };
-        if let Some(reason) = unopened {
+        if let Some(Closed { reason, for_good }) = unopened {
             let reason = format!("library `{}` is not opened: {reason}", candidate.file);
             self.note(&candidate.file, Verdict::Refused, Some(reason));
+            if for_good {
+                return;
+            }
             let keys = probed.modules.into_iter().map(|module| (module.kind, module.name));
             self.0.state.write().entries.entry(candidate.file).or_default().dormant = keys.collect();
             return;

@@ -1,7 +1,10 @@
 //! The start of the process: what the configuration declares, what crashed before, and every enabled instance.
 
+use std::collections::BTreeMap;
+
 use super::{ChangeError, PLUGIN, Plan, Runtime, Status, key};
 use crate::domain::instances::{DeclareError, InstanceRecord};
+use crate::runtime::libraries::Closed;
 use crate::runtime::table::Mounted;
 
 /// An instance, or all instances of a library, that crashed too often.
@@ -22,16 +25,22 @@ pub struct Start {
     pub quarantine: Vec<Quarantined>,
     /// Start no instance, for this reason.
     pub without_plugins: Option<String>,
+    /// Libraries that ended a process while it opened them, with the reason, by file name.
+    pub refused: BTreeMap<String, String>,
 }
 
 impl Start {
     /// Why a library is better not opened, by its file name: it crashed too often, if not at work then when it was loaded.
     #[must_use]
-    pub fn keeps_closed(&self, file: &str) -> Option<String> {
+    pub fn keeps_closed(&self, file: &str) -> Option<Closed> {
+        if let Some(reason) = self.refused.get(file) {
+            return Some(Closed { reason: reason.clone(), for_good: true });
+        }
         let of_library =
             |quarantined: &&Quarantined| quarantined.instance.is_none() && quarantined.library.as_deref() == Some(file);
         let quarantined = self.quarantine.iter().find(of_library).map(|found| format!("quarantined: {}", found.reason));
-        self.without_plugins.clone().or(quarantined)
+        let reason = self.without_plugins.clone().or(quarantined)?;
+        Some(Closed { reason, for_good: false })
     }
 }
 

@@ -4,4 +4,5 @@ mod crash;
 mod misbehaviour;
 mod raw;
 mod reload;
+mod streams;
 mod zoo;

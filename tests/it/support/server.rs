@@ -36,6 +36,21 @@ impl Setup {
         self
     }
 
+    /// Compiles a library from `tests/fixtures/c` into the plug-in directory.
+    pub(crate) fn c_library(self, name: &str) -> Self {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let compiled = Command::new("cc")
+            .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-pthread", "-I"])
+            .arg(sources.join("plugin-api/include"))
+            .arg(sources.join(format!("tests/fixtures/c/{name}.c")))
+            .arg("-o")
+            .arg(self.plugins().join(library_name(name)))
+            .output()
+            .expect("these tests need a C compiler, `cc`");
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        self
+    }
+
     /// Puts a file into the plug-in directory.
     pub(crate) fn file(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.plugins().join(name), bytes).unwrap();
@@ -175,10 +190,16 @@ impl Server {
         wait_until(&format!("`{text}` in the log"), || self.log().contains(text));
     }
 
-    /// The process id of the child that serves now, as the parent's child.
+    /// The process id of the child that serves now; after a crash, of the next one as soon as it is there.
     pub(crate) fn child_pid(&self) -> i32 {
-        let tasks = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.process.id())).unwrap();
-        tasks.split_whitespace().next().unwrap().parse().unwrap()
+        let list = format!("/proc/{0}/task/{0}/children", self.process.id());
+        let mut found = None;
+        wait_until("a child", || {
+            let children = std::fs::read_to_string(&list).unwrap();
+            found = children.split_whitespace().next().map(|pid| pid.parse().unwrap());
+            found.is_some()
+        });
+        found.unwrap()
     }
 
     pub(crate) fn parent_pid(&self) -> i32 {
