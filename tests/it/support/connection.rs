@@ -31,6 +31,7 @@ impl Connection {
         let bad = |line: &str| io::Error::new(io::ErrorKind::InvalidData, format!("`{line}` in the answer's head"));
         let mut status = None;
         let mut length = None;
+        let mut is_chunked = false;
         loop {
             let mut line = String::new();
             if self.stream.read_line(&mut line)? == 0 {
@@ -46,11 +47,32 @@ impl Connection {
             if let Some(value) = line.strip_prefix("content-length:") {
                 length = Some(value.trim().parse().map_err(|_| bad(&line))?);
             }
+            is_chunked |= line == "transfer-encoding: chunked";
             self.is_closing |= line.strip_prefix("connection:").is_some_and(|value| value.trim() == "close");
         }
-        let mut body = vec![0; length.unwrap_or(0)];
-        self.stream.read_exact(&mut body)?;
+        let body = if is_chunked { self.chunks()? } else { self.exactly(length.unwrap_or(0))? };
         Ok((status.unwrap_or(0), body))
+    }
+
+    fn exactly(&mut self, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut body = vec![0; bytes];
+        self.stream.read_exact(&mut body)?;
+        Ok(body)
+    }
+
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line)?;
+            let bytes = usize::from_str_radix(line.trim_end(), 16).map_err(io::Error::other)?;
+            let mut chunk = self.exactly(bytes + 2)?;
+            if bytes == 0 {
+                return Ok(body);
+            }
+            chunk.truncate(bytes);
+            body.extend(chunk);
+        }
     }
 
     pub(crate) fn get(&mut self, path: &str) -> io::Result<(u16, Vec<u8>)> {

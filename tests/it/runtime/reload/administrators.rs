@@ -16,6 +16,8 @@ use crate::support::server::{Reply, Server, Setup};
 use crate::support::versions::{FILE, compile, disguised};
 
 const ADMINISTRATORS: u64 = 8;
+/// How many operations each does until all of them stop for a moment.
+const ROUND: usize = 10;
 const NAMES: [&str; 5] = ["one", "two", "three", "four", "five"];
 
 /// What an administrator asked for, and what the answer was.
@@ -101,7 +103,8 @@ fn search(
     }
     // The next to happen has begun before any other has ended.
     let mut ends = Duration::MAX;
-    for (index, operation) in operations.iter().enumerate().skip(first).filter(|(index, _)| !done.contains(index)) {
+    let open = operations.iter().enumerate().skip(first).filter(|(index, _)| !done.contains(index));
+    for (_, operation) in open {
         if operation.began > ends {
             break;
         }
@@ -202,7 +205,8 @@ fn operate(server: &Server, name: &str, dice: u64, new_label: u64) -> (What, u16
 #[test]
 fn eight_administrators_come_out_as_if_one_after_the_other() {
     let operations_each = scaled(60, 500);
-    let versions = [compile(1, &[]), compile(2, &[])];
+    // Slow enough that others come in between.
+    let versions = [1, 2].map(|version| compile(version, &["INIT=usleep(5000)"]));
     let setup = Setup::new().config("watch = false");
     setup.file(FILE, &versions[0]);
     let server = setup.start();
@@ -210,14 +214,13 @@ fn eight_administrators_come_out_as_if_one_after_the_other() {
     let histories: [Mutex<Vec<Operation>>; NAMES.len()] = Default::default();
     let (stop, answered, reloaded) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
 
-    let administrate = |seed: u64| {
-        let mut random = Random(seed);
-        for number in 0..operations_each as u64 {
+    let administrate = |seed: u64, random: &mut Random, numbers: std::ops::Range<usize>| {
+        for number in numbers {
             let (name, dice) = (random.below(NAMES.len() as u64) as usize, random.below(100));
-            let unique = seed << 32 | number;
+            let unique = seed << 32 | number as u64;
             if dice >= 90 {
                 let version = &versions[random.below(2) as usize];
-                let reply = server.reload(&disguised(version, u32::try_from(seed * 1000 + number).unwrap()));
+                let reply = server.reload(&disguised(version, u32::try_from(seed).unwrap() << 16 | number as u32));
                 assert!(matches!(reply.status, 200 | 409), "{reply:?}");
                 reloaded.fetch_add(usize::from(reply.status == 200), Ordering::Relaxed);
                 continue;
@@ -228,6 +231,7 @@ fn eight_administrators_come_out_as_if_one_after_the_other() {
             histories[name].lock().unwrap().push(operation);
         }
     };
+    let administrate = &administrate;
     let ask = |number: usize| {
         while !stop.load(Ordering::Relaxed) {
             for name in NAMES.iter().cycle().skip(number).take(NAMES.len()) {
@@ -238,14 +242,24 @@ fn eight_administrators_come_out_as_if_one_after_the_other() {
             }
         }
     };
+    let ask = &ask;
+    let mut randoms: Vec<(u64, Random)> = (1..=ADMINISTRATORS).map(|seed| (seed, Random(seed))).collect();
     std::thread::scope(|scope| {
         let asking: Vec<_> = (0..3).map(|number| scope.spawn(move || ask(number))).collect();
-        let administrating: Vec<_> = (1..=ADMINISTRATORS).map(|seed| scope.spawn(move || administrate(seed))).collect();
-        let administrated: Vec<_> = administrating.into_iter().map(|thread| thread.join()).collect();
+        let administrated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for round in 0..operations_each / ROUND {
+                std::thread::scope(|scope| {
+                    for (seed, random) in &mut randoms {
+                        scope.spawn(move || administrate(*seed, random, round * ROUND..(round + 1) * ROUND));
+                    }
+                });
+                // Now all of them have stopped, and what is there must fit what was done.
+                check_settled(&server, &histories, began);
+            }
+        }));
         stop.store(true, Ordering::Relaxed);
-        for joined in administrated.into_iter().chain(asking.into_iter().map(|thread| thread.join())) {
-            joined.unwrap();
-        }
+        administrated.unwrap();
+        asking.into_iter().for_each(|thread| thread.join().unwrap());
     });
     println!(
         "{ADMINISTRATORS} administrators with {operations_each} operations each, {reloaded:?} of them reloads: {:.1?}, \
@@ -253,22 +267,33 @@ fn eight_administrators_come_out_as_if_one_after_the_other() {
         began.elapsed()
     );
 
-    // The final state: what the store says, what the endpoints say, and what the history says.
+    for (name, history) in NAMES.iter().zip(histories) {
+        let mut history = history.into_inner().unwrap();
+        history.sort_by_key(|operation| operation.began);
+        assert!(has_serial_order(&history), "there is no order of what was done to {name}: {history:#?}");
+    }
+}
+
+/// While nobody does anything: what the store says, the endpoints say too. It is another question in the history.
+fn check_settled(server: &Server, histories: &[Mutex<Vec<Operation>>], began: Instant) {
+    let present = server.library(FILE)["generations"]["present"].clone();
     for (name, history) in NAMES.iter().zip(histories) {
         let start = began.elapsed();
-        let (state, status) = show(&server, name);
+        let (state, status) = show(server, name);
+        history.lock().unwrap().push(Operation {
+            what: What::Show(state),
+            status,
+            began: start,
+            ended: began.elapsed(),
+        });
         let reply = server.get(&format!("/api/{name}/version"));
         match state {
             None => assert_eq!(reply.summary(), "404 not_found", "{name}"),
             Some((_, false)) => assert_eq!(reply.summary(), "503 instance_not_running", "{name}"),
             Some((shown, true)) => {
                 assert_eq!((reply.status, label(&reply.json())), (200, shown), "{name}");
-                assert_eq!(reply.json()["generation"], server.library(FILE)["generations"]["present"], "{name}");
+                assert_eq!(reply.json()["generation"], present, "{name}");
             }
         }
-        let mut history = history.into_inner().unwrap();
-        history.push(Operation { what: What::Show(state), status, began: start, ended: began.elapsed() });
-        history.sort_by_key(|operation| operation.began);
-        assert!(has_serial_order(&history), "there is no order of what was done to {name}: {history:#?}");
     }
 }

@@ -13,8 +13,9 @@ use crate::support::server::Server;
 use crate::support::versions::compile;
 
 const CONNECTIONS: usize = 32;
-/// Inline, on own threads, by token later, zero-copy.
-const PATHS: [&str; 4] = ["/api/a/version", "/api/a/slow/3", "/api/a/delayed/20", "/api/b/large/20000"];
+/// Inline, on own threads, by token later, zero-copy, piece by piece.
+const PATHS: [&str; 5] =
+    ["/api/a/version", "/api/a/slow/3", "/api/a/delayed/20", "/api/b/large/20000", "/api/b/stream/10"];
 
 /// What clients saw.
 struct Seen {
