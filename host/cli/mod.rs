@@ -23,7 +23,7 @@ use crate::supervisor::child::EXIT_CONFIGURATION;
 #[must_use]
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Child => child::run(),
         Command::Probe { copy, library } => crate::abi::probe::main(&copy, &library),
         Command::Key { command: KeyCommand::New { name, place } } => key::new(&name, &place),
@@ -47,7 +47,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves until it is asked to stop with SIGTERM or SIGINT.
+    /// Serves until it is asked to stop with SIGTERM or SIGINT; SIGHUP replaces the process that serves.
     Serve(serve::Arguments),
     /// The server itself, started by `porth serve`.
     #[command(hide = true)]
@@ -121,9 +121,12 @@ struct Place {
 
 impl Place {
     fn load(&self, plugins: Option<PathBuf>, listen: Option<SocketAddr>) -> Result<Config, Failure> {
-        let overrides = Overrides { data: self.data.clone(), plugins, listen };
         let refused = |error: ConfigError| Failure { code: EXIT_CONFIGURATION, message: error.to_string() };
-        Config::load(self.config.as_deref(), overrides).map_err(refused)
+        self.read(plugins, listen).map_err(refused)
+    }
+
+    fn read(&self, plugins: Option<PathBuf>, listen: Option<SocketAddr>) -> Result<Config, ConfigError> {
+        Config::load(self.config.as_deref(), Overrides { data: self.data.clone(), plugins, listen })
     }
 }
 

@@ -27,6 +27,7 @@ kinds! {
     NOT_FOUND: NOT_FOUND "not_found" "There is nothing here";
     METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed" "The resource has no such method";
     CONFLICT: CONFLICT "conflict" "The resource is in a state that forbids it";
+    RECYCLING: CONFLICT "recycling" "The server is being recycled";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is larger than allowed";
     INTERNAL: INTERNAL_SERVER_ERROR "internal" "Something failed here";
     INIT_FAILED: INTERNAL_SERVER_ERROR "instance_init_failed" "The instance could not be initialised";
@@ -64,6 +65,11 @@ impl Problem {
         let id = super::edge::request_id();
         tracing::error!(request_id = id, code = kind.1, "{cause}");
         Self::new(kind, format!("the log has more under request id {id}"))
+    }
+
+    /// A change that another process is about to be asked for: with a new connection the client gets to that one.
+    fn recycling(detail: String) -> Self {
+        Self::new(RECYCLING, detail).with(header::CONNECTION, "close").with(header::RETRY_AFTER, "1")
     }
 
     /// With a header field.
@@ -104,6 +110,7 @@ impl From<ChangeError> for Problem {
             ChangeError::NotFound { .. } => Self::new(NOT_FOUND, text),
             ChangeError::Invalid(errors) => Self::invalid(errors),
             ChangeError::Declared { .. } => Self::new(CONFLICT, text),
+            ChangeError::Replaced => Self::recycling(text),
             ChangeError::Start(error) => error.into(),
             ChangeError::Store(error) => error.into(),
         }
@@ -131,6 +138,7 @@ impl From<ReloadError> for Problem {
         match error {
             ReloadError::Store(error) => error.into(),
             // The directory is the administrator's, who can put it right.
+            ReloadError::Replaced => Self::recycling(error.to_string()),
             ReloadError::Directory(_) | ReloadError::Ending => Self::new(CONFLICT, error.to_string()),
         }
     }

@@ -5,6 +5,7 @@
 
 mod body;
 mod caller;
+mod connection;
 mod edge;
 mod error;
 mod fields;

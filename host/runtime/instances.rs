@@ -21,17 +21,23 @@ use crate::abi::fault::InstanceSlot;
 use crate::abi::{self, this_thread_must_not_block};
 use crate::config::Config;
 use crate::domain::instances::{InstanceRecord, Instances};
+use crate::domain::leadership::{Leadership, Lease};
 
 mod change;
 mod reload;
 mod start;
+mod take_over;
 
 pub use change::{ChangeError, Edit};
 pub use reload::{InstanceState, LibraryState, Outcome, ReloadError, Report};
 pub use start::{Quarantined, Start, StartUpError};
+pub use take_over::Prepared;
 
 /// The kind of module whose instances have endpoints.
 pub const PLUGIN: &str = "plugin";
+
+/// How long calls and `close` may take at least when the process ends.
+const STOP_MIN: Duration = Duration::from_secs(1);
 
 /// Libraries, modules and instances. Cheap to clone.
 #[derive(Clone)]
@@ -41,6 +47,7 @@ struct Inner {
     shared: Shared,
     libraries: Libraries,
     records: Instances,
+    leadership: Leadership,
     table: Table,
     /// What is, by key; what should be is in the store.
     present: Mutex<BTreeMap<String, Present>>,
@@ -122,15 +129,22 @@ pub enum StartError {
 }
 
 impl Runtime {
-    /// A runtime without running instances; [`start`](Self::start) starts them. Must be called within the host's tokio
-    /// runtime.
+    /// A runtime without running instances; [`start`](Self::start) starts them. Instances and libraries are changed only
+    /// while this process leads. Must be called within the host's tokio runtime.
     #[must_use]
-    pub fn new(config: Arc<Config>, libraries: Libraries, records: Instances, hooks: Hooks) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        libraries: Libraries,
+        records: Instances,
+        leadership: Leadership,
+        hooks: Hooks,
+    ) -> Self {
         libraries.set_on_worn_out(hooks.on_worn_out);
         Self(Arc::new(Inner {
             shared: Shared { config, runtime: tokio::runtime::Handle::current() },
             libraries,
             records,
+            leadership,
             table: Table::default(),
             present: Mutex::default(),
             changing: Mutex::default(),
@@ -163,9 +177,16 @@ impl Runtime {
     }
 
     /// Waits until no other change of the instance is under way, and keeps others out until the guard is dropped.
-    async fn change(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
+    async fn alone(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = Arc::clone(self.0.changing.lock().entry(key.to_owned()).or_default());
         lock.lock_owned().await
+    }
+
+    /// As [`alone`](Self::alone), for what administrators change: another process that takes over from this one would
+    /// know nothing of a change that this one makes after it.
+    async fn change(&self, key: &str) -> Result<(tokio::sync::OwnedMutexGuard<()>, Lease), ChangeError> {
+        let alone = self.alone(key).await;
+        Ok((alone, self.0.leadership.begin().ok_or(ChangeError::Replaced)?))
     }
 
     /// The module to make an instance of, held so that no reload comes between. Ask for it with the instance's change
@@ -272,13 +293,21 @@ impl Runtime {
         }
     }
 
-    /// Closes all instances and unloads all libraries, for the end of the process. Requests get 503 from now on. What
-    /// does not come to its end in time is left as it is.
-    pub async fn stop(&self) {
-        // A reload that is under way comes to its end, and none begins.
+    /// Lets a reload that is under way come to its end, and none begin from then on: another process takes over, which
+    /// would not hear of it.
+    pub async fn end_reloads(&self) {
         *self.0.reloading.lock().await = true;
+    }
+
+    /// Closes all instances and unloads all libraries, for the end of the process. Requests get 503 from now on.
+    /// `patience` says how long calls that are under way, and then `close`, may take; it is a moment at least. What does
+    /// not come to its end in time is left as it is.
+    pub async fn stop(&self, patience: Duration) {
+        let patience = patience.max(STOP_MIN);
+        let (drain, close) = (patience, patience.min(self.deadlines().1));
+        // A reload that is under way comes to its end, and none begins.
+        let _ = tokio::time::timeout(patience, async { *self.0.reloading.lock().await = true }).await;
         let present = std::mem::take(&mut *self.0.present.lock());
-        let (drain, close) = self.deadlines();
         let mut ending = Vec::new();
         for (key, present) in present {
             if let Some((PLUGIN, name)) = key.split_once('/') {
@@ -292,7 +321,7 @@ impl Runtime {
         for end in ending {
             let _ = end.await;
         }
-        self.0.libraries.end().await;
+        let _ = tokio::time::timeout(close, self.0.libraries.end()).await;
     }
 }
 

@@ -19,8 +19,8 @@ pub mod watch;
 pub use body::Body;
 pub use call::{CallError, Incoming, call};
 pub use instances::{
-    ChangeError, Edit, Hooks, InstanceView, LibraryState, Outcome, Quarantined, ReloadError, Report, Runtime, Start,
-    StartError, Status, mark_worker,
+    ChangeError, Edit, Hooks, InstanceView, LibraryState, Outcome, Prepared, Quarantined, ReloadError, Report, Runtime,
+    Start, StartError, Status, mark_worker,
 };
 pub use libraries::{Libraries, Module, Verdict};
 pub use routes::{Auth, Chain, Found};

@@ -60,6 +60,12 @@ impl Watch {
         Ok(Self { directory: directory.to_owned(), events })
     }
 
+    /// Whether nothing has happened yet.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.events.is_empty() && !self.events.is_closed()
+    }
+
     /// Acts on what happened since [`begin`](Self::begin) and on what will. Must be called within the host's tokio
     /// runtime.
     #[must_use]
@@ -201,6 +207,8 @@ fn report(reloaded: Reloaded) -> Vec<String> {
             let draining = reports.into_iter().filter(|report| report.outcome == Outcome::Draining);
             draining.map(|report| report.file).collect()
         }
+        // Who takes over looks at all of it.
+        Err(ReloadError::Ending | ReloadError::Replaced) => Vec::new(),
         Err(error) => {
             tracing::error!(%error, "the plug-in directory has changed, but cannot be loaded from: {error}");
             Vec::new()

@@ -48,6 +48,9 @@ pub enum ChangeError {
     /// It could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Another process is taking over from this one.
+    #[error("the server is being recycled; ask again, with a new connection")]
+    Replaced,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -98,7 +101,7 @@ impl Runtime {
     /// Everything that [`ChangeError`] lists but NotFound.
     pub async fn add(&self, new: NewInstance, now_ms: i64) -> Result<(), ChangeError> {
         self.wake(&new.kind, &new.module).await;
-        let _changing = self.change(&key(&new.kind, &new.name)).await;
+        let _changing = self.change(&key(&new.kind, &new.name)).await?;
         let mut errors = Vec::new();
         errors.extend(check_name(&new.name).err().map(|error| format!("name: {error}")));
         errors.extend(check_display_name(&new.display_name).err().map(|error| format!("display_name: {error}")));
@@ -137,7 +140,7 @@ impl Runtime {
     /// Everything that [`ChangeError`] lists.
     pub async fn replace(&self, kind: &str, name: &str, edit: Edit, now_ms: i64) -> Result<(), ChangeError> {
         self.wake_for(kind, name).await?;
-        let _changing = self.change(&key(kind, name)).await;
+        let _changing = self.change(&key(kind, name)).await?;
         let mut record = self.changeable(kind, name).await?;
         let mut errors = Vec::new();
         if edit.module.as_ref().is_some_and(|module| *module != record.module) {
@@ -182,7 +185,7 @@ impl Runtime {
     /// # Errors
     /// NotFound, Declared, or when the store fails.
     pub async fn delete(&self, kind: &str, name: &str) -> Result<(), ChangeError> {
-        let _changing = self.change(&key(kind, name)).await;
+        let _changing = self.change(&key(kind, name)).await?;
         let record = self.changeable(kind, name).await?;
         let _held = self.module(kind, &record.module).await;
         self.0.records.delete(kind, name).await?;
@@ -197,7 +200,7 @@ impl Runtime {
     /// NotFound, Start, or when the store fails.
     pub async fn enable(&self, kind: &str, name: &str, now_ms: i64) -> Result<(), ChangeError> {
         self.wake_for(kind, name).await?;
-        let _changing = self.change(&key(kind, name)).await;
+        let _changing = self.change(&key(kind, name)).await?;
         let view = self.get(kind, name).await?;
         if view.record.enabled && view.status == super::Status::Running {
             return Ok(());
@@ -222,7 +225,7 @@ impl Runtime {
     /// # Errors
     /// NotFound, or when the store fails.
     pub async fn disable(&self, kind: &str, name: &str, now_ms: i64) -> Result<(), ChangeError> {
-        let _changing = self.change(&key(kind, name)).await;
+        let _changing = self.change(&key(kind, name)).await?;
         let record = self.get(kind, name).await?.record;
         let _held = self.module(kind, &record.module).await;
         self.0.records.set_enabled(kind, name, false, now_ms).await?;
@@ -237,7 +240,7 @@ impl Runtime {
     /// NotFound, Start (the old one goes on then), or when the store fails.
     pub async fn reset(&self, kind: &str, name: &str, now_ms: i64) -> Result<(), ChangeError> {
         self.wake_for(kind, name).await?;
-        let _changing = self.change(&key(kind, name)).await;
+        let _changing = self.change(&key(kind, name)).await?;
         let record = self.get(kind, name).await?.record;
         if !record.enabled {
             return Ok(());

@@ -64,6 +64,9 @@ pub enum ReloadError {
     /// The server is ending.
     #[error("the server is ending")]
     Ending,
+    /// Another process is taking over from this one.
+    #[error("the server is being recycled; ask again, with a new connection")]
+    Replaced,
 }
 
 /// An instance of a library's module.
@@ -129,6 +132,8 @@ impl Runtime {
         if is_ending {
             return Err(ReloadError::Ending);
         }
+        // A process that takes over from this one would know nothing of what this one loads after it.
+        let _lease = self.0.leadership.begin().ok_or(ReloadError::Replaced)?;
         let mut reports = Vec::new();
         for candidate in self.0.libraries.examine(files.into_iter().collect()).await? {
             reports.push(self.take_one(candidate).await?);

@@ -62,8 +62,19 @@ impl Runtime {
     /// # Errors
     /// When the store fails, or the configuration declares an instance that cannot be.
     pub async fn start(&self, start: &Start, now_ms: i64) -> Result<(), StartUpError> {
+        let records = self.stored(start, now_ms).await?;
+        self.start_all(records, start.without_plugins.as_deref()).await;
+        Ok(())
+    }
+
+    /// Stores what the configuration declares and who crashed too often; all instances as they are stored then.
+    pub(super) async fn stored(&self, start: &Start, now_ms: i64) -> Result<Vec<InstanceRecord>, StartUpError> {
         self.0.records.declare(&self.0.shared.config.instances, now_ms).await?;
-        let records = self.quarantine(start, now_ms).await?;
+        Ok(self.quarantine(start, now_ms).await?)
+    }
+
+    /// Starts every instance of `records` that should run, and waits for all of them.
+    pub(super) async fn start_all(&self, records: Vec<InstanceRecord>, without_plugins: Option<&str>) {
         let mut starting = Vec::new();
         for record in records {
             if record.kind == PLUGIN {
@@ -72,8 +83,8 @@ impl Runtime {
             if !record.enabled {
                 continue;
             }
-            let why_not = match (&start.without_plugins, &record.quarantine) {
-                (Some(reason), _) => Some(reason.clone()),
+            let why_not = match (without_plugins, &record.quarantine) {
+                (Some(reason), _) => Some(reason.to_owned()),
                 (None, Some(reason)) => Some(format!("quarantined: {reason}")),
                 (None, None) => None,
             };
@@ -88,17 +99,17 @@ impl Runtime {
         for started in starting {
             let _ = started.await;
         }
-        Ok(())
     }
 
     async fn start_one(&self, record: &InstanceRecord) {
-        let _changing = self.change(&key(&record.kind, &record.name)).await;
+        let _alone = self.alone(&key(&record.kind, &record.name)).await;
         self.start_now(record).await;
     }
 
-    /// Starts an instance that should run and does not; what is stored now counts. Answers whether it runs then.
+    /// Starts an instance that should run and does not; what is stored now counts. Answers whether it runs then. The
+    /// caller may change instances: see [`change`](Self::change).
     pub(super) async fn start_again(&self, kind: &str, name: &str) -> bool {
-        let _changing = self.change(&key(kind, name)).await;
+        let _alone = self.alone(&key(kind, name)).await;
         let Ok(view) = self.get(kind, name).await else { return false };
         if view.status != Status::Failed || view.record.quarantine.is_some() {
             return view.status == Status::Running;
@@ -144,22 +155,29 @@ impl Runtime {
     /// Stores who crashed too often; all instances come back as they are now stored.
     async fn quarantine(&self, start: &Start, now_ms: i64) -> Result<Vec<InstanceRecord>, ChangeError> {
         let mut records = self.0.records.list(None).await?;
-        for quarantined in &start.quarantine {
-            for record in &mut records {
-                let hit = match &quarantined.instance {
-                    Some(instance) => *instance == key(&record.kind, &record.name),
-                    None => quarantined
-                        .library
-                        .as_ref()
-                        .is_some_and(|file| self.0.libraries.declares(file, &record.kind, &record.module)),
-                };
-                if hit && record.quarantine.is_none() {
-                    let reason = &quarantined.reason;
-                    self.0.records.set_quarantine(&record.kind, &record.name, Some(reason), now_ms).await?;
-                    record.quarantine = Some(reason.clone());
-                }
-            }
+        for (record, reason) in self.to_quarantine(start, &mut records) {
+            self.0.records.set_quarantine(&record.kind, &record.name, Some(reason), now_ms).await?;
+            record.quarantine = Some(reason.to_owned());
         }
         Ok(records)
+    }
+
+    /// Which of `records` crashed too often and are not in quarantine yet, with the reasons.
+    pub(super) fn to_quarantine<'a>(
+        &self,
+        start: &'a Start,
+        records: &'a mut [InstanceRecord],
+    ) -> Vec<(&'a mut InstanceRecord, &'a str)> {
+        let declares =
+            |file: &String, record: &InstanceRecord| self.0.libraries.declares(file, &record.kind, &record.module);
+        let hit = |record: &mut InstanceRecord| {
+            let hit = start.quarantine.iter().find(|quarantined| match &quarantined.instance {
+                Some(instance) => *instance == key(&record.kind, &record.name),
+                None => quarantined.library.as_ref().is_some_and(|file| declares(file, record)),
+            });
+            hit.map(|quarantined| quarantined.reason.as_str())
+        };
+        let records = records.iter_mut().filter(|record| record.quarantine.is_none());
+        records.filter_map(|record| hit(record).map(|reason| (record, reason))).collect()
     }
 }

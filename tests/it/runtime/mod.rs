@@ -3,6 +3,7 @@
 mod crash;
 mod misbehaviour;
 mod raw;
+mod recycle;
 mod reload;
 mod streams;
 mod zoo;

@@ -58,7 +58,7 @@ fn one_client(server: &Server, path: &str, stop: &AtomicBool, latencies: &mut Ve
     let failed = |error: std::io::Error| format!("{path}: {error}");
     while !stop.load(Ordering::Relaxed) {
         let mut connection = Connection::open(server.address).map_err(failed)?;
-        let mut generation = 0;
+        let (mut generation, mut version) = (0, 0);
         while !stop.load(Ordering::Relaxed) && !connection.is_closing {
             let began = Instant::now();
             let (status, body) = connection.get(path).map_err(failed)?;
@@ -67,12 +67,13 @@ fn one_client(server: &Server, path: &str, stop: &AtomicBool, latencies: &mut Ve
                 return Err(format!("{path}: {status} {}", String::from_utf8_lossy(&body)));
             }
             let body: Value = serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}"))?;
-            let found = body["generation"].as_u64().unwrap();
-            // Versions 1 and 2 take turns.
-            if found < generation || body["host"] != found || body["version"].as_u64() != Some(2 - found % 2) {
-                return Err(format!("{path}: after generation {generation} came {}", body["version"]));
+            let number = |member: &str| body[member].as_u64().unwrap();
+            let before = (generation, version);
+            (generation, version) = (number("generation"), number("version"));
+            let other_version = before.0 == generation && before.1 != version;
+            if generation < before.0 || generation != number("host") || other_version {
+                return Err(format!("{path}: after {before:?} came {body}"));
             }
-            generation = found;
         }
     }
     Ok(())
@@ -82,7 +83,6 @@ fn one_client(server: &Server, path: &str, stop: &AtomicBool, latencies: &mut Ve
 fn no_request_fails_while_two_versions_take_turns() {
     let versions = [compile(1, &[]), compile(2, &[])];
     let server = server_with("watch = false", &versions[0]);
-    let pid = server.child_pid();
     let rounds = scaled(1, 5);
     let reloads = scaled(20, 1000) / rounds;
     let mut number = 1;
@@ -96,8 +96,7 @@ fn no_request_fails_while_two_versions_take_turns() {
                 let reply = server.reload(&versions[(number + 1) % 2]);
                 longest = longest.max(began.elapsed());
                 assert_eq!(reply.status, 200, "{reply:?}");
-                assert_eq!(reply.json()["generation"], number);
-                assert_eq!(server.version("a"), format!("{}.{number}", 2 - number % 2));
+                assert_eq!(server.version("a").split('.').next(), Some(["1", "2"][(number + 1) % 2]));
             }
         });
         let took = began.elapsed();
@@ -115,5 +114,7 @@ fn no_request_fails_while_two_versions_take_turns() {
         assert_eq!((with.failures, without.failures), (Vec::new(), Vec::new()));
         assert!(with.latencies.len() > CONNECTIONS);
     }
-    assert_eq!(server.child_pid(), pid);
+    if number > 80 {
+        server.wait_for_log("this process is worn out: 64 retired generations");
+    }
 }
