@@ -293,12 +293,6 @@ impl Runtime {
         }
     }
 
-    /// Lets a reload that is under way come to its end, and none begin from then on: another process takes over, which
-    /// would not hear of it.
-    pub async fn end_reloads(&self) {
-        *self.0.reloading.lock().await = true;
-    }
-
     /// Closes all instances and unloads all libraries, for the end of the process. Requests get 503 from now on.
     /// `patience` says how long calls that are under way, and then `close`, may take; it is a moment at least. What does
     /// not come to its end in time is left as it is.
