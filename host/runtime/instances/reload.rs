@@ -184,7 +184,6 @@ impl Runtime {
             }
         };
         let view = libraries.view(&file);
-        libraries.forget(&file);
         let generation = view.as_ref().and_then(|view| view.present);
         let modules = view.map(|view| view.modules).unwrap_or_default();
         Ok(Report { file, outcome, errors, generation, modules, instances })

@@ -7,6 +7,7 @@ mod metrics;
 mod misbehaviour;
 mod raw;
 mod recycle;
+mod reload;
 mod streams;
 mod timers;
 mod watchdog;
