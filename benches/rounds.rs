@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use porth::runtime::RESERVE_WORKERS;
+
 use crate::load::Load;
 use crate::processes::{Cores, cpu_ns, threads_named, tree};
 use crate::servers::{self, Home, Server};
@@ -115,8 +117,10 @@ pub(crate) fn run() -> Result<Rounds> {
     }
     // By now the threads that only helped at the start have ended, which have the same name.
     let workers = threads_named(&tree(one.id())?, "tokio-rt-worker")?;
-    if workers != 1 {
-        return Err(format!("the server had {workers} workers on one core, expected 1").into());
+    if workers != 1 + RESERVE_WORKERS {
+        return Err(
+            format!("the server had {workers} workers on one core, expected 1 and {RESERVE_WORKERS} asleep").into()
+        );
     }
     let samples = turns.into_iter().map(|mut turn| {
         turn.samples.sort_unstable();

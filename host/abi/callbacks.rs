@@ -3,6 +3,8 @@
 //! Every function here guards itself, so that no panic of the host reaches a plug-in's frames, and looks its context up,
 //! so that a late or made-up number answers CLOSED.
 
+mod metrics;
+
 use std::any::Any;
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -17,7 +19,9 @@ use porth_abi::{
     ResponseOut, Str, Waker, code,
 };
 
+use self::metrics::{metric_add, metric_increment, metric_observe};
 use super::answer;
+use super::body;
 use super::bytes::{borrow_text, hand_over};
 use super::call::Handler;
 use super::context::{self, CallbackError, HostFuture, LogLine, NewEndpoint, Services};
@@ -60,11 +64,15 @@ static TABLE: Table = Table(Host {
     reserved: 0,
     max_log_level: MAX_LOG_LEVEL.as_ptr().cast_const(),
     log,
+    metric_add,
+    metric_increment,
+    metric_observe,
     add_endpoint,
     remove_endpoint,
     request_retain,
     request_release,
     request_token,
+    request_body_next,
     complete,
     check_session_valid,
     timer,
@@ -210,6 +218,7 @@ unsafe extern "C" fn add_endpoint(context: u64, endpoint: EndpointIn, detail: *m
             path,
             priority: endpoint.priority,
             short: endpoint.flags & code::endpoint::SHORT != 0,
+            stream_body: endpoint.flags & code::endpoint::STREAM_BODY != 0,
             auth,
             body_bytes_max: (endpoint.body_bytes_max > 0).then_some(endpoint.body_bytes_max),
             deadline: (endpoint.deadline_ms > 0).then(|| Duration::from_millis(endpoint.deadline_ms)),
@@ -250,6 +259,17 @@ unsafe extern "C" fn request_token(context: u64, request: *const c_void) -> u64 
         let request = unsafe { CallRequest::hold(request) };
         request.and_then(|request| request.defer(|| token::issue(context))).unwrap_or(0)
     })
+}
+
+unsafe extern "C" fn request_body_next(context: u64, request: *const c_void, call: *mut HostCall) -> i32 {
+    let body = || {
+        services(context)?;
+        // SAFETY: the border says that the caller was lent this request or retained it.
+        let request = unsafe { CallRequest::hold(request) }.ok_or_else(|| CallbackError::parameter("no request"))?;
+        body::next_piece(request)
+    };
+    // SAFETY: the border says that `call` may be written.
+    unsafe { start(call, body) }
 }
 
 unsafe extern "C" fn complete(context: u64, token: u64, answer: i32, response: ResponseOut) -> i32 {

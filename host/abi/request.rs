@@ -11,6 +11,7 @@ use http::request::Parts;
 use porth_abi::{Header, Parameter, Request, RequestIn, Str};
 use smallvec::SmallVec;
 
+use super::body::{Reading, RequestBody};
 use super::token::Deferred;
 
 /// The path parameters in the order of the pattern: each one's name there, and its decoded value.
@@ -23,8 +24,6 @@ pub struct RequestParts {
     pub parts: Parts,
     /// Where in the target's path the part below the instance's prefix begins.
     pub path_start: usize,
-    /// The whole body.
-    pub body: Bytes,
     /// The path parameters.
     pub parameters: PathParameters,
     /// How long the host waits.
@@ -66,6 +65,9 @@ impl std::fmt::Display for RequestId {
 pub struct CallRequest {
     mark: AtomicU64,
     source: RequestParts,
+    /// As far as it was read before the call.
+    body: Bytes,
+    reading: parking_lot::Mutex<Reading>,
     headers: SmallVec<[Header; 8]>,
     parameters: SmallVec<[Parameter; 2]>,
     view: Request,
@@ -83,10 +85,13 @@ const MARK: u64 = 0x506f_7274_6852_6571;
 impl CallRequest {
     /// Makes the view of a request. `hidden` says which header fields a plug-in must not see.
     #[must_use]
-    pub fn new(source: RequestParts, hidden: impl Fn(&http::HeaderName) -> bool) -> Arc<Self> {
+    pub fn new(source: RequestParts, body: RequestBody, hidden: impl Fn(&http::HeaderName) -> bool) -> Arc<Self> {
+        let (reading, body) = Reading::new(body);
         let mut request = Arc::new(Self {
             mark: AtomicU64::new(MARK),
             source,
+            body,
+            reading: parking_lot::Mutex::new(reading),
             headers: SmallVec::new(),
             parameters: SmallVec::new(),
             view: EMPTY_VIEW,
@@ -101,7 +106,7 @@ impl CallRequest {
     }
 
     fn fill(&mut self, handle: *const c_void, hidden: impl Fn(&http::HeaderName) -> bool) {
-        let RequestParts { parts, path_start, body, parameters, deadline, request_id, caller } = &self.source;
+        let RequestParts { parts, path_start, parameters, deadline, request_id, caller } = &self.source;
         self.headers.extend(parts.headers.iter().filter(|(name, _)| !hidden(name)).map(|(name, value)| Header {
             name: Str::new(name.as_str().as_bytes()),
             value: Str::new(value.as_bytes()),
@@ -122,7 +127,7 @@ impl CallRequest {
             headers_len: self.headers.len(),
             parameters: self.parameters.as_ptr(),
             parameters_len: self.parameters.len(),
-            body: Str::new(body),
+            body: Str::new(&self.body),
             deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
             request_id: Str::new(&request_id.0),
             caller: Str::new(caller.as_bytes()),
@@ -145,6 +150,16 @@ impl CallRequest {
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.source.deadline
+    }
+
+    /// The body as far as it was read before the call.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// How far the rest was read.
+    pub(super) fn reading(&self) -> &parking_lot::Mutex<Reading> {
+        &self.reading
     }
 
     /// The border's view, valid as long as `self`.

@@ -5,6 +5,7 @@
 
 pub mod instances;
 pub mod keys;
+pub mod leadership;
 
 pub use crate::store::StoreError;
 

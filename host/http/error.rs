@@ -4,9 +4,10 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
+use super::body;
 use crate::domain::StoreError;
 use crate::domain::keys::CreateKeyError;
-use crate::runtime::{CallError, ChangeError, InitError, StartError};
+use crate::runtime::{CallError, ChangeError, InitError, ReloadError, StartError};
 
 /// A kind of error: its status, its stable code, its title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,7 @@ kinds! {
     NOT_FOUND: NOT_FOUND "not_found" "There is nothing here";
     METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed" "The resource has no such method";
     CONFLICT: CONFLICT "conflict" "The resource is in a state that forbids it";
+    RECYCLING: CONFLICT "recycling" "The server is being recycled";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is larger than allowed";
     INTERNAL: INTERNAL_SERVER_ERROR "internal" "Something failed here";
     INIT_FAILED: INTERNAL_SERVER_ERROR "instance_init_failed" "The instance could not be initialised";
@@ -33,6 +35,7 @@ kinds! {
     PLUGIN_FAILED: INTERNAL_SERVER_ERROR "plugin_failed" "The plug-in failed";
     PLUGIN_MALFORMED: BAD_GATEWAY "plugin_malformed" "The plug-in answered something that cannot be sent";
     INSTANCE_NOT_RUNNING: SERVICE_UNAVAILABLE "instance_not_running" "The instance is not running";
+    INSTANCE_BROKEN: SERVICE_UNAVAILABLE "instance_broken" "The instance failed too often";
     INSTANCE_BUSY: SERVICE_UNAVAILABLE "instance_busy" "The instance has too much to do";
     STORE_BUSY: SERVICE_UNAVAILABLE "store_busy" "The store has too much to do";
     PLUGIN_DEADLINE: GATEWAY_TIMEOUT "plugin_deadline" "The plug-in did not answer in time";
@@ -63,6 +66,11 @@ impl Problem {
         let id = super::edge::request_id();
         tracing::error!(request_id = %id, code = kind.1, "{cause}");
         Self::new(kind, format!("the log has more under request id {id}"))
+    }
+
+    /// A change that another process is about to be asked for: with a new connection the client gets to that one.
+    fn recycling(detail: String) -> Self {
+        Self::new(RECYCLING, detail).with(header::CONNECTION, "close").with(header::RETRY_AFTER, "1")
     }
 
     /// With a header field.
@@ -103,6 +111,7 @@ impl From<ChangeError> for Problem {
             ChangeError::NotFound { .. } => Self::new(NOT_FOUND, text),
             ChangeError::Invalid(errors) => Self::invalid(errors),
             ChangeError::Declared { .. } => Self::new(CONFLICT, text),
+            ChangeError::Replaced => Self::recycling(text),
             ChangeError::Start(error) => error.into(),
             ChangeError::Store(error) => error.into(),
         }
@@ -121,6 +130,17 @@ impl From<StartError> for Problem {
             StartError::Init(InitError::Failed { .. } | InitError::Panicked) | StartError::Deadline(_) => {
                 Self::new(INIT_FAILED, text)
             }
+        }
+    }
+}
+
+impl From<ReloadError> for Problem {
+    fn from(error: ReloadError) -> Self {
+        match error {
+            ReloadError::Store(error) => error.into(),
+            // The directory is the administrator's, who can put it right.
+            ReloadError::Replaced => Self::recycling(error.to_string()),
+            ReloadError::Directory(_) | ReloadError::Ending => Self::new(CONFLICT, error.to_string()),
         }
     }
 }
@@ -155,6 +175,11 @@ pub(super) fn from_call(error: &CallError, instance: &str) -> Problem {
         CallError::Busy => {
             return Problem::new(INSTANCE_BUSY, "try again").with(header::RETRY_AFTER, "1");
         }
+        CallError::Broken(retry_after) => {
+            let seconds = retry_after.as_millis().div_ceil(1000).max(1).to_string();
+            return Problem::new(INSTANCE_BROKEN, "try again later").with(header::RETRY_AFTER, &seconds);
+        }
+        CallError::BodyTooLarge(bytes_max) => return body::too_large(*bytes_max),
         CallError::Panicked => PLUGIN_PANICKED,
         CallError::Failed(_) => PLUGIN_FAILED,
         CallError::Malformed(_) => PLUGIN_MALFORMED,

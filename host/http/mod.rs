@@ -3,11 +3,14 @@
 //! Start at [`router`]; [`server`] answers connections with it. A handler here extracts, calls one service
 //! of the domain or the runtime, and maps the answer; rules and SQL are elsewhere.
 
+mod body;
 mod caller;
+mod connection;
 mod edge;
 mod error;
 mod fields;
 mod health;
+mod libraries;
 mod local;
 mod modules;
 mod mount;
@@ -71,9 +74,14 @@ pub fn router(app: &App) -> Edge<Mount> {
         .route("/mod/plugin", get(modules::list).post(modules::add))
         .route("/mod/plugin/{name}", get(modules::show).put(modules::replace).delete(modules::delete))
         .route("/mod/plugin/{name}/{action}", put(modules::act))
+        .route("/mod/reload", put(libraries::rescan))
+        .route("/admin/library", get(libraries::list))
+        .route("/admin/library/{file}", get(libraries::show))
+        .route("/admin/library/{file}/reload", put(libraries::reload))
         .route("/local/key", post(local::new_key));
     let host_routes = Router::new()
         .route("/config", get(health::config))
+        .route("/metrics", get(health::metrics))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .nest(&format!("/{}", app.0.config.api_prefix), api)

@@ -13,7 +13,7 @@ use super::fields::Fields;
 use super::{App, now_ms};
 use crate::domain::instances::NewInstance;
 use crate::runtime::instances::PLUGIN;
-use crate::runtime::{Edit, InstanceView};
+use crate::runtime::{Edit, HealthView, InstanceView};
 
 /// `GET /mod/type/`: every module by kind, with what its parameters must satisfy.
 pub(super) async fn types(_: Admin, State(app): State<App>) -> Json<Value> {
@@ -141,12 +141,14 @@ pub(super) async fn act(
 }
 
 /// Runs a change to its end, also when the client leaves.
-async fn detached<T: Send + 'static>(change: impl Future<Output = T> + Send + 'static) -> Result<T, Problem> {
+pub(super) async fn detached<T: Send + 'static>(
+    change: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Problem> {
     tokio::spawn(change).await.map_err(|error| Problem::logged(super::error::INTERNAL, error))
 }
 
 fn view(instance: &InstanceView) -> Value {
-    let InstanceView { record, status, error } = instance;
+    let InstanceView { record, status, error, health } = instance;
     json!({
         "module": record.module,
         "name": record.name,
@@ -159,5 +161,25 @@ fn view(instance: &InstanceView) -> Value {
         "status": status.as_str(),
         "error": error,
         "quarantine": record.quarantine,
+        "health": health.as_ref().map(health_view),
     })
+}
+
+fn health_view(health: &HealthView) -> Value {
+    let mut view = json!({
+        "status": health.status.as_str(),
+        "reasons": health.reasons,
+        "moved": !health.on_workers(),
+        "calls": health.calls,
+        "threads": {
+            "running": health.threads.threads,
+            "idle": health.threads.idle,
+            "overdue": health.threads.overdue,
+            "waiting": health.threads.waiting,
+        },
+    });
+    if let Some(view) = view.as_object_mut() {
+        view.extend(health.totals.iter().map(|(name, total)| ((*name).to_owned(), json!(total))));
+    }
+    view
 }

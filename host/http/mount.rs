@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -14,17 +15,14 @@ use bytes::Bytes;
 use futures_util::TryFutureExt as _;
 use http::request::Parts;
 use http::{HeaderName, Request, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt as _};
 
 use super::App;
 use super::caller::{self, Caller};
-use super::error::{
-    self, BAD_PATH, BAD_REQUEST, BODY_TOO_LARGE, INSTANCE_NOT_RUNNING, METHOD_NOT_ALLOWED, NOT_FOUND, Problem,
-};
-use super::path;
-use crate::runtime::{Auth, Call, Chain, Found, Incoming, Looked, PathParameters};
+use super::error::{self, BAD_PATH, INSTANCE_NOT_RUNNING, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
+use super::{body, path};
+use crate::runtime::{Auth, Call, Chain, Found, Incoming, Looked, PathParameters, RequestBody};
 
 /// The plug-ins at their paths, the routes of the host at all others.
 ///
@@ -97,20 +95,28 @@ fn dispatch<B>(
     request: Request<B>,
 ) -> impl Future<Output = Result<Response, Problem>>
 where
-    B: http_body::Body<Data = Bytes>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let (parts, body) = request.into_parts();
+    let (parts, sent) = request.into_parts();
     // A block: a function that is `async` has room for its arguments twice.
     async move {
         let (chain, parameters) = find(&call, path_start, &parts)?;
         let caller = admit(&app, &parts, &chain).await?;
         let limit = chain.iter().map(|endpoint| endpoint.body_bytes_max).min().unwrap_or(0);
-        let body = read(body, limit).await?;
+        let body = if sent.is_end_stream() {
+            RequestBody::Whole(Bytes::new())
+        } else if chain.iter().all(|endpoint| endpoint.stream_body) {
+            body::pieces(Body::new(sent), limit)?
+        } else {
+            // One handler that wants it whole is enough: the others then get it in one piece.
+            body::read(Body::new(sent), limit).await?
+        };
         let request_id = super::edge::request_id();
+        let instance = Arc::clone(&call);
         let incoming = Incoming { parts, path_start, body, parameters, request_id, caller };
-        let answer = crate::runtime::call(&call, &chain, incoming, is_identity).await;
-        answer.map(|response| response.map(Body::from)).map_err(|error| error::from_call(&error, &call.key))
+        let answer = crate::runtime::call(call, &chain, incoming, is_identity).await;
+        answer.map(|response| response.map(Body::new)).map_err(|error| error::from_call(&error, &instance.key))
     }
 }
 
@@ -179,27 +185,6 @@ async fn admit(app: &App, parts: &Parts, chain: &Chain) -> Result<Cow<'static, s
         Ok(caller.json())
     } else {
         Err(caller::unauthorized())
-    }
-}
-
-/// Reads the whole body; one that is announced as too large is refused before a byte of it is read.
-async fn read<B>(body: B, limit: u64) -> Result<Bytes, Problem>
-where
-    B: http_body::Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
-    let too_large = || Problem::new(BODY_TOO_LARGE, format!("expected at most {limit} bytes"));
-    if body.size_hint().lower() > limit {
-        return Err(too_large());
-    }
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(Problem::new(BAD_REQUEST, "the body ended early")),
     }
 }
 

@@ -6,45 +6,85 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
-use super::libraries::{Libraries, Module};
+use super::health::{Health, HealthView};
+use super::libraries::{Held, Hook, Libraries, Module};
 use super::lifecycle;
 use super::running::Running;
 use super::services::{InstanceServices, Shared};
 use super::table::{Looked, Mounted, Table};
 use super::threads::Threads;
+use crate::abi;
 use crate::abi::fault::InstanceSlot;
-use crate::abi::{self, this_thread_must_not_block};
 use crate::config::Config;
 use crate::domain::instances::{InstanceRecord, Instances};
+use crate::domain::leadership::{Leadership, Lease};
 
 mod change;
+mod reload;
 mod start;
+mod take_over;
 
 pub use change::{ChangeError, Edit};
+pub use reload::{InstanceState, LibraryState, Outcome, ReloadError, Report};
 pub use start::{Quarantined, Start, StartUpError};
+pub use take_over::Prepared;
 
 /// The kind of module whose instances have endpoints.
 pub const PLUGIN: &str = "plugin";
 
+/// How long calls and `close` may take at least when the process ends.
+const STOP_MIN: Duration = Duration::from_secs(1);
+
 /// Libraries, modules and instances. Cheap to clone.
 #[derive(Clone)]
-pub struct Runtime(Arc<Inner>);
+pub struct Runtime(pub(super) Arc<Inner>);
 
-struct Inner {
-    shared: Shared,
+pub(super) struct Inner {
+    pub(super) shared: Shared,
     libraries: Libraries,
     records: Instances,
+    leadership: Leadership,
     table: Table,
     /// What is, by key; what should be is in the store.
     present: Mutex<BTreeMap<String, Present>>,
     /// Held while an instance is being changed, by key.
     changing: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    on_lifted: Box<dyn Fn(&str) + Send + Sync>,
+    /// Held while libraries are being loaded: one reload at a time. True once the process ends, when none is any more.
+    reloading: tokio::sync::Mutex<bool>,
+    on_lifted: Hook,
+}
+
+/// Who hears of what happens here: the process around.
+pub struct Hooks {
+    /// An administrator lifted the quarantine of the instance of this key.
+    pub on_lifted: Hook,
+    /// This process has retired so many generations that a fresh one should take over, for this reason; told once.
+    pub on_worn_out: Hook,
+}
+
+impl Inner {
+    /// The running instance of that key.
+    pub(super) fn running(&self, key: &str) -> Option<Arc<Running>> {
+        match self.present.lock().get(key) {
+            Some(Present::Running(running)) => Some(Arc::clone(running)),
+            _ => None,
+        }
+    }
+
+    /// All running instances, ordered by key.
+    pub(super) fn all_running(&self) -> Vec<Arc<Running>> {
+        let present = self.present.lock();
+        let running = present.values().filter_map(|present| match present {
+            Present::Running(running) => Some(Arc::clone(running)),
+            Present::Failed(_) => None,
+        });
+        running.collect()
+    }
 }
 
 /// What an instance does at present.
@@ -85,6 +125,8 @@ pub struct InstanceView {
     pub status: Status,
     /// Why it does not run although it should.
     pub error: Option<String>,
+    /// How well it does; none while it does not run.
+    pub health: Option<HealthView>,
 }
 
 /// Why an instance could not be started.
@@ -110,23 +152,27 @@ pub enum StartError {
 }
 
 impl Runtime {
-    /// A runtime without running instances; [`start`](Self::start) starts them. `on_lifted` hears of every instance whose
-    /// quarantine an administrator lifts. Must be called within the host's tokio runtime.
+    /// A runtime without running instances; [`start`](Self::start) starts them. Instances and libraries are changed only
+    /// while this process leads. Must be called within the host's tokio runtime.
     #[must_use]
     pub fn new(
         config: Arc<Config>,
         libraries: Libraries,
         records: Instances,
-        on_lifted: impl Fn(&str) + Send + Sync + 'static,
+        leadership: Leadership,
+        hooks: Hooks,
     ) -> Self {
+        libraries.set_on_worn_out(hooks.on_worn_out);
         Self(Arc::new(Inner {
-            shared: Shared { config, runtime: tokio::runtime::Handle::current() },
+            shared: Shared { config, runtime: tokio::runtime::Handle::current(), meters: Arc::default() },
             libraries,
             records,
+            leadership,
             table: Table::default(),
             present: Mutex::default(),
             changing: Mutex::default(),
-            on_lifted: Box::new(on_lifted),
+            reloading: tokio::sync::Mutex::default(),
+            on_lifted: hooks.on_lifted,
         }))
     }
 
@@ -144,39 +190,49 @@ impl Runtime {
 
     fn view(&self, record: InstanceRecord) -> InstanceView {
         let present = self.0.present.lock().get(&key(&record.kind, &record.name)).cloned();
+        let health = match &present {
+            Some(Present::Running(running)) => Some(running.health_view(Instant::now())),
+            _ => None,
+        };
         let (status, error) = match present {
             Some(Present::Running(_)) => (Status::Running, None),
             _ if !record.enabled => (Status::Stopped, None),
             Some(Present::Failed(error)) => (Status::Failed, Some(error)),
             None => (Status::Failed, Some("it was not started".to_owned())),
         };
-        InstanceView { record, status, error }
+        InstanceView { record, status, error, health }
     }
 
     /// Waits until no other change of the instance is under way, and keeps others out until the guard is dropped.
-    async fn change(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
+    async fn alone(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = Arc::clone(self.0.changing.lock().entry(key.to_owned()).or_default());
         lock.lock_owned().await
     }
 
-    fn module(&self, kind: &str, module: &str) -> Result<&Arc<Module>, StartError> {
-        self.0
-            .libraries
-            .module(kind, module)
-            .ok_or_else(|| StartError::NoModule { kind: kind.to_owned(), module: module.to_owned() })
+    /// As [`alone`](Self::alone), for what administrators change: another process that takes over from this one would
+    /// know nothing of a change that this one makes after it.
+    async fn change(&self, key: &str) -> Result<(tokio::sync::OwnedMutexGuard<()>, Lease), ChangeError> {
+        let alone = self.alone(key).await;
+        Ok((alone, self.0.leadership.begin().ok_or(ChangeError::Replaced)?))
     }
 
-    /// Initialises an instance; nothing is reachable or stored yet.
-    async fn initialise(&self, plan: &Plan<'_>) -> Result<Arc<Running>, StartError> {
-        let module = self.module(plan.kind, plan.module)?;
+    /// The module to make an instance of, held so that no reload comes between. Ask for it with the instance's change
+    /// under way, never the other way round.
+    async fn module(&self, kind: &str, module: &str) -> Result<Held, StartError> {
+        let held = self.0.libraries.hold(kind, module).await;
+        held.ok_or_else(|| StartError::NoModule { kind: kind.to_owned(), module: module.to_owned() })
+    }
+
+    /// Initialises an instance of a module; nothing is reachable or stored yet.
+    async fn initialise(&self, plan: &Plan<'_>, module: &Module) -> Result<Arc<Running>, StartError> {
         module.schema.check(plan.parameters).map_err(StartError::Parameters)?;
         let config = &self.0.shared.config;
         let generation = Arc::clone(&module.generation);
         let key = key(plan.kind, plan.name);
         let slot = InstanceSlot::register(&key, &generation.file);
         let rights = plan.grants.map_or_else(|| module.description.needs.clone(), <[String]>::to_vec);
-        let services =
-            Arc::new(InstanceServices::new(self.0.shared.clone(), &key, plan.name, generation.number, rights));
+        let names = (plan.module, plan.name);
+        let services = Arc::new(InstanceServices::new(self.0.shared.clone(), &key, names, generation.number, rights));
         let init = {
             let services = Arc::clone(&services);
             let generation = Arc::clone(&generation);
@@ -191,23 +247,25 @@ impl Runtime {
                     generation: generation.number,
                     slot,
                 };
-                match generation.library() {
-                    Some(library) => library.init(&new, services),
-                    None => {
-                        Err(abi::InitError::Failed { code: 0, errors: vec!["the library was unloaded".to_owned()] })
-                    }
-                }
+                generation.init(&new, services)
             }
         };
         let deadline = Duration::from_millis(config.limits.lifecycle_deadline_ms);
-        // An instance that comes too late is closed where it was made.
-        let late = |result: Result<abi::Instance, _>| drop(result.map(abi::Instance::close));
+        // An instance that comes too late is closed where it was made, and its library stays loaded meanwhile.
+        let late = {
+            let generation = Arc::clone(&generation);
+            move |result: Result<abi::Instance, _>| {
+                drop(result.map(abi::Instance::close));
+                drop(generation);
+            }
+        };
         let instance = lifecycle::within(format!("init {key}"), deadline, init, late)
             .await
             .ok_or(StartError::Deadline(deadline))??;
         let routes = services.take_routes().unwrap_or_default();
         let threads = Threads::new(plan.name, config.limits.instance_threads_max);
-        Ok(Arc::new(Running::new(key, instance, routes, threads, generation)))
+        let watched = (Health::new(&config.limits), Arc::clone(services.meter()));
+        Ok(Arc::new(Running::new(key, instance, routes, threads, generation, watched)))
     }
 
     /// Makes an instance reachable and retires the one it replaces.
@@ -215,6 +273,7 @@ impl Runtime {
         if kind == PLUGIN {
             self.0.table.set(name, Some(Mounted::Running(Arc::clone(&running))));
         }
+        self.0.shared.meters.keep(&running.key, &running.meter);
         let previous = self.0.present.lock().insert(key(kind, name), Present::Running(running));
         self.retire(previous);
     }
@@ -239,6 +298,7 @@ impl Runtime {
         if kind == PLUGIN {
             self.0.table.set(name, None);
         }
+        self.0.shared.meters.forget(&key(kind, name));
     }
 
     fn retire(&self, previous: Option<Present>) {
@@ -253,23 +313,39 @@ impl Runtime {
         (Duration::from_millis(limits.drain_deadline_ms), Duration::from_millis(limits.lifecycle_deadline_ms))
     }
 
+    /// Ends all endless streams that are under way, cleanly. Other calls go on.
+    pub fn end_streams(&self) {
+        let present: Vec<_> = self.0.present.lock().values().cloned().collect();
+        for present in present {
+            if let Present::Running(running) = present {
+                running.endless_streams.end();
+            }
+        }
+    }
+
     /// Closes all instances and unloads all libraries, for the end of the process. Requests get 503 from now on.
-    pub async fn stop(&self) {
+    /// `patience` says how long calls that are under way, and then `close`, may take; it is a moment at least. What does
+    /// not come to its end in time is left as it is.
+    pub async fn stop(&self, patience: Duration) {
+        let patience = patience.max(STOP_MIN);
+        let (drain, close) = (patience, patience.min(self.deadlines().1));
+        // A reload that is under way comes to its end, and none begins.
+        let _ = tokio::time::timeout(patience, async { *self.0.reloading.lock().await = true }).await;
         let present = std::mem::take(&mut *self.0.present.lock());
-        let (drain, close) = self.deadlines();
         let mut ending = Vec::new();
         for (key, present) in present {
             if let Some((PLUGIN, name)) = key.split_once('/') {
                 self.0.table.set(name, Some(Mounted::NotRunning));
             }
             if let Present::Running(running) = present {
-                ending.push(self.0.shared.runtime.spawn(running.retire(drain, close)));
+                let ended = tokio::time::timeout(drain + close, running.retire(drain, close));
+                ending.push(self.0.shared.runtime.spawn(ended));
             }
         }
         for end in ending {
             let _ = end.await;
         }
-        self.0.libraries.unload();
+        let _ = tokio::time::timeout(close, self.0.libraries.end()).await;
     }
 }
 
@@ -298,9 +374,4 @@ impl<'a> From<&'a InstanceRecord> for Plan<'a> {
 #[must_use]
 pub fn key(kind: &str, name: &str) -> String {
     format!("{kind}/{name}")
-}
-
-/// Marks a thread of the host's runtime: a plug-in's blocking callbacks answer WOULD_BLOCK on it.
-pub fn mark_worker() {
-    this_thread_must_not_block();
 }

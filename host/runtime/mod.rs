@@ -3,23 +3,41 @@
 //! Start at [`Runtime`]. Files and symbols are judged and opened in `crate::abi`; what is stored, and by which rules, is
 //! `crate::domain`'s business; HTTP is `crate::http`'s.
 
+pub mod body;
+mod breaker;
 pub mod call;
+mod counted;
+pub mod health;
 pub mod instances;
 pub mod libraries;
 mod lifecycle;
+mod meter;
+mod metrics;
+mod own;
+mod reserve;
 pub mod routes;
 pub mod running;
 pub mod schema;
 mod services;
 mod table;
 mod threads;
+pub mod watch;
+pub mod watchdog;
 
+pub use body::Body;
 pub use call::{CallError, Incoming, call};
-pub use instances::{ChangeError, Edit, InstanceView, Quarantined, Runtime, Start, StartError, Status, mark_worker};
-pub use libraries::{Libraries, Module};
+pub use health::{HealthStatus, HealthView, Place};
+pub use instances::{
+    ChangeError, Edit, Hooks, InstanceView, LibraryState, Outcome, Prepared, Quarantined, ReloadError, Report, Runtime,
+    Start, StartError, Status,
+};
+pub use libraries::{Libraries, Module, Verdict};
+pub use reserve::RESERVE_WORKERS;
 pub use routes::{Auth, Chain, Found};
 pub use running::Call;
 pub use table::Looked;
+pub use watch::Watch;
+pub use watchdog::{Stuck, mark_worker, unmark_worker};
 
-pub use crate::abi::InitError;
 pub use crate::abi::request::{PathParameters, RequestId};
+pub use crate::abi::{BodyError, InitError, Pieces, RequestBody};

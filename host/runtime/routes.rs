@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::Method;
 use porth_abi::code;
 
+use super::meter::{Meter, RouteMeter};
 use crate::abi::request::PathParameters;
 use crate::abi::{CallbackError, Handler, NewEndpoint};
 use crate::config::Limits;
@@ -55,12 +56,16 @@ pub struct Endpoint {
     pub auth: Auth,
     /// It runs inline on a worker.
     pub short: bool,
+    /// It asks for the body piece by piece.
+    pub stream_body: bool,
     /// The largest body in bytes.
     pub body_bytes_max: u64,
     /// How long it may take.
     pub deadline: Duration,
     /// What to call.
     pub handler: Handler,
+    /// What is counted of its calls.
+    pub(super) meter: Arc<RouteMeter>,
     priority: u32,
 }
 
@@ -68,9 +73,9 @@ pub struct Endpoint {
 pub type Chain = Arc<[Arc<Endpoint>]>;
 
 /// Endpoints while `init` runs.
-#[derive(Debug)]
 pub struct RoutesBuilder {
     limits: Limits,
+    meter: Arc<Meter>,
     /// By pattern, then by method; `*` for any.
     patterns: BTreeMap<String, BTreeMap<String, Vec<Arc<Endpoint>>>>,
 }
@@ -79,10 +84,10 @@ pub struct RoutesBuilder {
 const ENDPOINTS_MAX: usize = 4096;
 
 impl RoutesBuilder {
-    /// No endpoints yet; `limits` fills in what they leave out.
+    /// No endpoints yet; `limits` fills in what they leave out, `meter` counts their calls.
     #[must_use]
-    pub fn new(limits: &Limits) -> Self {
-        Self { limits: limits.clone(), patterns: BTreeMap::new() }
+    pub(super) fn new(limits: &Limits, meter: Arc<Meter>) -> Self {
+        Self { limits: limits.clone(), meter, patterns: BTreeMap::new() }
     }
 
     /// Registers an endpoint.
@@ -111,9 +116,11 @@ impl RoutesBuilder {
         handlers.push(Arc::new(Endpoint {
             auth,
             short: new.short,
+            stream_body: new.stream_body,
             body_bytes_max: new.body_bytes_max.unwrap_or(self.limits.body_bytes_max),
             deadline: new.deadline.unwrap_or(Duration::from_millis(self.limits.deadline_ms)),
             handler: new.handler,
+            meter: self.meter.route(&new.method, &new.path),
             priority: new.priority,
         }));
         // Stable: equal priorities keep the order of registration.
@@ -263,6 +270,7 @@ mod tests {
             path: path.to_owned(),
             priority,
             short: true,
+            stream_body: false,
             auth: "none".to_owned(),
             body_bytes_max: None,
             deadline: None,
@@ -271,7 +279,7 @@ mod tests {
     }
 
     fn refused(endpoints: &[NewEndpoint]) -> String {
-        let mut builder = RoutesBuilder::new(&Limits::default());
+        let mut builder = RoutesBuilder::new(&Limits::default(), Arc::default());
         let errors: Vec<_> =
             endpoints.iter().filter_map(|new| builder.add(new.clone()).err()).map(|error| error.detail).collect();
         errors.join("\n")
@@ -309,7 +317,7 @@ mod tests {
     }
 
     fn order(method: &Method, path: &str) -> String {
-        let mut builder = RoutesBuilder::new(&Limits::default());
+        let mut builder = RoutesBuilder::new(&Limits::default(), Arc::default());
         for (method, priority, handler) in [("GET", 5, 1), ("*", 3, 2), ("GET", 3, 3), ("POST", 9, 4)] {
             builder.add(endpoint(method, "/a/{x}", priority, handler)).unwrap();
         }

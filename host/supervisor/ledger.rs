@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::message::{Fault, Quarantined};
+use super::message::{Fault, Quarantined, RefusedLibrary};
 use crate::config::Quarantine;
 
 /// Whom a crash is put down to.
@@ -26,6 +26,7 @@ pub(super) struct Ledger {
     limits: Quarantine,
     crashes: HashMap<Culprit, VecDeque<Instant>>,
     quarantine: Vec<Quarantined>,
+    refused: Vec<RefusedLibrary>,
     without_plugins: Option<String>,
 }
 
@@ -57,7 +58,7 @@ impl fmt::Display for Culprit {
 
 impl Ledger {
     pub(super) fn new(limits: Quarantine) -> Self {
-        Self { limits, crashes: HashMap::new(), quarantine: Vec::new(), without_plugins: None }
+        Self { limits, crashes: HashMap::new(), quarantine: Vec::new(), refused: Vec::new(), without_plugins: None }
     }
 
     /// Notes that a child died at `now` in the way that `how` says. Answers a sentence when something follows from it.
@@ -94,14 +95,38 @@ impl Ledger {
         Some(format!("{culprit} is in quarantine until an administrator lifts it: {reason}"))
     }
 
+    /// Notes that a library ended a child before it was ready: no child of this parent opens it again, however crashes
+    /// are counted, for each would die of it.
+    pub(super) fn refuse(&mut self, library: &str, how: &str) {
+        if !self.refused.iter().any(|refused| refused.library == library) {
+            let reason = format!("it ended the server while it was being opened: the child {how}");
+            self.refused.push(RefusedLibrary { library: library.to_owned(), reason });
+        }
+    }
+
+    /// A child opened all libraries again and was ready.
+    pub(super) fn allow_again(&mut self) {
+        self.refused.clear();
+    }
+
+    /// The libraries that no child may open.
+    pub(super) fn refused(&self) -> Vec<RefusedLibrary> {
+        self.refused.clone()
+    }
+
     /// What the next child has to know: what it shall quarantine, and why it shall open no library, if so.
     pub(super) fn decisions(&self) -> (Vec<Quarantined>, Option<String>) {
         (self.quarantine.clone(), self.without_plugins.clone())
     }
 
-    /// A child that was told everything decided so far is ready: from now on the store knows.
-    pub(super) fn stored(&mut self) {
-        self.quarantine.clear();
+    /// A child that was told `told` is ready: from now on the store knows.
+    pub(super) fn stored(&mut self, told: &[Quarantined]) {
+        self.quarantine.retain(|entry| !told.contains(entry));
+    }
+
+    /// Counts by other limits from now on.
+    pub(super) fn set_limits(&mut self, limits: Quarantine) {
+        self.limits = limits;
     }
 
     /// An administrator lifted the quarantine of `instance` (`<kind>/<name>`).
@@ -166,7 +191,9 @@ mod tests {
         assert_eq!(quarantine[0].instance.as_deref(), Some("plugin/a"));
         assert_eq!(quarantine[0].library, None);
         assert_eq!(without_plugins, None);
-        ledger.stored();
+        ledger.stored(&[]);
+        assert_eq!(ledger.decisions().0, quarantine, "a child that was started before knows nothing of it");
+        ledger.stored(&quarantine);
         assert_eq!(ledger.decisions(), (Vec::new(), None));
     }
 
@@ -199,7 +226,7 @@ mod tests {
         }
         let sentence = ledger.record(&Culprit::Nobody, "was killed", now).unwrap();
         expect!["starting without plug-ins until the server is restarted: the server crashed 5 times within 60 s, the last time it was killed, and nothing says which plug-in it was"].assert_eq(&sentence);
-        ledger.stored();
+        ledger.stored(&[]);
         assert!(ledger.decisions().1.is_some(), "it stays so for this server start");
     }
 

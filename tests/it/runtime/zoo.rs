@@ -50,7 +50,8 @@ fn library(name: &str) -> String {
 fn damaged_copies_of_a_good_library_harm_nobody() {
     let good = std::fs::read(built("hello")).unwrap();
     let mut random = Random::new(45);
-    let setup = Setup::new().libraries(&["mock"]);
+    // One that passes its probe may still crash the server when it is loaded: quarantine, which is on by default, ends that.
+    let setup = Setup::new().libraries(&["mock"]).config("");
     for number in 0..scaled(30, 300) {
         let mut copy = good.clone();
         if number % 2 == 0 {
@@ -69,6 +70,17 @@ fn damaged_copies_of_a_good_library_harm_nobody() {
     server.add("mock", "good", &json!({}));
     assert_eq!(server.get("/health/live").status, 200);
     assert!(server.log().contains("refused: library"), "none was refused");
+}
+
+/// What passes the probe and then ends the server while it opens it ends one child, not every one after it.
+#[test]
+fn a_library_that_crashes_the_server_while_it_is_opened_is_refused_from_then_on() {
+    let server = Setup::new().libraries(&["hello"]).c_library("two_faced").start();
+    server.add("hello", "good", &json!({"greeting": "Hello"}));
+    assert_eq!(server.get("/api/good/hello/you").status, 200);
+    server.wait_for_log("library `libtwo_faced.so` is not opened: it ended the server while it was being opened");
+    let body = json!({"module": "two-faced", "name": "x"});
+    assert_eq!(server.admin("POST", "/api/mod/plugin/", Some(&body)).status, 400);
 }
 
 /// A seeded source of numbers, so that a failure can be had again.
