@@ -4,12 +4,11 @@
 //! of the instance), watches the deadline, and turns what comes back into a response or a [`CallError`].
 
 use std::borrow::Cow;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
@@ -158,7 +157,7 @@ async fn ask_one(
     let called = if endpoint.short && on_worker {
         endpoint.handler.call(request, call.slot)
     } else {
-        Box::pin(own::call(call, endpoint, request, !on_worker, ends)).await?
+        own::call(call, endpoint, request, !on_worker, ends).await?
     };
     match called {
         Called::Ready(answer) => Ok(Some(answer)),
@@ -173,18 +172,12 @@ async fn ask_one(
 }
 
 /// Waits for a future until the deadline. The first poll comes before any timer: most futures are ready then.
-#[expect(clippy::manual_async_fn, reason = "a function that is `async` has room for its arguments twice")]
-fn until<T>(
-    ends: Instant,
-    deadline: Duration,
-    mut future: impl Future<Output = T> + Unpin,
-) -> impl Future<Output = Result<T, CallError>> {
-    async move {
-        let first = std::future::poll_fn(|task| Poll::Ready(future.poll_unpin(task))).await;
-        match first {
-            Poll::Ready(output) => Ok(output),
-            Poll::Pending => tokio::time::timeout_at(ends, future).await.map_err(|_| CallError::Deadline(deadline)),
-        }
+async fn until<T>(ends: Instant, deadline: Duration, future: impl Future<Output = T>) -> Result<T, CallError> {
+    let mut future = pin!(future);
+    let first = std::future::poll_fn(|task| Poll::Ready(future.as_mut().poll(task))).await;
+    match first {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => tokio::time::timeout_at(ends, future).await.map_err(|_| CallError::Deadline(deadline)),
     }
 }
 
