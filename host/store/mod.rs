@@ -5,6 +5,9 @@
 
 pub mod api_keys;
 pub mod instances;
+pub mod login_failures;
+pub mod scopes;
+pub mod users;
 
 mod db;
 mod error;

@@ -2,3 +2,6 @@
 
 mod instances;
 mod keys;
+mod lockout;
+mod scopes;
+mod users;
