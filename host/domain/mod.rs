@@ -1,12 +1,13 @@
 //! The rules: what may be asked of the house's records, and what becomes of them.
 //!
-//! Start at the service of what you look for: [`users::Users`], [`scopes::Scopes`], [`lockout::Lockout`],
-//! [`instances::Instances`], [`keys::ApiKeys`]. A service is cheap to clone and may be asked from many threads. The time
+//! Start at the service of what you look for: [`users::Users`], [`scopes::Scopes`],
+//! [`login::LoginSessions`], [`lockout::Lockout`], [`instances::Instances`], [`keys::ApiKeys`]. A service is cheap to clone and may be asked from many threads. The time
 //! comes in, as milliseconds since 1970 (UTC).
 
 pub mod instances;
 pub mod keys;
 pub mod lockout;
+pub mod login;
 pub mod passwords;
 pub mod scopes;
 pub mod username;

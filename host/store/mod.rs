@@ -6,6 +6,7 @@
 pub mod api_keys;
 pub mod instances;
 pub mod login_failures;
+pub mod login_sessions;
 pub mod scopes;
 pub mod users;
 

@@ -3,5 +3,6 @@
 mod instances;
 mod keys;
 mod lockout;
+mod login;
 mod scopes;
 mod users;
