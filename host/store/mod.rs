@@ -4,6 +4,7 @@
 //! with its queries. How SQL must be written for both is said at [`Db`].
 
 pub mod api_keys;
+pub mod clients;
 pub mod instances;
 pub mod login_failures;
 pub mod login_sessions;

@@ -1,5 +1,6 @@
 //! `host/domain` on SQLite and on PostgreSQL.
 
+mod clients;
 mod instances;
 mod keys;
 mod lockout;
