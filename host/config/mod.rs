@@ -116,6 +116,22 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether clients come by https.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.external_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+
+    /// The name of the session cookie as browsers see it: under https with the prefix that keeps other hosts and plain
+    /// http from setting it (RFC 6265bis, section 4.1.3.2).
+    #[must_use]
+    pub fn session_cookie(&self) -> String {
+        let prefix = if self.is_https() { "__Host-" } else { "" };
+        format!("{prefix}{}", self.session_cookie_name)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

@@ -93,6 +93,15 @@ pub struct LoginSessions {
     lifetime_ms: i64,
 }
 
+impl LoginSession {
+    /// The user of a name in any spelling.
+    #[must_use]
+    pub fn user(&self, username: &str) -> Option<&SessionUser> {
+        let username = Username::new(username).ok()?;
+        std::iter::once(&self.current).chain(&self.others).find(|user| user.username == username)
+    }
+}
+
 impl LoginSessions {
     /// The sessions in a database. Each lives so many milliseconds from the last proof.
     #[must_use]

@@ -99,6 +99,26 @@ impl Scopes {
         self.put(scope, true).await
     }
 
+    /// Adds a scope that the house itself needs, unless there is one of that name: it wants a password not older than ten
+    /// minutes.
+    ///
+    /// # Errors
+    /// [`PutScopeError`].
+    pub async fn ensure(&self, name: &str, display_name: &str) -> Result<(), PutScopeError> {
+        let scope = Scope {
+            name: name.to_owned(),
+            display_name: display_name.to_owned(),
+            description: String::new(),
+            password_required: true,
+            password_max_age_s: 600,
+            groups: BTreeMap::new(),
+        };
+        match self.add(scope).await {
+            Err(PutScopeError::NameTaken { .. }) => Ok(()),
+            added => added,
+        }
+    }
+
     /// Replaces everything of a scope but its name.
     ///
     /// # Errors

@@ -91,11 +91,12 @@ async fn admit(app: &App, parts: &http::request::Parts, chain: &Chain) -> Result
         return Ok(Caller::Nobody.json());
     }
     let caller = Caller::of(parts, app).await?;
-    if chain.iter().all(|endpoint| caller.satisfies(&endpoint.auth)) {
-        Ok(caller.json())
-    } else {
-        Err(caller::unauthorized())
+    for endpoint in chain.iter() {
+        if !caller.satisfies(&endpoint.auth, app).await? {
+            return Err(caller::refused(&caller));
+        }
     }
+    Ok(caller.json())
 }
 
 /// Reads the whole body; one that is announced as too large is refused before a byte of it is read.

@@ -20,6 +20,7 @@ use super::threads::Threads;
 use crate::abi::fault::InstanceSlot;
 use crate::abi::{self, this_thread_must_not_block};
 use crate::config::Config;
+use crate::domain::access::Access;
 use crate::domain::instances::{InstanceRecord, Instances};
 
 mod change;
@@ -117,10 +118,11 @@ impl Runtime {
         config: Arc<Config>,
         libraries: Libraries,
         records: Instances,
+        access: Access,
         on_lifted: impl Fn(&str) + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(Inner {
-            shared: Shared { config, runtime: tokio::runtime::Handle::current() },
+            shared: Shared { config, access, runtime: tokio::runtime::Handle::current() },
             libraries,
             records,
             table: Table::default(),

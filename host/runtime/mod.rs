@@ -11,6 +11,7 @@ pub mod routes;
 pub mod running;
 pub mod schema;
 mod services;
+mod session;
 mod table;
 mod threads;
 
@@ -19,6 +20,7 @@ pub use instances::{ChangeError, Edit, InstanceView, Quarantined, Runtime, Start
 pub use libraries::{Libraries, Module};
 pub use routes::{Auth, Chain, Found};
 pub use running::Call;
+pub use session::session_cookie;
 pub use table::Looked;
 
 pub use crate::abi::InitError;
