@@ -6,7 +6,9 @@
 //! runtime's business.
 #![allow(unsafe_code, reason = "the one floor that calls into plug-ins; every other floor denies it")]
 
+mod allowed;
 mod answer;
+mod body;
 mod bytes;
 pub(crate) mod call;
 mod callbacks;
@@ -26,10 +28,13 @@ mod refusal;
 pub mod request;
 mod rows;
 mod staging;
+mod stream;
 mod token;
 mod waker;
 
-pub use answer::{Answer, Failure};
+pub use allowed::{Allowed, AllowedError};
+pub use answer::{Answer, AnswerBody, Failure};
+pub use body::{BodyError, OpenBody, Pieces, RequestBody};
 pub use bytes::OwnedBytes;
 pub use call::{Called, Handler, HandlerFuture};
 pub use callbacks::{set_max_log_level, this_thread_must_not_block};
@@ -46,4 +51,5 @@ pub use probe::Prober;
 pub use refusal::{Output, Reason, Refusal, Step};
 pub use request::CallRequest;
 pub use staging::{Staged, StagingDirectory, StagingError};
+pub use stream::AnswerStream;
 pub use token::Deferred;

@@ -2,19 +2,22 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::{Failure, now_ms};
 use crate::abi;
+use crate::config::Config;
 use crate::domain::StoreError;
 use crate::domain::access::Access;
 use crate::domain::clients::Clients;
 use crate::domain::instances::Instances;
 use crate::domain::keys::ApiKeys;
+use crate::domain::leadership::{LeaderToken, Leadership};
 use crate::domain::lockout::{Lockout, LockoutRules};
 use crate::domain::login::LoginSessions;
 use crate::domain::passwords::Passwords;
@@ -22,15 +25,18 @@ use crate::domain::scopes::Scopes;
 use crate::domain::users::Users;
 use crate::http::server::{Connections, serve_local, serve_tcp};
 use crate::http::{self, App};
-use crate::runtime::{self, Libraries, Runtime};
+use crate::runtime::{self, Hooks, Libraries, Runtime, Watch};
 use crate::store::Db;
-use crate::supervisor::child::{Control, Handover};
+use crate::supervisor::DataLock;
+use crate::supervisor::child::{Control, Handover, Order};
 use crate::supervisor::message;
 use crate::telemetry;
 
 /// Serves until the parent says otherwise. Never returns once it has a parent.
 pub(super) fn run() -> Result<ExitCode, Failure> {
     let (control, handover) = Control::from_stdin(abi::fault::exit_now)?;
+    // Otherwise `ps` shows what the parent started it by, which is no name.
+    let _ = rustix::thread::set_name(c"porth");
     telemetry::init().map_err(Failure::new)?;
     // Before any plug-in's code runs, so that whatever ends this process has a name.
     abi::fault::install(control.socket())?;
@@ -47,42 +53,73 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
 }
 
 async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
-    let Handover { start, config, listeners, local, lock } = handover;
+    let takes_over = handover.start.take_over;
+    let (server, mut drained) = match start(control, handover).await {
+        Ok(started) => started,
+        // The other process goes on; the parent says why.
+        Err(failure) if takes_over => {
+            control.failed(&failure.message)?;
+            control.leave(failure.code)
+        }
+        Err(failure) => return Err(failure),
+    };
+    control.ready()?;
+    let deadline = drained.wait_for(Option::is_some).await?.unwrap_or_default();
+    server.finish(deadline).await;
+    Ok(())
+}
+
+/// What serves.
+struct Server {
+    app: App,
+    connections: Connections,
+    runtime: Runtime,
+    leadership: Leadership,
+    watching: Option<JoinHandle<()>>,
+    keys: ApiKeys,
+    db: Db,
+    _lock: DataLock,
+}
+
+/// Starts everything, from the store to the listeners. Also gives where the parent's wish to finish comes in, with the
+/// time that is left then.
+async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::Receiver<Option<Duration>>), Failure> {
+    let Handover { start, must_run, config, listeners, local, lock } = handover;
     let config = Arc::new(config);
-    // None until the parent asks to finish, then how long that may take.
-    let (drain, mut drained) = watch::channel(None);
-    control.listen(move |deadline| {
-        drain.send_replace(Some(deadline));
+    let (token, leadership) = LeaderToken::new(start.lead);
+    let (orders, inbox) = mpsc::unbounded_channel();
+    control.listen(move |order| {
+        let _ = orders.send(order);
     })?;
     if config.limits.hang_ms > 0 {
         tokio::spawn(beat(control.clone(), Duration::from_millis(config.limits.hang_ms / 4)));
     }
 
     let db = Db::open(&config.database, &config.data, now_ms()).await.map_err(Failure::configuration)?;
-    let libraries = {
-        let (config, refused) = (Arc::clone(&config), start.refused.clone());
-        let refused =
-            move |file: &str| refused.iter().find(|entry| entry.library == file).map(|entry| entry.reason.clone());
-        tokio::task::spawn_blocking(move || Libraries::scan(&config, refused)).await?.map_err(Failure::configuration)?
-    };
-    let lifted = {
-        let control = control.clone();
-        move |instance: &str| {
-            if let Err(error) = control.lifted(instance) {
-                tracing::warn!(%error, "the parent was not told that {instance} is lifted: {error}");
-            }
-        }
-    };
+    let start = from_parent(start);
+    // Before the libraries are looked at, so that no change is missed.
+    let watch = begin_watch(&config);
+    let libraries = Libraries::scan(&config, |file| start.keeps_closed(file)).await.map_err(Failure::configuration)?;
+    let records = Instances::new(db.clone());
     let (access, clients) = identity(&db);
-    let runtime = Runtime::new(Arc::clone(&config), libraries, Instances::new(db.clone()), access.clone(), lifted);
-    runtime.start(&from_parent(start), now_ms()).await.map_err(Failure::configuration)?;
+    let runtime =
+        Runtime::new(Arc::clone(&config), libraries, records, access.clone(), leadership.clone(), hooks(control));
+    let (drain, drained) = watch::channel(None);
+    tokio::spawn(heed(control.clone(), inbox, token, runtime.clone(), drain));
+    match must_run {
+        None => runtime.start(&start, now_ms()).await.map_err(Failure::configuration)?,
+        Some(must_run) => {
+            take_over(control, &runtime, leadership.clone(), &start, &must_run, watch.as_ref()).await?;
+        }
+    }
 
     for (scope, display_name) in [(&config.admin_scope, "Administration"), (&config.profile_scope, "One's own profile")]
     {
         access.scopes.ensure(scope, display_name).await.map_err(Failure::configuration)?;
     }
     tokio::spawn(purge(access.clone()));
-    let app = App::new(config, runtime.clone(), ApiKeys::new(db.clone()), access, clients);
+    let keys = ApiKeys::new(db.clone());
+    let app = App::new(Arc::clone(&config), runtime.clone(), keys.clone(), access, clients);
     let router = http::router(&app);
     let connections = Connections::default();
     for listener in listeners {
@@ -93,18 +130,129 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     local.set_nonblocking(true)?;
     tokio::spawn(serve_local(UnixListener::from_std(local)?, router, connections.clone()));
     app.set_ready(true);
-    control.ready()?;
+    let watching = watch
+        .filter(|_| config.watch)
+        .map(|watch| tokio::spawn(watch_while_leading(watch, config, runtime.clone(), leadership.clone())));
+    Ok((Server { app, connections, runtime, leadership, watching, keys, db, _lock: lock }, drained))
+}
 
-    let deadline = drained.wait_for(Option::is_some).await?.unwrap_or_default();
-    app.set_ready(false);
-    let open = connections.drain(deadline).await;
-    if open > 0 {
-        tracing::warn!(open, "{open} connections were still open after {} ms", deadline.as_millis());
+/// Initialises everything beside the process that serves, and waits until that one has resigned.
+async fn take_over(
+    control: &Control,
+    runtime: &Runtime,
+    mut leadership: Leadership,
+    start: &runtime::Start,
+    must_run: &[String],
+    watch: Option<&Watch>,
+) -> Result<(), Failure> {
+    let prepared = runtime.prepare(start).await.map_err(Failure::configuration)?;
+    // When the other one has died meanwhile, this one leads already and serves with what it has.
+    if let Some(reason) = runtime.missing(&prepared, must_run).filter(|_| !leadership.leads()) {
+        runtime.stop(Duration::ZERO).await;
+        return Err(Failure::new(reason));
     }
-    runtime.stop().await;
-    db.close().await;
-    drop(lock);
-    Ok(())
+    control.initialised()?;
+    leadership.gained().await;
+    let has_changed = !watch.is_some_and(Watch::is_quiet);
+    runtime.catch_up(start, prepared, has_changed, now_ms()).await.map_err(Failure::configuration)
+}
+
+impl Server {
+    /// Finishes what is under way and closes everything.
+    async fn finish(self, deadline: Duration) {
+        let ends = Instant::now() + deadline;
+        // Unless another process has taken over: then the server as a whole is as ready as it was.
+        if self.leadership.leads() {
+            self.app.set_ready(false);
+        }
+        if let Some(watching) = &self.watching {
+            watching.abort();
+        }
+        self.connections.drain();
+        let mut open = self.connections.ended(deadline).await;
+        if open > 0 {
+            // Endless streams end here, and what they have sent so far arrives.
+            self.runtime.end_streams();
+            open = self.connections.ended(STREAMS_END).await;
+        }
+        if open > 0 {
+            tracing::warn!(open, "{open} connections were still open after {} ms", deadline.as_millis());
+        }
+        // Ends what never ends by itself, and then its connections.
+        self.runtime.stop(ends.saturating_duration_since(Instant::now())).await;
+        self.connections.ended(LAST_WORDS).await;
+        if let Err(error) = self.keys.flush().await {
+            tracing::warn!(%error, "the last uses of API keys were not stored: {error}");
+        }
+        self.db.close().await;
+    }
+}
+
+/// Does what the parent wants.
+async fn heed(
+    control: Control,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    token: LeaderToken,
+    runtime: Runtime,
+    drain: watch::Sender<Option<Duration>>,
+) {
+    let token = Arc::new(token);
+    while let Some(order) = orders.recv().await {
+        let told = match order {
+            Order::Drain(deadline) => {
+                drain.send_replace(Some(deadline));
+                Ok(())
+            }
+            Order::TellRunning => control.running(&runtime.running()),
+            Order::Lead => {
+                token.lead();
+                Ok(())
+            }
+            Order::Resign => {
+                let (control, token) = (control.clone(), Arc::clone(&token));
+                // May take as long as an `init` that is under way, and the parent may want something else meanwhile.
+                tokio::spawn(async move {
+                    token.resign().await;
+                    control.resigned()
+                });
+                Ok(())
+            }
+        };
+        if let Err(error) = told {
+            tracing::warn!(%error, "the parent does not get its answer: {error}");
+        }
+    }
+}
+
+/// Loads what changes in the plug-in directory while this process leads.
+async fn watch_while_leading(watch: Watch, config: Arc<Config>, runtime: Runtime, mut leadership: Leadership) {
+    leadership.gained().await;
+    let mut watching = watch.run(runtime.clone());
+    loop {
+        leadership.lost().await;
+        drop(watching);
+        leadership.gained().await;
+        // The process that was to take over is gone, and nobody knows what of the directory it has seen.
+        let Some(watch) = begin_watch(&config) else { return };
+        if let Err(error) = runtime.rescan().await {
+            tracing::warn!(%error, "the plug-in directory was not looked at: {error}");
+        }
+        watching = watch.run(runtime.clone());
+    }
+}
+
+/// How long the last bytes of a stream may take.
+const STREAMS_END: Duration = Duration::from_millis(500);
+
+/// Watches the plug-in directory. A server without it is only less convenient.
+fn begin_watch(config: &Config) -> Option<Watch> {
+    let watch = Watch::begin(&config.plugins);
+    watch
+        .inspect_err(|error| {
+            let directory = config.plugins.display();
+            tracing::warn!(%error, "the plug-in directory `{directory}` is not watched: {error}");
+        })
+        .ok()
 }
 
 /// Everything that is known of people and applications.
@@ -142,7 +290,26 @@ fn from_parent(start: message::Start) -> runtime::Start {
         library: quarantined.library,
         reason: quarantined.reason,
     });
-    runtime::Start { quarantine: quarantine.collect(), without_plugins: start.without_plugins }
+    let refused = start.refused.into_iter().map(|refused| (refused.library, refused.reason));
+    runtime::Start {
+        quarantine: quarantine.collect(),
+        without_plugins: start.without_plugins,
+        refused: refused.collect(),
+    }
+}
+
+/// What the parent gets to know of what happens in the runtime.
+fn hooks(control: &Control) -> Hooks {
+    let (lifting, worn_out) = (control.clone(), control.clone());
+    let told = |told: std::io::Result<()>, what: &str| {
+        if let Err(error) = told {
+            tracing::warn!(%error, "the parent was not told that {what}: {error}");
+        }
+    };
+    Hooks {
+        on_lifted: Box::new(move |instance| told(lifting.lifted(instance), &format!("{instance} is lifted"))),
+        on_worn_out: Box::new(move |reason| told(worn_out.recycle(reason), "this process is worn out")),
+    }
 }
 
 /// Tells the parent that this runtime still gets to its tasks.
@@ -160,3 +327,5 @@ const PASSWORDS_WAITING_MAX: usize = 256;
 /// How long a log-in session lives after its last log-in: four weeks.
 const SESSION_LIFETIME_MS: i64 = 28 * 86_400_000;
 const PURGE_EVERY: Duration = Duration::from_secs(60);
+/// How long connections may take to end once nothing answers them any more.
+const LAST_WORDS: Duration = Duration::from_millis(500);

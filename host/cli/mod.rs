@@ -23,11 +23,13 @@ use crate::supervisor::child::EXIT_CONFIGURATION;
 #[must_use]
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Child => child::run(),
         Command::Probe { copy, library } => crate::abi::probe::main(&copy, &library),
         Command::Key { command: KeyCommand::New { name, place } } => key::new(&name, &place),
         Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file),
+        Command::Plugin { command: PluginCommand::Allow { file, place } } => plugin::allow(&file, &place),
+        Command::Plugin { command: PluginCommand::List { plugins, place } } => plugin::list(plugins, &place),
     };
     done.unwrap_or_else(|failure| {
         eprintln!("porth: {}", failure.message);
@@ -45,7 +47,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves until it is asked to stop with SIGTERM or SIGINT.
+    /// Serves until it is asked to stop with SIGTERM or SIGINT; SIGHUP replaces the process that serves.
     Serve(serve::Arguments),
     /// The server itself, started by `porth serve`.
     #[command(hide = true)]
@@ -89,6 +91,21 @@ enum PluginCommand {
         /// The library.
         file: PathBuf,
     },
+    /// Adds a library's digest to `plugins.lock`, the list that counts with `trust = "lock"`.
+    Allow {
+        /// The library.
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Prints the libraries of the plug-in directory with what the server made of them.
+    List {
+        /// The directory that administrators drop libraries into.
+        #[arg(long, env = "PORTH_PLUGINS", value_name = "DIR")]
+        plugins: Option<PathBuf>,
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 /// Where a server has its configuration and its data.
@@ -104,9 +121,12 @@ struct Place {
 
 impl Place {
     fn load(&self, plugins: Option<PathBuf>, listen: Option<SocketAddr>) -> Result<Config, Failure> {
-        let overrides = Overrides { data: self.data.clone(), plugins, listen };
         let refused = |error: ConfigError| Failure { code: EXIT_CONFIGURATION, message: error.to_string() };
-        Config::load(self.config.as_deref(), overrides).map_err(refused)
+        self.read(plugins, listen).map_err(refused)
+    }
+
+    fn read(&self, plugins: Option<PathBuf>, listen: Option<SocketAddr>) -> Result<Config, ConfigError> {
+        Config::load(self.config.as_deref(), Overrides { data: self.data.clone(), plugins, listen })
     }
 }
 

@@ -1,14 +1,15 @@
 //! `porth serve`: the parent process. It opens no library, no database and no asynchronous runtime.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Args;
 
 use super::{Failure, Place};
 use crate::supervisor::child::EXIT_CONFIGURATION;
-use crate::supervisor::{Ended, Supervisor, SupervisorError};
+use crate::supervisor::{Ended, Sources, Supervisor, SupervisorError};
 use crate::telemetry;
 
 #[derive(Args)]
@@ -23,10 +24,13 @@ pub(super) struct Arguments {
     listen: Option<SocketAddr>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     telemetry::init().map_err(Failure::new)?;
-    let config = arguments.place.load(arguments.plugins.clone(), arguments.listen)?;
-    let ended = Supervisor::new(config, child_command).and_then(Supervisor::run).map_err(|error| Failure {
+    let Arguments { place, plugins, listen } = arguments;
+    let config = place.load(plugins.clone(), listen)?;
+    let again = move || place.read(plugins.clone(), listen);
+    let sources = Sources { config: Box::new(again), command: Box::new(child_command) };
+    let ended = Supervisor::new(config, sources).and_then(Supervisor::run).map_err(|error| Failure {
         code: if matches!(error, SupervisorError::Configuration) { EXIT_CONFIGURATION } else { 1 },
         message: error.to_string(),
     })?;
@@ -36,10 +40,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     })
 }
 
-/// The running binary, even if another has taken its place meanwhile. Everything the child needs comes from its parent
-/// over the control channel.
-fn child_command() -> Command {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg("child");
+/// Everything the child needs comes from its parent over the control channel.
+fn child_command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.arg0("porth").arg("child");
     command
 }

@@ -263,6 +263,24 @@ impl Instances {
         known(kind, name, rows::delete(&self.db, kind, name).await?)
     }
 
+    /// All instances as they will be after [`declare`](Self::declare), by kind and name, but for those that are new then:
+    /// they have no id before. Stores nothing.
+    ///
+    /// # Errors
+    /// [`DeclareError`].
+    pub async fn foresee(&self, declarations: &[DeclaredInstance]) -> Result<Vec<InstanceRecord>, DeclareError> {
+        check_declarations(declarations)?;
+        let declared = |row: &InstanceRow| {
+            declarations.iter().find(|declared| (&declared.kind, &declared.name) == (&row.kind, &row.name)).cloned()
+        };
+        let rows = rows::list(&self.db, None).await?.into_iter();
+        let rows = rows.map(|row| match declared(&row) {
+            Some(declared) => declared_over(&row, declared, row.updated_at),
+            None => Ok(undeclared(row)),
+        });
+        rows.map(|row| Ok(from_row(row?)?)).collect()
+    }
+
     /// Takes over what the configuration file declares: all of it or, with an error, nothing.
     ///
     /// What is declared for the first time is added, or adopted where an administrator had added it, and enabled. What
@@ -274,16 +292,7 @@ impl Instances {
     /// # Errors
     /// [`DeclareError`].
     pub async fn declare(&self, declarations: &[DeclaredInstance], now_ms: i64) -> Result<(), DeclareError> {
-        let mut seen = HashSet::new();
-        for DeclaredInstance { kind, name, display_name, .. } in declarations {
-            let (kind, name) = (kind.clone(), name.clone());
-            if let Err(error) = check_name(&name).and_then(|()| check_display_name(display_name)) {
-                return Err(DeclareError::Name { kind, name, error });
-            }
-            if !seen.insert((kind.clone(), name.clone())) {
-                return Err(DeclareError::Twice { kind, name });
-            }
-        }
+        check_declarations(declarations)?;
         let declarations: Arc<[DeclaredInstance]> = declarations.into();
         self.db
             .transaction(move |transaction| {
@@ -307,19 +316,8 @@ async fn take_over(
             None => {
                 rows::insert_inside(transaction, declared_row(declared, now_ms)).await?;
             }
-            Some(old) if old.module != declared.module => {
-                let DeclaredInstance { kind, name, module, .. } = declared;
-                return Err(DeclareError::OtherModule { kind, name, stored: old.module, declared: module });
-            }
             Some(old) => {
-                let new = InstanceRow {
-                    id: old.id.clone(),
-                    enabled: old.enabled || !old.declared,
-                    quarantine: old.quarantine.clone(),
-                    created_at: old.created_at,
-                    updated_at: old.updated_at,
-                    ..declared_row(declared, now_ms)
-                };
+                let new = declared_over(&old, declared, old.updated_at)?;
                 if new != old {
                     rows::update_declaration(transaction, InstanceRow { updated_at: now_ms, ..new }).await?;
                 }
@@ -327,10 +325,44 @@ async fn take_over(
         }
     }
     for old in stored.into_values().filter(|row| row.declared) {
-        let row = InstanceRow { enabled: false, declared: false, updated_at: now_ms, ..old };
-        rows::update_declaration(transaction, row).await?;
+        rows::update_declaration(transaction, InstanceRow { updated_at: now_ms, ..undeclared(old) }).await?;
     }
     Ok(())
+}
+
+/// Whether the names are possible ones, each given once.
+fn check_declarations(declarations: &[DeclaredInstance]) -> Result<(), DeclareError> {
+    let mut seen = HashSet::new();
+    for DeclaredInstance { kind, name, display_name, .. } in declarations {
+        let (kind, name) = (kind.clone(), name.clone());
+        if let Err(error) = check_name(&name).and_then(|()| check_display_name(display_name)) {
+            return Err(DeclareError::Name { kind, name, error });
+        }
+        if !seen.insert((kind.clone(), name.clone())) {
+            return Err(DeclareError::Twice { kind, name });
+        }
+    }
+    Ok(())
+}
+
+/// What is stored, with what is declared.
+fn declared_over(old: &InstanceRow, declared: DeclaredInstance, now_ms: i64) -> Result<InstanceRow, DeclareError> {
+    if old.module != declared.module {
+        let DeclaredInstance { kind, name, module, .. } = declared;
+        return Err(DeclareError::OtherModule { kind, name, stored: old.module.clone(), declared: module });
+    }
+    Ok(InstanceRow {
+        id: old.id.clone(),
+        enabled: old.enabled || !old.declared,
+        quarantine: old.quarantine.clone(),
+        created_at: old.created_at,
+        ..declared_row(declared, now_ms)
+    })
+}
+
+/// What is stored, when it is not declared.
+fn undeclared(old: InstanceRow) -> InstanceRow {
+    InstanceRow { enabled: old.enabled && !old.declared, declared: false, ..old }
 }
 
 fn declared_row(declared: DeclaredInstance, now_ms: i64) -> InstanceRow {

@@ -8,6 +8,7 @@ pub mod access;
 pub mod clients;
 pub mod instances;
 pub mod keys;
+pub mod leadership;
 pub mod lockout;
 pub mod login;
 pub mod passwords;

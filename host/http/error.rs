@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
+use super::body;
 use crate::domain::StoreError;
 use crate::domain::access::LogInError;
 use crate::domain::clients::PutClientError;
@@ -11,7 +12,7 @@ use crate::domain::keys::CreateKeyError;
 use crate::domain::passwords::PasswordError;
 use crate::domain::scopes::PutScopeError;
 use crate::domain::users::PutUserError;
-use crate::runtime::{CallError, ChangeError, InitError, StartError};
+use crate::runtime::{CallError, ChangeError, InitError, ReloadError, StartError};
 
 /// A kind of error: its status, its stable code, its title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ kinds! {
     NOT_FOUND: NOT_FOUND "not_found" "There is nothing here";
     METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed" "The resource has no such method";
     CONFLICT: CONFLICT "conflict" "The resource is in a state that forbids it";
+    RECYCLING: CONFLICT "recycling" "The server is being recycled";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is larger than allowed";
     LOCKED_OUT: TOO_MANY_REQUESTS "locked_out" "Too many log-ins failed";
     PASSWORDS_BUSY: SERVICE_UNAVAILABLE "passwords_busy" "Too many log in at once";
@@ -74,6 +76,11 @@ impl Problem {
         Self::new(kind, format!("the log has more under request id {id}"))
     }
 
+    /// A change that another process is about to be asked for: with a new connection the client gets to that one.
+    fn recycling(detail: String) -> Self {
+        Self::new(RECYCLING, detail).with(header::CONNECTION, "close").with(header::RETRY_AFTER, "1")
+    }
+
     /// With a header field.
     pub(super) fn with(mut self, name: header::HeaderName, value: &str) -> Self {
         self.headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
@@ -112,6 +119,7 @@ impl From<ChangeError> for Problem {
             ChangeError::NotFound { .. } => Self::new(NOT_FOUND, text),
             ChangeError::Invalid(errors) => Self::invalid(errors),
             ChangeError::Declared { .. } => Self::new(CONFLICT, text),
+            ChangeError::Replaced => Self::recycling(text),
             ChangeError::Start(error) => error.into(),
             ChangeError::Store(error) => error.into(),
         }
@@ -130,6 +138,17 @@ impl From<StartError> for Problem {
             StartError::Init(InitError::Failed { .. } | InitError::Panicked) | StartError::Deadline(_) => {
                 Self::new(INIT_FAILED, text)
             }
+        }
+    }
+}
+
+impl From<ReloadError> for Problem {
+    fn from(error: ReloadError) -> Self {
+        match error {
+            ReloadError::Store(error) => error.into(),
+            // The directory is the administrator's, who can put it right.
+            ReloadError::Replaced => Self::recycling(error.to_string()),
+            ReloadError::Directory(_) | ReloadError::Ending => Self::new(CONFLICT, error.to_string()),
         }
     }
 }
@@ -229,6 +248,7 @@ pub(super) fn from_call(error: &CallError, instance: &str) -> Problem {
         CallError::Busy => {
             return Problem::new(INSTANCE_BUSY, "try again").with(header::RETRY_AFTER, "1");
         }
+        CallError::BodyTooLarge(bytes_max) => return body::too_large(*bytes_max),
         CallError::Panicked => PLUGIN_PANICKED,
         CallError::Failed(_) => PLUGIN_FAILED,
         CallError::Malformed(_) => PLUGIN_MALFORMED,

@@ -4,13 +4,16 @@
 //! of the domain or the runtime, and maps the answer; rules and SQL are elsewhere.
 
 mod auth;
+mod body;
 mod caller;
 mod clients;
+mod connection;
 mod cookie;
 mod edge;
 mod error;
 mod fields;
 mod health;
+mod libraries;
 mod local;
 mod modules;
 mod mount;
@@ -85,6 +88,10 @@ pub fn router(app: &App) -> Edge<Router> {
         .route("/mod/plugin", get(modules::list).post(modules::add))
         .route("/mod/plugin/{name}", get(modules::show).put(modules::replace).delete(modules::delete))
         .route("/mod/plugin/{name}/{action}", put(modules::act))
+        .route("/mod/reload", put(libraries::rescan))
+        .route("/admin/library", get(libraries::list))
+        .route("/admin/library/{file}", get(libraries::show))
+        .route("/admin/library/{file}/reload", put(libraries::reload))
         .route("/user", get(users::list).post(users::add))
         .route("/user/{username}", get(users::show).put(users::change).delete(users::delete))
         .route("/client", get(clients::list).post(clients::add))

@@ -1,23 +1,23 @@
 //! Answering connections: accept, serve, drain.
+//!
+//! Start at [`Connections`]. What happens on one of them is in [`super::connection`].
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 use tower::Layer;
 
-use super::{Edge, Local};
+use super::{Edge, Local, connection};
 
-/// How long the header of a request may take.
-const HEADER_DEADLINE: Duration = Duration::from_secs(10);
-/// How large the header of a request may be in bytes.
-const HEADER_BYTES_MAX: usize = 16 << 10;
 /// How long a listener waits after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -34,7 +34,7 @@ pub struct Connections {
 
 #[derive(Default)]
 struct Open {
-    count: std::sync::atomic::AtomicUsize,
+    count: AtomicUsize,
     none: Notify,
 }
 
@@ -45,13 +45,16 @@ impl Default for Connections {
 }
 
 impl Connections {
-    /// Stops accepting, lets every connection finish its request, and waits for their end or the deadline.
-    ///
-    /// Answers how many connections were still open then.
-    pub async fn drain(&self, deadline: Duration) -> usize {
+    /// Stops accepting. Every connection ends with the answer to the request that is under way or comes next, which says
+    /// so, or after some seconds without a request. No request is cut short.
+    pub fn drain(&self) {
         self.draining.send_replace(true);
-        let count = || self.open.count.load(std::sync::atomic::Ordering::SeqCst);
-        let drained = async {
+    }
+
+    /// Waits up to `patience` until no connection is open. Answers how many still are.
+    pub async fn ended(&self, patience: Duration) -> usize {
+        let count = || self.open.count.load(Ordering::SeqCst);
+        let ended = async {
             loop {
                 let none = self.open.none.notified();
                 if count() == 0 {
@@ -60,12 +63,12 @@ impl Connections {
                 none.await;
             }
         };
-        let _ = tokio::time::timeout(deadline, drained).await;
+        let _ = tokio::time::timeout(patience, ended).await;
         count()
     }
 
     fn opened(&self) -> Opened {
-        self.open.count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        self.open.count.fetch_add(1, Ordering::SeqCst);
         Opened(Arc::clone(&self.open))
     }
 }
@@ -74,7 +77,7 @@ struct Opened(Arc<Open>);
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) == 1 {
+        if self.0.count.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.none.notify_waiters();
         }
     }
@@ -128,36 +131,12 @@ async fn refused(error: &std::io::Error) {
 
 fn answer<S>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, service: S, connections: &Connections)
 where
-    S: tower::Service<
-            http::Request<hyper::body::Incoming>,
-            Response = axum::response::Response,
-            Error = std::convert::Infallible,
-        > + Clone
-        + Send
-        + 'static,
+    S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let opened = connections.opened();
-    let mut draining = connections.draining.subscribe();
+    let (opened, draining) = (connections.opened(), connections.draining.subscribe());
     tokio::spawn(async move {
-        let _opened = opened;
-        let service = TowerToHyperService::new(service);
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_DEADLINE)
-            .max_buf_size(HEADER_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = begun(&mut draining) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        // Clients that leave early are no news.
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection ended: {error}");
-        }
+        connection::serve(stream, service, draining).await;
+        drop(opened);
     });
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
-use super::libraries::{Libraries, Module};
+use super::libraries::{Held, Hook, Libraries, Module};
 use super::lifecycle;
 use super::running::Running;
 use super::services::{InstanceServices, Shared};
@@ -22,15 +22,23 @@ use crate::abi::{self, this_thread_must_not_block};
 use crate::config::Config;
 use crate::domain::access::Access;
 use crate::domain::instances::{InstanceRecord, Instances};
+use crate::domain::leadership::{Leadership, Lease};
 
 mod change;
+mod reload;
 mod start;
+mod take_over;
 
 pub use change::{ChangeError, Edit};
+pub use reload::{InstanceState, LibraryState, Outcome, ReloadError, Report};
 pub use start::{Quarantined, Start, StartUpError};
+pub use take_over::Prepared;
 
 /// The kind of module whose instances have endpoints.
 pub const PLUGIN: &str = "plugin";
+
+/// How long calls and `close` may take at least when the process ends.
+const STOP_MIN: Duration = Duration::from_secs(1);
 
 /// Libraries, modules and instances. Cheap to clone.
 #[derive(Clone)]
@@ -40,12 +48,23 @@ struct Inner {
     shared: Shared,
     libraries: Libraries,
     records: Instances,
+    leadership: Leadership,
     table: Table,
     /// What is, by key; what should be is in the store.
     present: Mutex<BTreeMap<String, Present>>,
     /// Held while an instance is being changed, by key.
     changing: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    on_lifted: Box<dyn Fn(&str) + Send + Sync>,
+    /// Held while libraries are being loaded: one reload at a time. True once the process ends, when none is any more.
+    reloading: tokio::sync::Mutex<bool>,
+    on_lifted: Hook,
+}
+
+/// Who hears of what happens here: the process around.
+pub struct Hooks {
+    /// An administrator lifted the quarantine of the instance of this key.
+    pub on_lifted: Hook,
+    /// This process has retired so many generations that a fresh one should take over, for this reason; told once.
+    pub on_worn_out: Hook,
 }
 
 /// What an instance does at present.
@@ -111,24 +130,28 @@ pub enum StartError {
 }
 
 impl Runtime {
-    /// A runtime without running instances; [`start`](Self::start) starts them. `on_lifted` hears of every instance whose
-    /// quarantine an administrator lifts. Must be called within the host's tokio runtime.
+    /// A runtime without running instances; [`start`](Self::start) starts them. Instances and libraries are changed only
+    /// while this process leads. Must be called within the host's tokio runtime.
     #[must_use]
     pub fn new(
         config: Arc<Config>,
         libraries: Libraries,
         records: Instances,
         access: Access,
-        on_lifted: impl Fn(&str) + Send + Sync + 'static,
+        leadership: Leadership,
+        hooks: Hooks,
     ) -> Self {
+        libraries.set_on_worn_out(hooks.on_worn_out);
         Self(Arc::new(Inner {
             shared: Shared { config, access, runtime: tokio::runtime::Handle::current() },
             libraries,
             records,
+            leadership,
             table: Table::default(),
             present: Mutex::default(),
             changing: Mutex::default(),
-            on_lifted: Box::new(on_lifted),
+            reloading: tokio::sync::Mutex::default(),
+            on_lifted: hooks.on_lifted,
         }))
     }
 
@@ -156,21 +179,27 @@ impl Runtime {
     }
 
     /// Waits until no other change of the instance is under way, and keeps others out until the guard is dropped.
-    async fn change(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
+    async fn alone(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = Arc::clone(self.0.changing.lock().entry(key.to_owned()).or_default());
         lock.lock_owned().await
     }
 
-    fn module(&self, kind: &str, module: &str) -> Result<&Arc<Module>, StartError> {
-        self.0
-            .libraries
-            .module(kind, module)
-            .ok_or_else(|| StartError::NoModule { kind: kind.to_owned(), module: module.to_owned() })
+    /// As [`alone`](Self::alone), for what administrators change: another process that takes over from this one would
+    /// know nothing of a change that this one makes after it.
+    async fn change(&self, key: &str) -> Result<(tokio::sync::OwnedMutexGuard<()>, Lease), ChangeError> {
+        let alone = self.alone(key).await;
+        Ok((alone, self.0.leadership.begin().ok_or(ChangeError::Replaced)?))
     }
 
-    /// Initialises an instance; nothing is reachable or stored yet.
-    async fn initialise(&self, plan: &Plan<'_>) -> Result<Arc<Running>, StartError> {
-        let module = self.module(plan.kind, plan.module)?;
+    /// The module to make an instance of, held so that no reload comes between. Ask for it with the instance's change
+    /// under way, never the other way round.
+    async fn module(&self, kind: &str, module: &str) -> Result<Held, StartError> {
+        let held = self.0.libraries.hold(kind, module).await;
+        held.ok_or_else(|| StartError::NoModule { kind: kind.to_owned(), module: module.to_owned() })
+    }
+
+    /// Initialises an instance of a module; nothing is reachable or stored yet.
+    async fn initialise(&self, plan: &Plan<'_>, module: &Module) -> Result<Arc<Running>, StartError> {
         module.schema.check(plan.parameters).map_err(StartError::Parameters)?;
         let config = &self.0.shared.config;
         let generation = Arc::clone(&module.generation);
@@ -193,17 +222,18 @@ impl Runtime {
                     generation: generation.number,
                     slot,
                 };
-                match generation.library() {
-                    Some(library) => library.init(&new, services),
-                    None => {
-                        Err(abi::InitError::Failed { code: 0, errors: vec!["the library was unloaded".to_owned()] })
-                    }
-                }
+                generation.init(&new, services)
             }
         };
         let deadline = Duration::from_millis(config.limits.lifecycle_deadline_ms);
-        // An instance that comes too late is closed where it was made.
-        let late = |result: Result<abi::Instance, _>| drop(result.map(abi::Instance::close));
+        // An instance that comes too late is closed where it was made, and its library stays loaded meanwhile.
+        let late = {
+            let generation = Arc::clone(&generation);
+            move |result: Result<abi::Instance, _>| {
+                drop(result.map(abi::Instance::close));
+                drop(generation);
+            }
+        };
         let instance = lifecycle::within(format!("init {key}"), deadline, init, late)
             .await
             .ok_or(StartError::Deadline(deadline))??;
@@ -255,23 +285,39 @@ impl Runtime {
         (Duration::from_millis(limits.drain_deadline_ms), Duration::from_millis(limits.lifecycle_deadline_ms))
     }
 
+    /// Ends all endless streams that are under way, cleanly. Other calls go on.
+    pub fn end_streams(&self) {
+        let present: Vec<_> = self.0.present.lock().values().cloned().collect();
+        for present in present {
+            if let Present::Running(running) = present {
+                running.endless_streams.end();
+            }
+        }
+    }
+
     /// Closes all instances and unloads all libraries, for the end of the process. Requests get 503 from now on.
-    pub async fn stop(&self) {
+    /// `patience` says how long calls that are under way, and then `close`, may take; it is a moment at least. What does
+    /// not come to its end in time is left as it is.
+    pub async fn stop(&self, patience: Duration) {
+        let patience = patience.max(STOP_MIN);
+        let (drain, close) = (patience, patience.min(self.deadlines().1));
+        // A reload that is under way comes to its end, and none begins.
+        let _ = tokio::time::timeout(patience, async { *self.0.reloading.lock().await = true }).await;
         let present = std::mem::take(&mut *self.0.present.lock());
-        let (drain, close) = self.deadlines();
         let mut ending = Vec::new();
         for (key, present) in present {
             if let Some((PLUGIN, name)) = key.split_once('/') {
                 self.0.table.set(name, Some(Mounted::NotRunning));
             }
             if let Present::Running(running) = present {
-                ending.push(self.0.shared.runtime.spawn(running.retire(drain, close)));
+                let ended = tokio::time::timeout(drain + close, running.retire(drain, close));
+                ending.push(self.0.shared.runtime.spawn(ended));
             }
         }
         for end in ending {
             let _ = end.await;
         }
-        self.0.libraries.unload();
+        let _ = tokio::time::timeout(close, self.0.libraries.end()).await;
     }
 }
 

@@ -3,6 +3,7 @@
 //! Start at [`Runtime`]. Files and symbols are judged and opened in `crate::abi`; what is stored, and by which rules, is
 //! `crate::domain`'s business; HTTP is `crate::http`'s.
 
+pub mod body;
 pub mod call;
 pub mod instances;
 pub mod libraries;
@@ -14,13 +15,19 @@ mod services;
 mod session;
 mod table;
 mod threads;
+pub mod watch;
 
+pub use body::Body;
 pub use call::{CallError, Incoming, call};
-pub use instances::{ChangeError, Edit, InstanceView, Quarantined, Runtime, Start, StartError, Status, mark_worker};
-pub use libraries::{Libraries, Module};
+pub use instances::{
+    ChangeError, Edit, Hooks, InstanceView, LibraryState, Outcome, Prepared, Quarantined, ReloadError, Report, Runtime,
+    Start, StartError, Status, mark_worker,
+};
+pub use libraries::{Libraries, Module, Verdict};
 pub use routes::{Auth, Chain, Found};
 pub use running::Call;
 pub use session::session_cookie;
 pub use table::Looked;
+pub use watch::Watch;
 
-pub use crate::abi::InitError;
+pub use crate::abi::{BodyError, InitError, Pieces, RequestBody};

@@ -104,6 +104,11 @@ impl Ledger {
         }
     }
 
+    /// A child opened all libraries again and was ready.
+    pub(super) fn allow_again(&mut self) {
+        self.refused.clear();
+    }
+
     /// The libraries that no child may open.
     pub(super) fn refused(&self) -> Vec<RefusedLibrary> {
         self.refused.clone()
@@ -114,9 +119,14 @@ impl Ledger {
         (self.quarantine.clone(), self.without_plugins.clone())
     }
 
-    /// A child that was told everything decided so far is ready: from now on the store knows.
-    pub(super) fn stored(&mut self) {
-        self.quarantine.clear();
+    /// A child that was told `told` is ready: from now on the store knows.
+    pub(super) fn stored(&mut self, told: &[Quarantined]) {
+        self.quarantine.retain(|entry| !told.contains(entry));
+    }
+
+    /// Counts by other limits from now on.
+    pub(super) fn set_limits(&mut self, limits: Quarantine) {
+        self.limits = limits;
     }
 
     /// An administrator lifted the quarantine of `instance` (`<kind>/<name>`).
@@ -181,7 +191,9 @@ mod tests {
         assert_eq!(quarantine[0].instance.as_deref(), Some("plugin/a"));
         assert_eq!(quarantine[0].library, None);
         assert_eq!(without_plugins, None);
-        ledger.stored();
+        ledger.stored(&[]);
+        assert_eq!(ledger.decisions().0, quarantine, "a child that was started before knows nothing of it");
+        ledger.stored(&quarantine);
         assert_eq!(ledger.decisions(), (Vec::new(), None));
     }
 
@@ -214,7 +226,7 @@ mod tests {
         }
         let sentence = ledger.record(&Culprit::Nobody, "was killed", now).unwrap();
         expect!["starting without plug-ins until the server is restarted: the server crashed 5 times within 60 s, the last time it was killed, and nothing says which plug-in it was"].assert_eq(&sentence);
-        ledger.stored();
+        ledger.stored(&[]);
         assert!(ledger.decisions().1.is_some(), "it stays so for this server start");
     }
 

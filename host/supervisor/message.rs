@@ -20,13 +20,24 @@ pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// How many descriptors a message may carry.
 pub(super) const DESCRIPTORS_MAX: usize = 16;
 
+/// Which protocol this program speaks. A child that is told another in [`Start::protocol`] says [`ToParent::Failed`] and
+/// leaves, so a new program that an older parent starts never half-understands it. Every protocol keeps those two, and
+/// that descriptors come with the first message.
+pub const PROTOCOL: u32 = 1;
+
 /// What the parent says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToChild {
     /// The first message; descriptors come with it.
     Start(Start),
-    /// Finish what is under way and exit.
+    /// Say which instances run, with [`ToParent::Running`]: another child is to take over.
+    TellRunning {},
+    /// Lead no more, and say [`ToParent::Resigned`] once no leader's work is under way.
+    Resign {},
+    /// Lead from now on: nobody else does.
+    Lead {},
+    /// Accept nothing any more, finish what is under way and exit.
     Drain {
         /// How long that may take, in milliseconds.
         deadline_ms: u64,
@@ -36,8 +47,15 @@ pub enum ToChild {
 /// What a child has to know before it opens a library.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Start {
+    /// [`PROTOCOL`] of the parent.
+    pub protocol: u32,
     /// Which child of this server start it is; the first is 1.
     pub generation: u64,
+    /// Whether it leads at once; otherwise [`ToChild::Lead`] comes later.
+    pub lead: bool,
+    /// Whether it takes over from a child that serves: it says [`ToParent::Initialised`] and accepts nothing before it
+    /// leads, or [`ToParent::Failed`]. The names of what must run are in the last descriptor.
+    pub take_over: bool,
     /// What crashed too often. The child stores it before it says [`ToParent::Ready`], which is when the parent
     /// forgets it.
     pub quarantine: Vec<Quarantined>,
@@ -74,6 +92,22 @@ pub struct Quarantined {
 pub enum ToParent {
     /// Every library is judged, the instances run, the listeners accept.
     Ready {},
+    /// The child is to take over, and could: every library is judged, and every instance that must run does.
+    Initialised {},
+    /// The child is to take over, and cannot. It leaves.
+    Failed {
+        /// Why, in a sentence without an end.
+        reason: String,
+    },
+    /// The instances that run; their names come as a JSON array in a file, because there may be many.
+    Running {},
+    /// The child does not lead any more.
+    Resigned {},
+    /// The child is worn out and asks for another.
+    Recycle {
+        /// Why, in a sentence without an end.
+        reason: String,
+    },
     /// The runtime still gets to its tasks; from the first of these on, silence is a hang.
     Alive {},
     /// An administrator lifted the quarantine of an instance: its crashes are forgotten.
@@ -186,15 +220,18 @@ mod tests {
     #[test]
     fn messages_look_as_agreed() {
         let quarantined = Quarantined { instance: None, library: Some("libx.so".to_owned()), reason: "r".to_owned() };
-        let start = Start { generation: 2, quarantine: vec![quarantined], ..Start::default() };
+        let start = Start { protocol: 1, generation: 2, lead: true, quarantine: vec![quarantined], ..Start::default() };
         check(
             &ToChild::Start(start),
             expect![[
-                r#"{"start":{"generation":2,"quarantine":[{"instance":null,"library":"libx.so","reason":"r"}],"refused":[],"without_plugins":null}}"#
+                r#"{"start":{"protocol":1,"generation":2,"lead":true,"take_over":false,"quarantine":[{"instance":null,"library":"libx.so","reason":"r"}],"refused":[],"without_plugins":null}}"#
             ]],
         );
         check(&ToChild::Drain { deadline_ms: 30_000 }, expect![[r#"{"drain":{"deadline_ms":30000}}"#]]);
+        check(&ToChild::Lead {}, expect![[r#"{"lead":{}}"#]]);
         check(&ToParent::Ready {}, expect![[r#"{"ready":{}}"#]]);
+        check(&ToParent::Failed { reason: "r".to_owned() }, expect![[r#"{"failed":{"reason":"r"}}"#]]);
+        check(&ToParent::Recycle { reason: "r".to_owned() }, expect![[r#"{"recycle":{"reason":"r"}}"#]]);
         check(&ToParent::Alive {}, expect![[r#"{"alive":{}}"#]]);
         check(
             &ToParent::Lifted { instance: "plugin/hello".to_owned() },

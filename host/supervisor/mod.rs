@@ -1,7 +1,8 @@
 //! The parent process: it holds the data directory's lock and the listening sockets, keeps one child serving, and never
 //! opens a library.
 //!
-//! Start at [`Supervisor`]. The child's end is [`child::Control`]; what the two say to each other is in [`message`].
+//! Start at [`Supervisor`]. How one child takes the place of another is in `recycle`. The child's end is
+//! [`child::Control`]; what the two say to each other is in [`message`].
 #![forbid(unsafe_code)]
 
 mod backoff;
@@ -9,13 +10,19 @@ pub mod child;
 mod ledger;
 mod lock;
 pub mod message;
+mod pace;
 mod process;
+mod program;
+mod recycle;
+mod signals;
 mod sockets;
 
-use std::io::{Read as _, Write as _};
-use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -24,21 +31,50 @@ use rustix::io::Errno;
 use self::backoff::Backoff;
 use self::child::EXIT_CONFIGURATION;
 use self::ledger::{Culprit, Ledger};
-use self::message::{Start, ToParent};
+use self::message::{PROTOCOL, RefusedLibrary, Start, ToParent};
+use self::pace::Pace;
 use self::process::{Belongings, Death, Process};
+use self::program::Program;
+use self::recycle::{Inquiry, Leader, Next, Plan, Wanted};
+use self::signals::{Asked, Signals};
 use self::sockets::Sockets;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 
 pub use self::lock::{DataLock, LockError};
 pub use self::sockets::{ListenError, local_path};
 
+/// What a supervisor asks its caller for.
+pub struct Sources {
+    /// The configuration as it is now.
+    pub config: Box<dyn Fn() -> Result<Config, ConfigError>>,
+    /// The command that starts a child with the program at a path. Its standard input and its process group are set
+    /// here.
+    pub command: Box<dyn Fn(&Path) -> Command>,
+}
+
 /// A server: from its lock and its sockets to the end of its last child.
 pub struct Supervisor {
-    config: Config,
-    command: Box<dyn Fn() -> Command>,
-    /// A byte arrives for each `SIGTERM` or `SIGINT`.
-    signals: UnixStream,
+    sources: Sources,
+    /// Where to listen, as configured.
+    listen: SocketAddr,
+    /// The path by which the program was started.
+    program_path: PathBuf,
+    signals: Signals,
+    /// What children are started with, and what they were before if no child has been ready since.
+    plan: Plan,
+    plan_before: Option<Plan>,
+    /// The child that serves, or is to.
     child: Option<Process>,
+    /// The child that is to take its place.
+    next: Option<Next>,
+    /// The child whose place it took, which finishes. Never at the same time as a next one.
+    old: Option<Process>,
+    leader: Leader,
+    /// A recycle that is to be done.
+    wanted: Option<Wanted>,
+    /// A recycle that has begun.
+    inquiry: Option<Inquiry>,
+    pace: Pace,
     children_started: u64,
     /// When the next child may start.
     due: Instant,
@@ -48,6 +84,8 @@ pub struct Supervisor {
     announced: bool,
     /// When somebody first asked to stop.
     asked: Option<Instant>,
+    /// Whether a child did not finish after that.
+    cut_short: bool,
     /// None once the server stops.
     sockets: Option<Sockets>,
     // Last, so that it is the last to go.
@@ -84,72 +122,82 @@ pub enum SupervisorError {
 }
 
 impl Supervisor {
-    /// Takes the data directory and opens the sockets. `command` makes the command that starts a child; its standard
-    /// input and its process group are set here.
+    /// Takes the data directory and opens the sockets.
     ///
     /// # Errors
     /// See [`SupervisorError`].
-    pub fn new(mut config: Config, command: impl Fn() -> Command + 'static) -> Result<Self, SupervisorError> {
+    pub fn new(mut config: Config, sources: Sources) -> Result<Self, SupervisorError> {
         let lock = DataLock::take_within(&config.data, LOCK_PATIENCE)?;
         let sockets = Sockets::open(&[config.listen], &config.data)?;
+        let listen = config.listen;
         if let Some(listener) = sockets.listeners.first() {
             // With port 0 the system has chosen one, and children name it in links.
             config.listen = listener.local_addr()?;
         }
-        let (signals, bell) = UnixStream::pair()?;
-        signals.set_nonblocking(true)?;
-        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-            signal_hook::low_level::pipe::register(signal, bell.try_clone()?)?;
-        }
+        let now = Instant::now();
         Ok(Self {
+            sources,
+            listen,
+            program_path: program::started_as()?,
+            signals: Signals::listen()?,
             ledger: Ledger::new(config.quarantine.clone()),
-            config,
-            command: Box::new(command),
-            signals,
+            plan: Plan { config: Arc::new(config), program: Program::own()? },
+            plan_before: None,
             child: None,
+            next: None,
+            old: None,
+            leader: Leader::Nobody,
+            wanted: None,
+            inquiry: None,
+            pace: Pace::new(now),
             children_started: 0,
-            due: Instant::now(),
+            due: now,
             backoff: Backoff::default(),
             announced: false,
             asked: None,
+            cut_short: false,
             sockets: Some(sockets),
             lock,
         })
     }
 
-    /// Serves until somebody asks to stop with `SIGTERM` or `SIGINT`; the second one does not wait. Call it from the
-    /// main thread: children die with the thread that started them.
+    /// Serves until somebody asks to stop with `SIGTERM` or `SIGINT`; the second one does not wait. `SIGHUP` asks for a
+    /// fresh child with the configuration and the program of then. Call it from the main thread: children die with the
+    /// thread that started them.
     ///
     /// # Errors
     /// See [`SupervisorError`].
     pub fn run(mut self) -> Result<Ended, SupervisorError> {
         loop {
-            if self.child.is_none() {
-                self.start_child()?;
-            }
+            let now = Instant::now();
+            self.begin_recycle(now);
+            self.start_child(now)?;
+            self.pass_token(now);
             self.wait()?;
             let now = Instant::now();
-            if let Some(ended) = self.heed_signals(now).or(self.heed_child(now)?) {
+            if let Some(ended) = self.heed_signals(now) {
                 return Ok(ended);
+            }
+            self.heed_child(now)?;
+            self.heed_next(now)?;
+            self.heed_old(now)?;
+            if self.asked.is_some() && self.processes().next().is_none() {
+                return Ok(if self.cut_short { Ended::CutShort } else { Ended::Drained });
             }
             self.heed_deadlines(now);
         }
     }
 
-    fn start_child(&mut self) -> Result<(), SupervisorError> {
-        let Some(sockets) = &self.sockets else { return Ok(()) };
-        let now = Instant::now();
-        if now < self.due {
+    fn start_child(&mut self, now: Instant) -> Result<(), SupervisorError> {
+        if self.child.is_some() || self.asked.is_some() || now < self.due {
             return Ok(());
         }
-        self.children_started += 1;
-        let (quarantine, without_plugins) = self.ledger.decisions();
-        let refused = self.ledger.refused();
-        let start = Start { generation: self.children_started, quarantine, refused, without_plugins };
-        let belongings = Belongings { config: &self.config, sockets, lock: &self.lock };
-        match Process::start((self.command)(), &belongings, start) {
+        match self.start_process(&self.plan.clone(), self.ledger.refused(), None) {
             Ok(process) => {
                 tracing::debug!("started child {} (process {})", process.generation(), process.id());
+                if self.leader == Leader::Nobody {
+                    self.leader = Leader::Leads(process.generation());
+                }
                 self.child = Some(process);
             }
             Err(error) if !self.announced => return Err(SupervisorError::Child(error)),
@@ -157,21 +205,46 @@ impl Supervisor {
                 let wait = self.backoff.failed();
                 tracing::error!("cannot start a child, trying again in {} ms: {error}", wait.as_millis());
                 self.due = now + wait;
+                self.go_back();
             }
         }
         Ok(())
     }
 
-    /// Waits for a signal, for the child, or for the next deadline.
-    fn wait(&self) -> Result<(), SupervisorError> {
-        let deadline = match &self.child {
-            Some(child) => self.deadline(child),
-            None => Some(self.due),
+    /// Starts a child, which leads if nobody does and it does not take over from one.
+    fn start_process(
+        &mut self,
+        plan: &Plan,
+        refused: Vec<RefusedLibrary>,
+        must_run: Option<&OwnedFd>,
+    ) -> std::io::Result<Process> {
+        let Some(sockets) = &self.sockets else { return Err(std::io::ErrorKind::NotConnected.into()) };
+        self.children_started += 1;
+        let (quarantine, without_plugins) = self.ledger.decisions();
+        let take_over = must_run.is_some();
+        let start = Start {
+            protocol: PROTOCOL,
+            generation: self.children_started,
+            lead: !take_over && self.leader == Leader::Nobody,
+            take_over,
+            quarantine,
+            refused,
+            without_plugins,
         };
+        let command = (self.sources.command)(&plan.program.path());
+        let belongings = Belongings { sockets, lock: &self.lock };
+        Process::start(command, &belongings, Arc::clone(&plan.config), start, must_run)
+    }
+
+    /// Waits for a signal, for a child, or for the next deadline.
+    fn wait(&self) -> Result<(), SupervisorError> {
+        let start = (self.child.is_none() && self.asked.is_none()).then_some(self.due);
+        let deadlines = self.processes().filter_map(|process| Some(process.deadline()?.0));
+        let deadline = deadlines.chain(start).chain(self.recycle_due()).chain(self.patience()).min();
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let descriptors = self.child.iter().flat_map(Process::descriptors);
-        let mut polled: Vec<PollFd<'_>> = std::iter::once(self.signals.as_fd())
+        let descriptors = self.processes().flat_map(Process::descriptors);
+        let mut polled: Vec<PollFd<'_>> = (self.signals.descriptors().into_iter())
             .chain(descriptors)
             .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN))
             .collect();
@@ -181,82 +254,95 @@ impl Supervisor {
         }
     }
 
-    /// Begins to stop at the first signal; answers at the second, or when there is no child to wait for.
+    fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.child.iter().chain(self.next.iter().map(|next| &next.process)).chain(&self.old)
+    }
+
+    /// Begins to stop at the first signal that says so; answers at the second.
     fn heed_signals(&mut self, now: Instant) -> Option<Ended> {
-        let mut bytes = [0; 16];
-        if self.signals.read(&mut bytes).unwrap_or(0) == 0 {
-            return None;
-        }
-        match self.asked {
-            None => {
-                self.asked = Some(now);
-                // New connections are refused from now on instead of waiting for a child that will not come.
-                self.sockets = None;
-                let Some(child) = &self.child else { return Some(Ended::Drained) };
-                let deadline = Duration::from_millis(self.config.limits.drain_deadline_ms);
-                tracing::info!("asked to stop: finishing what is under way, at most {} ms", deadline.as_millis());
-                child.drain(deadline);
-                None
-            }
+        match (self.signals.heed(), self.asked) {
+            (Asked::Recycle, None) => self.want_recycle("SIGHUP".to_owned(), true, now),
+            (Asked::Stop, None) => self.stop(now),
             // `timeout` and some shells signal a process and then its group, and mean it once.
-            Some(asked) if now < asked + SAME_SIGNAL => None,
-            // The child ends with `self`.
-            Some(_) => Some(Ended::CutShort),
+            (Asked::Stop, Some(asked)) if now < asked + SAME_SIGNAL => {}
+            // The children end with `self`.
+            (Asked::Stop, Some(_)) => return Some(Ended::CutShort),
+            (Asked::Recycle | Asked::Nothing, _) => {}
+        }
+        None
+    }
+
+    fn stop(&mut self, now: Instant) {
+        self.asked = Some(now);
+        // New connections are refused from now on instead of waiting for a child that will not come.
+        self.sockets = None;
+        self.stop_recycle(now);
+        if let Some(child) = &mut self.child {
+            let deadline = child.drain(now);
+            tracing::info!("asked to stop: finishing what is under way, at most {} ms", deadline.as_millis());
         }
     }
 
-    /// Reads what the child says and sees whether it is dead; answers when it was to die.
-    fn heed_child(&mut self, now: Instant) -> Result<Option<Ended>, SupervisorError> {
-        let Some(mut child) = self.child.take() else { return Ok(None) };
-        // In this order, so that nothing that was said before the end is missed.
-        let status = child.ended()?;
-        while let Some(message) = child.read(now) {
-            match message {
-                ToParent::Ready {} => self.child_is_ready(&child, now),
-                ToParent::Lifted { instance } => self.ledger.lifted(&instance),
-                ToParent::Alive {} | ToParent::Fault(_) => {}
-            }
+    /// Reads what the child says and sees whether it is dead.
+    fn heed_child(&mut self, now: Instant) -> Result<(), SupervisorError> {
+        let Some(child) = &mut self.child else { return Ok(()) };
+        let (said, death) = child.hear(now)?;
+        for (message, descriptors) in said {
+            self.child_says(message, descriptors, now);
         }
-        let Some(status) = status else {
-            self.child = Some(child);
-            return Ok(None);
-        };
-        let death = child.death(status);
-        match self.asked {
-            Some(_) if death.code == Some(0) => Ok(Some(Ended::Drained)),
-            Some(_) => {
-                tracing::error!("the child (process {}) {} while it was to finish", child.id(), death.how);
-                Ok(Some(Ended::CutShort))
-            }
-            None => self.child_is_dead(child.id(), &death, now).map(|()| None),
+        match death.and_then(|death| Some((death, self.child.take()?))) {
+            Some((death, child)) => self.child_is_dead(&child, &death, now),
+            None => Ok(()),
         }
     }
 
-    fn child_is_ready(&mut self, child: &Process, now: Instant) {
+    fn child_says(&mut self, message: ToParent, descriptors: Vec<OwnedFd>, now: Instant) {
+        let generation = self.child.as_ref().map_or(0, Process::generation);
+        match message {
+            ToParent::Ready {} => self.child_is_ready(now),
+            ToParent::Failed { reason } => tracing::error!("child {generation} cannot start: {reason}"),
+            ToParent::Running {} => self.start_next(descriptors, now),
+            ToParent::Resigned {} => self.leads_no_more(generation),
+            ToParent::Recycle { reason } => self.want_recycle(reason, false, now),
+            ToParent::Lifted { instance } => self.ledger.lifted(&instance),
+            ToParent::Initialised {} | ToParent::Alive {} | ToParent::Fault(_) => {}
+        }
+    }
+
+    fn child_is_ready(&mut self, now: Instant) {
+        let Some(child) = &self.child else { return };
         let after_ms = now.saturating_duration_since(child.started()).as_millis();
         tracing::info!("child {} (process {}) is ready after {after_ms} ms", child.generation(), child.id());
         self.backoff.succeeded();
-        self.ledger.stored();
+        self.ledger.stored(child.told());
+        self.plan_before = None;
         if !std::mem::replace(&mut self.announced, true) {
             // Whoever started us may have closed standard output.
             let mut output = std::io::stdout();
-            let _ = writeln!(output, "listening on http://{}", self.config.listen).and_then(|()| output.flush());
+            let _ = writeln!(output, "listening on http://{}", self.plan.config.listen).and_then(|()| output.flush());
         }
     }
 
-    fn child_is_dead(&mut self, id: u32, death: &Death, now: Instant) -> Result<(), SupervisorError> {
+    fn child_is_dead(&mut self, child: &Process, death: &Death, now: Instant) -> Result<(), SupervisorError> {
+        self.leads_no_more(child.generation());
+        if self.asked.is_some() {
+            self.note_end(child, death);
+            return Ok(());
+        }
         if death.code == Some(i32::from(EXIT_CONFIGURATION)) && !self.announced {
             return Err(SupervisorError::Configuration);
         }
         let culprit = Culprit::of(death.fault.as_ref());
-        tracing::error!("the child (process {id}) {}; put down to {culprit}", death.how);
-        if let Some(sentence) = self.ledger.record(&culprit, &death.how, now) {
-            tracing::error!("{sentence}");
+        tracing::error!("the child (process {}) {}; put down to {culprit}", child.id(), death.how);
+        let decided = self.record(death, now);
+        if self.next_in_line(decided, now) {
+            return Ok(());
         }
-        if let (Culprit::Library(library), false) = (&culprit, death.was_ready) {
-            self.ledger.refuse(library, &death.how);
+        let mut wait = Duration::ZERO;
+        if !death.was_ready {
+            self.go_back();
+            wait = self.backoff.failed();
         }
-        let wait = if death.was_ready { Duration::ZERO } else { self.backoff.failed() };
         if !wait.is_zero() {
             let (failures, wait_ms) = (self.backoff.failures(), wait.as_millis());
             tracing::error!(
@@ -267,32 +353,29 @@ impl Supervisor {
         Ok(())
     }
 
+    /// What children are started with has not worked: back to what has.
+    fn go_back(&mut self) {
+        if let Some(plan) = self.plan_before.take() {
+            tracing::warn!("going back to the configuration and the program of before");
+            self.adopt(plan);
+        }
+    }
+
+    /// A child ended while the server stops.
+    fn note_end(&mut self, child: &Process, death: &Death) {
+        if death.code != Some(0) {
+            tracing::error!("the child (process {}) {} while it was to finish", child.id(), death.how);
+            self.cut_short = true;
+        }
+    }
+
     fn heed_deadlines(&mut self, now: Instant) {
-        let due = self.child.as_ref().and_then(|child| self.deadline(child)).is_some_and(|deadline| deadline <= now);
-        let why = match self.asked {
-            Some(_) => "did not finish in time and was killed",
-            None => "was silent for too long and was killed",
-        };
-        if let Some(child) = self.child.as_mut().filter(|_| due) {
-            child.kill(why);
-        }
-    }
-
-    /// When the child is killed unless something happens.
-    fn deadline(&self, child: &Process) -> Option<Instant> {
-        if child.is_killed() {
-            return None;
-        }
-        match self.asked {
-            Some(asked) => Some(asked + Duration::from_millis(self.config.limits.drain_deadline_ms) + GRACE),
-            None => child.hangs_at(self.hang()),
-        }
-    }
-
-    fn hang(&self) -> Option<Duration> {
-        match self.config.limits.hang_ms {
-            0 => None,
-            hang_ms => Some(Duration::from_millis(hang_ms)),
+        self.give_up(now);
+        let next = self.next.iter_mut().map(|next| &mut next.process);
+        for process in self.child.iter_mut().chain(next).chain(&mut self.old) {
+            if let Some((_, why)) = process.deadline().filter(|(at, _)| *at <= now) {
+                process.kill(why);
+            }
         }
     }
 }
@@ -301,5 +384,3 @@ impl Supervisor {
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// How long after a signal another one counts as the same.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
-/// How much longer than its deadline a draining child may live.
-const GRACE: Duration = Duration::from_secs(2);

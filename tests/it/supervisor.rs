@@ -1,6 +1,7 @@
 //! The parent process with a child that misbehaves on demand.
 
 mod fake;
+mod recycle;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -48,6 +48,9 @@ pub enum ChangeError {
     /// It could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Another process is taking over from this one.
+    #[error("the server is being recycled; ask again, with a new connection")]
+    Replaced,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -97,7 +100,8 @@ impl Runtime {
     /// # Errors
     /// Everything that [`ChangeError`] lists but NotFound.
     pub async fn add(&self, new: NewInstance, now_ms: i64) -> Result<(), ChangeError> {
-        let _changing = self.change(&key(&new.kind, &new.name)).await;
+        self.wake(&new.kind, &new.module).await;
+        let _changing = self.change(&key(&new.kind, &new.name)).await?;
         let mut errors = Vec::new();
         errors.extend(check_name(&new.name).err().map(|error| format!("name: {error}")));
         errors.extend(check_display_name(&new.display_name).err().map(|error| format!("display_name: {error}")));
@@ -115,7 +119,8 @@ impl Runtime {
             parameters: &new.parameters,
             grants: new.grants.as_deref(),
         };
-        let running = self.initialise(&plan).await?;
+        let held = self.module(&new.kind, &new.module).await?;
+        let running = self.initialise(&plan, &held.module).await?;
         let record = match self.0.records.add(new, now_ms).await {
             Ok(record) => record,
             Err(error) => {
@@ -134,7 +139,8 @@ impl Runtime {
     /// # Errors
     /// Everything that [`ChangeError`] lists.
     pub async fn replace(&self, kind: &str, name: &str, edit: Edit, now_ms: i64) -> Result<(), ChangeError> {
-        let _changing = self.change(&key(kind, name)).await;
+        self.wake_for(kind, name).await?;
+        let _changing = self.change(&key(kind, name)).await?;
         let mut record = self.changeable(kind, name).await?;
         let mut errors = Vec::new();
         if edit.module.as_ref().is_some_and(|module| *module != record.module) {
@@ -155,11 +161,11 @@ impl Runtime {
         if !errors.is_empty() {
             return Err(ChangeError::Invalid(errors));
         }
+        let held = self.module(kind, &record.module).await?;
         let running = if record.enabled {
-            Some(self.initialise(&Plan::from(&record)).await?)
+            Some(self.initialise(&Plan::from(&record), &held.module).await?)
         } else {
-            let module = self.module(kind, &record.module)?;
-            module.schema.check(&record.parameters).map_err(StartError::Parameters)?;
+            held.module.schema.check(&record.parameters).map_err(StartError::Parameters)?;
             None
         };
         if let Err(error) = self.0.records.replace(kind, name, replacement, now_ms).await {
@@ -179,8 +185,9 @@ impl Runtime {
     /// # Errors
     /// NotFound, Declared, or when the store fails.
     pub async fn delete(&self, kind: &str, name: &str) -> Result<(), ChangeError> {
-        let _changing = self.change(&key(kind, name)).await;
-        self.changeable(kind, name).await?;
+        let _changing = self.change(&key(kind, name)).await?;
+        let record = self.changeable(kind, name).await?;
+        let _held = self.module(kind, &record.module).await;
         self.0.records.delete(kind, name).await?;
         self.forget(kind, name);
         tracing::info!(instance = name, "instance {name} was deleted");
@@ -192,12 +199,14 @@ impl Runtime {
     /// # Errors
     /// NotFound, Start, or when the store fails.
     pub async fn enable(&self, kind: &str, name: &str, now_ms: i64) -> Result<(), ChangeError> {
-        let _changing = self.change(&key(kind, name)).await;
+        self.wake_for(kind, name).await?;
+        let _changing = self.change(&key(kind, name)).await?;
         let view = self.get(kind, name).await?;
         if view.record.enabled && view.status == super::Status::Running {
             return Ok(());
         }
-        let running = self.initialise(&Plan::from(&view.record)).await?;
+        let held = self.module(kind, &view.record.module).await?;
+        let running = self.initialise(&Plan::from(&view.record), &held.module).await?;
         let stored = async {
             self.0.records.set_enabled(kind, name, true, now_ms).await?;
             self.lift(&view.record, now_ms).await
@@ -216,8 +225,9 @@ impl Runtime {
     /// # Errors
     /// NotFound, or when the store fails.
     pub async fn disable(&self, kind: &str, name: &str, now_ms: i64) -> Result<(), ChangeError> {
-        let _changing = self.change(&key(kind, name)).await;
-        self.get(kind, name).await?;
+        let _changing = self.change(&key(kind, name)).await?;
+        let record = self.get(kind, name).await?.record;
+        let _held = self.module(kind, &record.module).await;
         self.0.records.set_enabled(kind, name, false, now_ms).await?;
         self.swap_out(kind, name, None);
         tracing::info!(instance = name, "instance {name} was disabled");
@@ -229,12 +239,14 @@ impl Runtime {
     /// # Errors
     /// NotFound, Start (the old one goes on then), or when the store fails.
     pub async fn reset(&self, kind: &str, name: &str, now_ms: i64) -> Result<(), ChangeError> {
-        let _changing = self.change(&key(kind, name)).await;
+        self.wake_for(kind, name).await?;
+        let _changing = self.change(&key(kind, name)).await?;
         let record = self.get(kind, name).await?.record;
         if !record.enabled {
             return Ok(());
         }
-        let running = self.initialise(&Plan::from(&record)).await?;
+        let held = self.module(kind, &record.module).await?;
+        let running = self.initialise(&Plan::from(&record), &held.module).await?;
         if let Err(error) = self.lift(&record, now_ms).await {
             self.retire(Some(super::Present::Running(running)));
             return Err(error);

@@ -1,9 +1,10 @@
 //! The start of the process: what the configuration declares, what crashed before, and every enabled instance.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use super::{ChangeError, PLUGIN, Plan, Runtime, key};
+use super::{ChangeError, PLUGIN, Plan, Runtime, Status, key};
 use crate::domain::instances::{DeclareError, InstanceRecord};
+use crate::runtime::libraries::Closed;
 use crate::runtime::table::Mounted;
 
 /// An instance, or all instances of a library, that crashed too often.
@@ -24,6 +25,23 @@ pub struct Start {
     pub quarantine: Vec<Quarantined>,
     /// Start no instance, for this reason.
     pub without_plugins: Option<String>,
+    /// Libraries that ended a process while it opened them, with the reason, by file name.
+    pub refused: BTreeMap<String, String>,
+}
+
+impl Start {
+    /// Why a library is better not opened, by its file name: it crashed too often, if not at work then when it was loaded.
+    #[must_use]
+    pub fn keeps_closed(&self, file: &str) -> Option<Closed> {
+        if let Some(reason) = self.refused.get(file) {
+            return Some(Closed { reason: reason.clone(), for_good: true });
+        }
+        let of_library =
+            |quarantined: &&Quarantined| quarantined.instance.is_none() && quarantined.library.as_deref() == Some(file);
+        let quarantined = self.quarantine.iter().find(of_library).map(|found| format!("quarantined: {}", found.reason));
+        let reason = self.without_plugins.clone().or(quarantined)?;
+        Some(Closed { reason, for_good: false })
+    }
 }
 
 /// Why the server cannot start.
@@ -44,8 +62,19 @@ impl Runtime {
     /// # Errors
     /// When the store fails, or the configuration declares an instance that cannot be.
     pub async fn start(&self, start: &Start, now_ms: i64) -> Result<(), StartUpError> {
+        let records = self.stored(start, now_ms).await?;
+        self.start_all(records, start.without_plugins.as_deref()).await;
+        Ok(())
+    }
+
+    /// Stores what the configuration declares and who crashed too often; all instances as they are stored then.
+    pub(super) async fn stored(&self, start: &Start, now_ms: i64) -> Result<Vec<InstanceRecord>, StartUpError> {
         self.0.records.declare(&self.0.shared.config.instances, now_ms).await?;
-        let records = self.quarantine(start, now_ms).await?;
+        Ok(self.quarantine(start, now_ms).await?)
+    }
+
+    /// Starts every instance of `records` that should run, and waits for all of them.
+    pub(super) async fn start_all(&self, records: Vec<InstanceRecord>, without_plugins: Option<&str>) {
         let mut starting = Vec::new();
         for record in records {
             if record.kind == PLUGIN {
@@ -54,8 +83,8 @@ impl Runtime {
             if !record.enabled {
                 continue;
             }
-            let why_not = match (&start.without_plugins, &record.quarantine) {
-                (Some(reason), _) => Some(reason.clone()),
+            let why_not = match (without_plugins, &record.quarantine) {
+                (Some(reason), _) => Some(reason.to_owned()),
                 (None, Some(reason)) => Some(format!("quarantined: {reason}")),
                 (None, None) => None,
             };
@@ -70,16 +99,55 @@ impl Runtime {
         for started in starting {
             let _ = started.await;
         }
-        Ok(())
     }
 
     async fn start_one(&self, record: &InstanceRecord) {
-        let _changing = self.change(&key(&record.kind, &record.name)).await;
-        match self.initialise(&Plan::from(record)).await {
-            Ok(running) => self.swap_in(&record.kind, &record.name, running),
+        let _alone = self.alone(&key(&record.kind, &record.name)).await;
+        self.start_now(record).await;
+    }
+
+    /// Starts an instance that should run and does not; what is stored now counts. Answers whether it runs then. The
+    /// caller may change instances: see [`change`](Self::change).
+    pub(super) async fn start_again(&self, kind: &str, name: &str) -> bool {
+        let _alone = self.alone(&key(kind, name)).await;
+        let Ok(view) = self.get(kind, name).await else { return false };
+        if view.status != Status::Failed || view.record.quarantine.is_some() {
+            return view.status == Status::Running;
+        }
+        self.start_now(&view.record).await
+    }
+
+    /// Loads the library of a module that was not opened when the server started: whoever wants an instance of it to run
+    /// takes the risk. Call it before the instance's change is under way.
+    pub(super) async fn wake(&self, kind: &str, module: &str) {
+        let Some(file) = self.0.libraries.dormant(kind, module) else { return };
+        if let Err(error) = self.reload(&file).await {
+            tracing::warn!(library = file, %error, "library {file} is still not opened: {error}");
+        }
+    }
+
+    /// As [`wake`](Self::wake), for an instance that may exist.
+    pub(super) async fn wake_for(&self, kind: &str, name: &str) -> Result<(), ChangeError> {
+        if let Some(record) = self.0.records.get(kind, name).await? {
+            self.wake(kind, &record.module).await;
+        }
+        Ok(())
+    }
+
+    async fn start_now(&self, record: &InstanceRecord) -> bool {
+        let started = match self.module(&record.kind, &record.module).await {
+            Ok(held) => self.initialise(&Plan::from(record), &held.module).await.map(|running| (running, held)),
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok((running, _held)) => {
+                self.swap_in(&record.kind, &record.name, running);
+                true
+            }
             Err(error) => {
                 tracing::error!(instance = record.name, %error, "instance {} could not be started: {error}", record.name);
                 self.swap_out(&record.kind, &record.name, Some(error.to_string()));
+                false
             }
         }
     }
@@ -87,26 +155,29 @@ impl Runtime {
     /// Stores who crashed too often; all instances come back as they are now stored.
     async fn quarantine(&self, start: &Start, now_ms: i64) -> Result<Vec<InstanceRecord>, ChangeError> {
         let mut records = self.0.records.list(None).await?;
-        for quarantined in &start.quarantine {
-            let of_library: BTreeSet<(String, String)> = self
-                .0
-                .libraries
-                .modules()
-                .filter(|module| Some(&module.generation.file) == quarantined.library.as_ref())
-                .map(|module| (module.description.kind.clone(), module.description.name.clone()))
-                .collect();
-            for record in &mut records {
-                let hit = match &quarantined.instance {
-                    Some(instance) => *instance == key(&record.kind, &record.name),
-                    None => of_library.contains(&(record.kind.clone(), record.module.clone())),
-                };
-                if hit && record.quarantine.is_none() {
-                    let reason = &quarantined.reason;
-                    self.0.records.set_quarantine(&record.kind, &record.name, Some(reason), now_ms).await?;
-                    record.quarantine = Some(reason.clone());
-                }
-            }
+        for (record, reason) in self.to_quarantine(start, &mut records) {
+            self.0.records.set_quarantine(&record.kind, &record.name, Some(reason), now_ms).await?;
+            record.quarantine = Some(reason.to_owned());
         }
         Ok(records)
+    }
+
+    /// Which of `records` crashed too often and are not in quarantine yet, with the reasons.
+    pub(super) fn to_quarantine<'a>(
+        &self,
+        start: &'a Start,
+        records: &'a mut [InstanceRecord],
+    ) -> Vec<(&'a mut InstanceRecord, &'a str)> {
+        let declares =
+            |file: &String, record: &InstanceRecord| self.0.libraries.declares(file, &record.kind, &record.module);
+        let hit = |record: &mut InstanceRecord| {
+            let hit = start.quarantine.iter().find(|quarantined| match &quarantined.instance {
+                Some(instance) => *instance == key(&record.kind, &record.name),
+                None => quarantined.library.as_ref().is_some_and(|file| declares(file, record)),
+            });
+            hit.map(|quarantined| quarantined.reason.as_str())
+        };
+        let records = records.iter_mut().filter(|record| record.quarantine.is_none());
+        records.filter_map(|record| hit(record).map(|reason| (record, reason))).collect()
     }
 }

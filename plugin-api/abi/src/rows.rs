@@ -5,7 +5,9 @@
 
 #![expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which refuses what is out of bounds")]
 
-use crate::call::{Bytes, Endpoint, Future, Header, HostCall, Parameter, Request, Response, Str, Waker, WakerTable};
+use crate::call::{
+    Bytes, Endpoint, Future, Header, HostCall, Parameter, Request, Response, Str, Stream, Waker, WakerTable,
+};
 use crate::host::{Host, LogRecord};
 use crate::note::LayoutRow;
 use crate::plugin::{InitArguments, InitResult, Plugin};
@@ -42,7 +44,7 @@ const fn size_of_field<T, F>(_: fn(&T) -> *const F) -> usize {
 }
 
 /// The structs in the note with their ids and names, for messages.
-pub const TYPE_NAMES: [(u16, &str); 16] = [
+pub const TYPE_NAMES: [(u16, &str); 17] = [
     (1, "Str"),
     (2, "Bytes"),
     (3, "Header"),
@@ -59,6 +61,7 @@ pub const TYPE_NAMES: [(u16, &str); 16] = [
     (14, "InitArguments"),
     (15, "InitResult"),
     (16, "Plugin"),
+    (17, "Stream"),
 ];
 
 /// The structs that start with their size and may grow; all others are as they are for good.
@@ -87,7 +90,8 @@ const REQUEST: &[LayoutRow] = &rows!(
         caller,
     ]
 );
-const RESPONSE: &[LayoutRow] = &rows!(6, Response, [size, status, headers_len, headers, header_owner, body, future]);
+const RESPONSE: &[LayoutRow] =
+    &rows!(6, Response, [size, status, headers_len, headers, header_owner, body, future, stream]);
 const WAKER_TABLE: &[LayoutRow] = &rows!(7, WakerTable, [clone, wake, wake_by_ref, drop]);
 const WAKER: &[LayoutRow] = &rows!(8, Waker, [data, table]);
 const FUTURE: &[LayoutRow] = &rows!(9, Future, [state, poll, drop]);
@@ -111,6 +115,7 @@ const HOST: &[LayoutRow] = &rows!(
         request_retain,
         request_release,
         request_token,
+        request_body_next,
         complete,
         check_session_valid,
         timer,
@@ -126,6 +131,7 @@ const INIT_ARGUMENTS: &[LayoutRow] =
 const INIT_RESULT: &[LayoutRow] = &rows!(15, InitResult, [size, instance, errors]);
 const PLUGIN: &[LayoutRow] =
     &rows!(16, Plugin, [size, abi_draft, abi_major, abi_minor, reserved, load, unload, init, close, extension,]);
+const STREAM: &[LayoutRow] = &rows!(17, Stream, [state, poll_next, drop, flags]);
 
 /// How many rows there are.
 pub const ROWS_LEN: usize = STR.len()
@@ -143,11 +149,12 @@ pub const ROWS_LEN: usize = STR.len()
     + HOST.len()
     + INIT_ARGUMENTS.len()
     + INIT_RESULT.len()
-    + PLUGIN.len();
+    + PLUGIN.len()
+    + STREAM.len();
 
 /// All rows, ordered by struct and field.
 pub const ROWS: [LayoutRow; ROWS_LEN] = {
-    let parts: [&[LayoutRow]; 16] = [
+    let parts: [&[LayoutRow]; 17] = [
         STR,
         BYTES,
         HEADER,
@@ -164,6 +171,7 @@ pub const ROWS: [LayoutRow; ROWS_LEN] = {
         INIT_ARGUMENTS,
         INIT_RESULT,
         PLUGIN,
+        STREAM,
     ];
     let mut all = [LayoutRow { type_id: 0, field: 0, offset: 0, size: 0, align: 0 }; ROWS_LEN];
     let (mut part, mut next) = (0, 0);

@@ -3,4 +3,6 @@
 mod crash;
 mod misbehaviour;
 mod raw;
+mod recycle;
+mod streams;
 mod zoo;

@@ -3,19 +3,20 @@
 //! Both are this test binary, started again: [`parent`] and [`child`] are tests that do nothing unless the environment
 //! says which of the two the process is. Start at [`Server::start`].
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::fs::OpenOptions;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use porth::config::{Config, Overrides};
-use porth::supervisor::child::{Control, EXIT_CONFIGURATION, Handover};
-use porth::supervisor::{Ended, Supervisor};
+use porth::supervisor::child::{Control, EXIT_CONFIGURATION, Handover, Order};
+use porth::supervisor::{Ended, Sources, Supervisor};
 use rustix::process::{Pid, Signal};
 
 /// How long a test waits for what must happen.
@@ -26,6 +27,9 @@ pub(super) struct Server {
     parent: Child,
     /// Held open: the test harness in each child writes to it.
     _output: BufReader<ChildStdout>,
+    log: Arc<Mutex<String>>,
+    reader: Option<thread::JoinHandle<()>>,
+    data: PathBuf,
     pub(super) address: SocketAddr,
 }
 
@@ -35,7 +39,7 @@ impl Server {
     pub(super) fn start(data: &Path, config: &str, mode: &str) -> Result<Self, (ExitStatus, String)> {
         let path = data.with_extension("toml");
         std::fs::write(&path, config).unwrap();
-        let mut parent = again("supervisor::fake::parent")
+        let mut parent = again("supervisor::fake::parent", &std::env::current_exe().unwrap())
             .env("PORTH_TEST_PARENT", &path)
             .env("PORTH_TEST_DATA", data)
             .env("PORTH_TEST_CHILD", mode)
@@ -43,16 +47,93 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut stderr = parent.stderr.take().unwrap();
+        let reader = thread::spawn({
+            let log = Arc::clone(&log);
+            move || {
+                let mut buffer = [0; 4096];
+                while let Ok(len @ 1..) = stderr.read(&mut buffer) {
+                    log.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..len]));
+                }
+            }
+        });
         let mut output = BufReader::new(parent.stdout.take().unwrap());
         let lines = (&mut output).lines().map_while(Result::ok);
         let address = lines.filter_map(|line| Some(line.split_once("listening on http://")?.1.to_owned())).next();
-        match address {
-            Some(address) => Ok(Self { parent, _output: output, address: address.parse().unwrap() }),
-            None => {
-                let log = read(parent.stderr.take().unwrap());
-                Err((parent.wait().unwrap(), log))
+        let Some(address) = address else {
+            reader.join().unwrap();
+            let log = log.lock().unwrap().clone();
+            return Err((parent.wait().unwrap(), log));
+        };
+        let (address, data) = (address.parse().unwrap(), data.to_owned());
+        Ok(Self { parent, _output: output, log, reader: Some(reader), data, address })
+    }
+
+    /// Writes another configuration, and asks for a recycle.
+    pub(super) fn reconfigure(&self, config: &str) {
+        std::fs::write(self.data.with_extension("toml"), config).unwrap();
+        self.signal(Signal::HUP);
+    }
+
+    /// What children do that are to take over from now on; see [`take_over`].
+    pub(super) fn next_ones(&self, what: &str) {
+        std::fs::write(self.data.join("next"), what).unwrap();
+    }
+
+    /// Waits until a child of this generation answers.
+    pub(super) fn wait_for(&self, generation: u64) -> Hello {
+        let start = Instant::now();
+        loop {
+            let hello = self.hello();
+            if hello.generation >= generation {
+                assert_eq!(hello.generation, generation, "{}", self.log());
+                return hello;
             }
+            assert!(start.elapsed() < PATIENCE, "no child {generation}: {}", self.log());
+            thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    pub(super) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// What was logged up to now.
+    pub(super) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until a text is in the log so many times.
+    pub(super) fn wait_for_log(&self, text: &str, times: usize) {
+        let start = Instant::now();
+        while self.log().matches(text).count() < times {
+            assert!(start.elapsed() < PATIENCE, "no {times} × `{text}`: {}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Who led, one after the other, as they say themselves, see [`Leads`].
+    pub(super) fn leaders(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.data.join("leaders")).unwrap();
+        text.lines().map(|line| line.split(" by ").next().unwrap().to_owned()).collect()
+    }
+
+    /// Waits until they are these, which must then have been one at a time.
+    pub(super) fn wait_for_leaders(&self, expected: &[&str]) {
+        let start = Instant::now();
+        while self.leaders() != expected {
+            assert!(start.elapsed() < PATIENCE, "{:?} instead of {expected:?}: {}", self.leaders(), self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The processes of all children.
+    pub(super) fn children(&self) -> Vec<i32> {
+        // By the thread that started them.
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.parent.id())).into_iter().flatten().flatten();
+        let children = tasks.map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
+        children.flat_map(|pids| pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).collect()
     }
 
     /// What the child answers to `line`.
@@ -88,8 +169,8 @@ impl Server {
 
     /// Waits for the end and answers it with everything that was logged.
     pub(super) fn wait(mut self) -> (ExitStatus, String) {
-        let log = read(self.parent.stderr.take().unwrap());
-        (self.parent.wait().unwrap(), log)
+        self.reader.take().unwrap().join().unwrap();
+        (self.parent.wait().unwrap(), self.log())
     }
 }
 
@@ -107,6 +188,9 @@ pub(super) struct Hello {
     pub(super) generation: u64,
     pub(super) quarantine: Vec<String>,
     pub(super) without_plugins: Option<String>,
+    /// What its configuration says.
+    pub(super) admin_scope: String,
+    pub(super) must_run: Option<Vec<String>>,
 }
 
 pub(super) fn ask(address: SocketAddr, line: &str) -> std::io::Result<String> {
@@ -118,13 +202,9 @@ pub(super) fn ask(address: SocketAddr, line: &str) -> std::io::Result<String> {
     Ok(answer)
 }
 
-fn read(pipe: ChildStderr) -> String {
-    BufReader::new(pipe).lines().map_while(Result::ok).collect::<Vec<_>>().join("\n")
-}
-
-/// This test binary, told to run only `test`.
-fn again(test: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+/// This test binary, found at `program` and told to run only `test`.
+fn again(test: &str, program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
     command
 }
@@ -134,18 +214,22 @@ fn again(test: &str) -> Command {
 fn parent() {
     let Some(path) = std::env::var_os("PORTH_TEST_PARENT") else { return };
     porth::telemetry::init().unwrap();
-    let overrides = Overrides {
-        data: std::env::var_os("PORTH_TEST_DATA").map(Into::into),
-        listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
-        ..Overrides::default()
+    let read = move || {
+        let overrides = Overrides {
+            data: std::env::var_os("PORTH_TEST_DATA").map(Into::into),
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            ..Overrides::default()
+        };
+        Config::load(Some(Path::new(&path)), overrides)
     };
-    let config = Config::load(Some(Path::new(&path)), overrides).unwrap();
-    let command = || {
-        let mut command = again("supervisor::fake::child");
+    let command = |program: &Path| {
+        let mut command = again("supervisor::fake::child", program);
         command.env_remove("PORTH_TEST_PARENT");
         command
     };
-    let code = match Supervisor::new(config, command).and_then(Supervisor::run) {
+    let config = read().unwrap();
+    let sources = Sources { config: Box::new(read), command: Box::new(command) };
+    let code = match Supervisor::new(config, sources).and_then(Supervisor::run) {
         Ok(Ended::Drained) => 0,
         Ok(Ended::CutShort) => 3,
         Err(error) => {
@@ -161,7 +245,9 @@ fn parent() {
 }
 
 /// The child. Its mode is `serve`; `stay` for one that does not leave when it is asked to; `refuse` for one that cannot
-/// run with its configuration; `die N` for one whose first N generations die before they are ready.
+/// run with its configuration; `die N` for one whose first N generations die before they are ready; `resign-slowly` for
+/// one that takes a second to resign; `worn-out` for one that asks for another at once. Whatever the mode, while there is a
+/// file `die` it dies before it is ready.
 #[test]
 fn child() {
     let Ok(mode) = std::env::var("PORTH_TEST_CHILD") else { return };
@@ -174,24 +260,132 @@ fn child() {
         control.leave(EXIT_CONFIGURATION);
     }
     let deaths = mode.strip_prefix("die ").map_or(0, |count| count.parse().unwrap());
-    if handover.start.generation <= deaths {
+    if handover.start.generation <= deaths || handover.config.data.join("die").exists() {
         std::process::abort();
     }
     let alive = Arc::new(AtomicBool::new(true));
     let beats = (control.clone(), Arc::clone(&alive), handover.config.limits.hang_ms / 4);
     thread::spawn(move || beat(&beats.0, &beats.1, Duration::from_millis(beats.2)));
-    let leaving = control.clone();
-    control
-        .listen(move |_| {
-            if mode != "stay" {
-                // Longer than `slow` takes.
-                thread::sleep(Duration::from_millis(600));
-                leaving.leave(0);
-            }
-        })
-        .unwrap();
+
+    let leads = Leads::new(&handover);
+    let accepting = Arc::new(AtomicBool::new(true));
+    let (told, orders) = mpsc::channel();
+    control.listen(move |order| told.send(order).unwrap()).unwrap();
+    let heeding = (control.clone(), mode.clone(), Arc::clone(&leads), Arc::clone(&accepting));
+    thread::spawn(move || heed(&orders, &heeding.0, &heeding.1, &heeding.2, &heeding.3));
+    if handover.must_run.is_some() {
+        take_over(&control, &handover, &leads, &alive);
+    }
     control.ready().unwrap();
-    serve(&control, handover, &alive);
+    if mode == "worn-out" {
+        control.recycle("worn out").unwrap();
+    }
+    serve(&control, handover, &alive, &accepting);
+}
+
+/// A file that says who leads, one line each time: `lead N by PID` and `resigned N by PID`, or `two` when a child is to
+/// lead while another does.
+struct Leads {
+    path: PathBuf,
+    generation: u64,
+    /// How often it was told to.
+    told: AtomicU64,
+}
+
+impl Leads {
+    fn new(handover: &Handover) -> Arc<Self> {
+        let (path, generation) = (handover.config.data.join("leaders"), handover.start.generation);
+        let leads = Arc::new(Self { path, generation, told: AtomicU64::new(0) });
+        if handover.start.lead {
+            leads.lead();
+        }
+        leads
+    }
+
+    fn lead(&self) {
+        let before = std::fs::read_to_string(&self.path).unwrap_or_default();
+        // Whoever led before has said that it does not, or is gone.
+        let other_leads = before.lines().last().and_then(|line| line.strip_prefix("lead ")?.split(" by ").nth(1));
+        let alive = other_leads.is_some_and(|pid| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            !status.is_empty() && !status.contains(") Z ")
+        });
+        self.write(if alive { "two" } else { "lead" });
+        self.told.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn write(&self, what: &str) {
+        let mut file = OpenOptions::new().append(true).create(true).open(&self.path).unwrap();
+        file.write_all(format!("{what} {} by {}\n", self.generation, std::process::id()).as_bytes()).unwrap();
+    }
+
+    fn wait(&self) {
+        while self.told.load(Ordering::SeqCst) == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn heed(orders: &mpsc::Receiver<Order>, control: &Control, mode: &str, leads: &Leads, accepting: &AtomicBool) {
+    for order in orders {
+        match order {
+            Order::TellRunning => control.running(&["plugin/fake".to_owned()]).unwrap(),
+            Order::Resign => {
+                if mode == "resign-slowly" {
+                    thread::sleep(Duration::from_secs(1));
+                }
+                leads.write("resigned");
+                control.resigned().unwrap();
+            }
+            Order::Lead => leads.lead(),
+            Order::Drain(_) if mode == "stay" => accepting.store(false, Ordering::SeqCst),
+            Order::Drain(_) => {
+                accepting.store(false, Ordering::SeqCst);
+                let control = control.clone();
+                // Longer than `slow` takes.
+                let pause = Duration::from_millis(if mode == "worn-out" { 0 } else { 600 });
+                thread::spawn(move || {
+                    thread::sleep(pause);
+                    control.leave(0);
+                });
+            }
+        }
+    }
+}
+
+/// What a child does that is to take over, by what is in the file `next`: nothing special; `fail`; `exit`, `crash JSON`
+/// or `hang` before it is initialised; `slow`, takes a second until then; `slow-crash`, crashes then; `crash-waiting`,
+/// while the other one shall resign; `crash-leading`, once it leads.
+fn take_over(control: &Control, handover: &Handover, leads: &Leads, alive: &AtomicBool) {
+    let what = std::fs::read_to_string(handover.config.data.join("next")).unwrap_or_default();
+    let (verb, rest) = what.split_once(' ').unwrap_or((&what, ""));
+    match verb {
+        "fail" => {
+            control.failed("on purpose").unwrap();
+            control.leave(1);
+        }
+        "exit" => std::process::exit(0),
+        "crash" => crash(control, rest),
+        "hang" => {
+            alive.store(false, Ordering::SeqCst);
+            thread::sleep(PATIENCE);
+        }
+        "slow" => thread::sleep(Duration::from_secs(1)),
+        "slow-crash" => {
+            thread::sleep(Duration::from_secs(1));
+            std::process::abort();
+        }
+        _ => {}
+    }
+    control.initialised().unwrap();
+    if verb == "crash-waiting" {
+        thread::sleep(Duration::from_millis(300));
+        std::process::abort();
+    }
+    leads.wait();
+    if verb == "crash-leading" {
+        std::process::abort();
+    }
 }
 
 fn beat(control: &Control, alive: &AtomicBool, interval: Duration) {
@@ -201,25 +395,37 @@ fn beat(control: &Control, alive: &AtomicBool, interval: Duration) {
     }
 }
 
-fn serve(control: &Control, handover: Handover, alive: &Arc<AtomicBool>) {
-    let Handover { start, mut listeners, lock, .. } = handover;
+fn serve(control: &Control, handover: Handover, alive: &Arc<AtomicBool>, accepting: &AtomicBool) {
+    let Handover { start, must_run, config, mut listeners, lock, .. } = handover;
     let hello = Hello {
         pid: rustix::process::getpid().as_raw_nonzero().get(),
         generation: start.generation,
         quarantine: start.quarantine.into_iter().map(|entry| entry.instance.or(entry.library).unwrap()).collect(),
         without_plugins: start.without_plugins,
+        admin_scope: config.admin_scope,
+        must_run,
     };
     let hello = Arc::new(serde_json::to_string(&hello).unwrap());
     let listener: TcpListener = listeners.remove(0);
-    for stream in listener.incoming() {
+    // Another child may take what this one was woken for.
+    listener.set_nonblocking(true).unwrap();
+    while accepting.load(Ordering::SeqCst) {
+        let mut polled = [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut polled, Some(&Duration::from_millis(10).try_into().unwrap())).unwrap();
+        let Ok((stream, _)) = listener.accept() else { continue };
+        stream.set_nonblocking(false).unwrap();
         let (hello, control, alive) = (Arc::clone(&hello), control.clone(), Arc::clone(alive));
-        thread::spawn(move || answer(stream.unwrap(), &hello, &control, &alive));
+        thread::spawn(move || answer(stream, &hello, &control, &alive));
     }
-    drop(lock);
+    drop(listener);
+    loop {
+        thread::sleep(Duration::from_secs(1));
+        let _held = &lock;
+    }
 }
 
 /// `hello`; `slow`, the same after 200 ms; `crash JSON`, dies with this fault; `exit`, leaves unasked; `hang`, no longer
-/// tells that the child lives; `lifted INSTANCE`, passed on.
+/// tells that the child lives; `lifted INSTANCE` and `recycle REASON`, passed on.
 fn answer(mut stream: TcpStream, hello: &str, control: &Control, alive: &AtomicBool) {
     let mut line = String::new();
     BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
@@ -227,18 +433,21 @@ fn answer(mut stream: TcpStream, hello: &str, control: &Control, alive: &AtomicB
     match verb {
         "hello" => {}
         "slow" => thread::sleep(Duration::from_millis(200)),
-        "crash" => {
-            let fault = format!(r#"{{"fault":{rest}}}"#);
-            rustix::net::send(control.socket(), fault.as_bytes(), rustix::net::SendFlags::NOSIGNAL).unwrap();
-            std::process::abort();
-        }
+        "crash" => crash(control, rest),
         "exit" => std::process::exit(0),
         "hang" => alive.store(false, Ordering::Relaxed),
         "lifted" => control.lifted(rest).unwrap(),
+        "recycle" => control.recycle(rest).unwrap(),
         _ => {}
     }
     let _ = stream.write_all(format!("{hello}\n").as_bytes());
     let _ = stream.shutdown(Shutdown::Both);
+}
+
+fn crash(control: &Control, fault: &str) {
+    let fault = format!(r#"{{"fault":{fault}}}"#);
+    rustix::net::send(control.socket(), fault.as_bytes(), rustix::net::SendFlags::NOSIGNAL).unwrap();
+    std::process::abort();
 }
 
 /// Waits until the process `pid` is gone.

@@ -1,6 +1,8 @@
 //! How a test gets to what it needs.
 
+pub(crate) mod client;
 pub(crate) mod database;
+pub(crate) mod keep_alive;
 pub(crate) mod postgres;
 pub(crate) mod scale;
 pub(crate) mod server;

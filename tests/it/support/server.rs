@@ -17,6 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Setup {
     directory: tempfile::TempDir,
     config: String,
+    program: PathBuf,
 }
 
 impl Setup {
@@ -24,7 +25,8 @@ impl Setup {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::DirBuilder::new().mode(0o755).create(directory.path().join("plugins")).unwrap();
-        Self { directory, config: "[quarantine]\ncrashes = 0\nunattributed_crashes = 0\n".to_owned() }
+        let config = "[quarantine]\ncrashes = 0\nunattributed_crashes = 0\n".to_owned();
+        Self { directory, config, program: env!("CARGO_BIN_EXE_porth").into() }
     }
 
     /// Puts libraries that `cargo test` built into the plug-in directory, by the names of their crates.
@@ -62,6 +64,11 @@ impl Setup {
         self
     }
 
+    /// Runs another program than the one under test, such as a copy of it.
+    pub(crate) fn program(self, program: &Path) -> Self {
+        Self { program: program.to_owned(), ..self }
+    }
+
     pub(crate) fn plugins(&self) -> PathBuf {
         self.directory.path().join("plugins")
     }
@@ -70,7 +77,7 @@ impl Setup {
     pub(crate) fn start(self) -> Server {
         let config = self.directory.path().join("porth.toml");
         std::fs::write(&config, &self.config).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_porth"))
+        let mut process = Command::new(&self.program)
             .arg("serve")
             .arg("--config")
             .arg(&config)
@@ -186,6 +193,35 @@ impl Server {
         found.unwrap()
     }
 
+    /// The process ids of all children, the oldest first.
+    pub(crate) fn child_pids(&self) -> Vec<i32> {
+        let list = format!("/proc/{0}/task/{0}/children", self.process.id());
+        let children = std::fs::read_to_string(list).unwrap_or_default();
+        children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.parent_pid()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Asks for a fresh child with `SIGHUP`, and waits until the one before has finished.
+    pub(crate) fn recycle(&self) {
+        let finished = || self.log().matches(" has finished\n").count();
+        let before = finished();
+        self.signal(rustix::process::Signal::HUP);
+        wait_until("the end of a recycle", || finished() > before);
+    }
+
+    /// The configuration file.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.setup.directory.path().join("porth.toml")
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.setup.directory.path().join("data")
+    }
+
     pub(crate) fn parent_pid(&self) -> i32 {
         i32::try_from(self.process.id()).unwrap()
     }
@@ -270,25 +306,31 @@ impl Server {
     /// Stops the server as an administrator would (SIGTERM) and starts it anew on the same data.
     pub(crate) fn restart(mut self) -> Self {
         self.terminate();
-        let setup = Setup { directory: tempfile::tempdir().unwrap(), config: String::new() };
+        let setup = Setup::new();
         std::mem::replace(&mut self.setup, setup).start()
     }
 
     fn terminate(&mut self) {
-        if self.process.try_wait().is_ok_and(|status| status.is_some()) {
-            return;
+        if self.process.try_wait().is_ok_and(|status| status.is_none()) {
+            self.signal(rustix::process::Signal::TERM);
+            self.wait();
         }
-        let pid = rustix::process::Pid::from_raw(self.parent_pid()).unwrap();
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+
+    /// Waits for the end of a server that was asked to stop. Answers its exit code and everything it logged.
+    pub(crate) fn wait(&mut self) -> (Option<i32>, String) {
         let began = Instant::now();
-        while began.elapsed() < PATIENCE {
-            if self.process.try_wait().is_ok_and(|status| status.is_some()) {
-                return;
+        let status = loop {
+            match self.process.try_wait() {
+                Ok(None) if began.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(5)),
+                Ok(Some(status)) => break status,
+                _ => {
+                    let _ = self.process.kill();
+                    break self.process.wait().unwrap();
+                }
             }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        };
+        (status.code(), self.log())
     }
 }
 
