@@ -149,6 +149,22 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether clients come by https.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.external_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+
+    /// The name of the session cookie as browsers see it: under https with the prefix that keeps other hosts and plain
+    /// http from setting it (RFC 6265bis, section 4.1.3.2).
+    #[must_use]
+    pub fn session_cookie(&self) -> String {
+        let prefix = if self.is_https() { "__Host-" } else { "" };
+        format!("{prefix}{}", self.session_cookie_name)
+    }
+}
+
 /// What the list of digests is called unless it is called otherwise.
 const PLUGINS_LOCK: &str = "plugins.lock";
 

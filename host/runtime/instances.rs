@@ -21,6 +21,7 @@ use super::threads::Threads;
 use crate::abi;
 use crate::abi::fault::InstanceSlot;
 use crate::config::Config;
+use crate::domain::access::Access;
 use crate::domain::instances::{InstanceRecord, Instances};
 use crate::domain::leadership::{Leadership, Lease};
 
@@ -159,12 +160,13 @@ impl Runtime {
         config: Arc<Config>,
         libraries: Libraries,
         records: Instances,
+        access: Access,
         leadership: Leadership,
         hooks: Hooks,
     ) -> Self {
         libraries.set_on_worn_out(hooks.on_worn_out);
         Self(Arc::new(Inner {
-            shared: Shared { config, runtime: tokio::runtime::Handle::current(), meters: Arc::default() },
+            shared: Shared { config, access, runtime: tokio::runtime::Handle::current(), meters: Arc::default() },
             libraries,
             records,
             leadership,
