@@ -65,6 +65,12 @@ pub struct Limits {
     pub instance_threads_max: usize,
     /// How long a child may be silent before the parent replaces it, in milliseconds; 0 means for ever.
     pub hang_ms: u64,
+    /// How many documents an instance may keep.
+    pub documents_max: u64,
+    /// How many bytes the documents of an instance may have together.
+    pub documents_bytes_max: u64,
+    /// The largest document in bytes.
+    pub document_bytes_max: u64,
 }
 
 /// When a crashing instance is taken out.
@@ -145,6 +151,9 @@ impl Default for Limits {
             library_bytes_max: 256 << 20,
             instance_threads_max: 16,
             hang_ms: 10_000,
+            documents_max: 100_000,
+            documents_bytes_max: 256 << 20,
+            document_bytes_max: 1 << 20,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The rules: what may be asked of the house's records, and what becomes of them.
 //!
-//! Start at the service of what you look for: [`instances::Instances`], [`keys::ApiKeys`]. A service is cheap to clone
-//! and may be asked from many threads. The time comes in, as milliseconds since 1970 (UTC).
+//! Start at the service of what you look for: [`instances::Instances`], [`documents::Documents`], [`keys::ApiKeys`]. A
+//! service is cheap to clone and may be asked from many threads. The time comes in, as milliseconds since 1970 (UTC).
 
+pub mod documents;
 pub mod instances;
 pub mod keys;
 

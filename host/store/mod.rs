@@ -4,6 +4,8 @@
 //! with its queries. How SQL must be written for both is said at [`Db`].
 
 pub mod api_keys;
+pub mod document_sets;
+pub mod documents;
 pub mod instances;
 
 mod db;
@@ -13,7 +15,7 @@ mod postgres;
 mod sqlite;
 mod value;
 
-pub use db::{Db, Statement, Transaction};
+pub use db::{Condition, Db, Statement, Transaction, Written};
 pub use error::{OpenError, StoreError};
 pub(crate) use value::values;
 pub use value::{Column, Row, Value};
