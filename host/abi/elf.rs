@@ -37,7 +37,8 @@ impl<'data> Elf<'data> {
     pub(super) fn parse(bytes: &'data [u8]) -> Result<Self, Reason> {
         check_machine(bytes)?;
         let header = Header::parse(bytes).map_err(|error| Reason::damaged(error.to_string()))?;
-        let segments = header.program_headers(NativeEndian, bytes).map_err(|e| Reason::damaged(e.to_string()))?;
+        let segments =
+            header.program_headers(NativeEndian, bytes).map_err(|error| Reason::damaged(error.to_string()))?;
         let mut elf = Self { bytes, segments, dynamic: Vec::new() };
         elf.check_segments()?;
         elf.check_complete(header)?;
@@ -135,8 +136,11 @@ impl<'data> Elf<'data> {
             if symbol.is_undefined(NativeEndian) || symbol.is_local() || !is_visible {
                 continue;
             }
-            if self.text(symbol.st_name(NativeEndian).into())? == name.as_bytes() {
-                let is_data = symbol.st_type() == elf::STT_OBJECT && !symbol.is_absolute(NativeEndian);
+            let rest = self.texts_from(symbol.st_name(NativeEndian).into())?.strip_prefix(name.as_bytes());
+            if rest.is_some_and(|rest| rest.starts_with(b"\0")) {
+                // A unique symbol is that of the first library that has it, whichever library is asked.
+                let is_own = matches!(symbol.st_bind(), elf::STB_GLOBAL | elf::STB_WEAK);
+                let is_data = is_own && symbol.st_type() == elf::STT_OBJECT && !symbol.is_absolute(NativeEndian);
                 return Ok(Some(Symbol { address: symbol.st_value(NativeEndian), is_data }));
             }
         }
@@ -162,10 +166,16 @@ impl<'data> Elf<'data> {
     }
 
     fn text(&self, offset: u64) -> Result<&'data [u8], Reason> {
+        let texts = self.texts_from(offset)?;
+        let end = texts.iter().take(NAME_BYTES_MAX).position(|byte| *byte == 0);
+        end.and_then(|end| texts.get(..end)).ok_or_else(|| Reason::damaged("a name in its dynamic table has no end"))
+    }
+
+    /// The texts of the dynamic table, each of which ends with a zero, from an offset on.
+    fn texts_from(&self, offset: u64) -> Result<&'data [u8], Reason> {
         let texts = self.value(elf::DT_STRTAB).and_then(|address| self.bytes_from(address));
         texts
             .and_then(|texts| texts.get(usize::try_from(offset).ok()?..))
-            .and_then(|text| text.split(|byte| *byte == 0).next())
             .ok_or_else(|| Reason::damaged("a name in its dynamic table lies outside the file"))
     }
 
@@ -255,3 +265,5 @@ fn machine_name((class, order, machine): (elf::FileClass, elf::DataEncoding, elf
 
 /// What no library comes near; a damaged one that did would take the memory that the server needs.
 const MEMORY_BYTES_MAX: u64 = 1 << 32;
+/// The longest path that the system takes.
+const NAME_BYTES_MAX: usize = 4096;

@@ -78,6 +78,7 @@ pub struct Library {
     plugin: Plugin,
     library: Foreign,
     description: String,
+    slot: &'static InstanceSlot,
     _context: Context,
 }
 
@@ -91,9 +92,11 @@ impl Library {
         let context = Context::open(services);
         let mut library = std::ptr::null_mut();
         let mut description = Bytes::EMPTY;
-        // SAFETY: opened and checked; both places outlive the call.
-        let number =
-            unsafe { (plugin.load)(callbacks::host_table(), context.number(), &raw mut library, &raw mut description) };
+        let number = {
+            let _blamed = fault::enter(opened.slot());
+            // SAFETY: opened and checked; both places outlive the call.
+            unsafe { (plugin.load)(callbacks::host_table(), context.number(), &raw mut library, &raw mut description) }
+        };
         // SAFETY: filled in by `load` or empty, and owned by nobody else.
         let description = unsafe { OwnedBytes::take(description) };
         let description = description.and_then(|bytes| bytes.as_text().map(str::to_owned));
@@ -103,7 +106,7 @@ impl Library {
             code => return Err(LoadError::Refused { code, detail: description.unwrap_or_default() }),
         }
         let description = description.map_err(|bad| LoadError::Description(bad.to_string()))?;
-        Ok(Self { plugin, library: Foreign(library), description, _context: context })
+        Ok(Self { plugin, library: Foreign(library), description, slot: opened.slot(), _context: context })
     }
 
     /// What `load` said about the library's modules: JSON, not checked beyond UTF-8.
@@ -153,6 +156,7 @@ impl Library {
 
     /// Calls `unload`. All instances are closed, and none is made any more.
     pub fn unload(self) {
+        let _blamed = fault::enter(self.slot);
         // SAFETY: consumed, so this is the one call; the runtime closed all instances.
         unsafe { (self.plugin.unload)(self.library.0) }
     }

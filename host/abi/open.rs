@@ -21,6 +21,7 @@ use super::staging::Staged;
 pub struct Opened {
     plugin: Plugin,
     layout: Layout,
+    slot: &'static InstanceSlot,
 }
 
 impl Opened {
@@ -28,6 +29,12 @@ impl Opened {
     #[must_use]
     pub fn plugin(&self) -> Plugin {
         self.plugin
+    }
+
+    /// Who is to blame for a crash that is no instance's.
+    #[must_use]
+    pub fn slot(&self) -> &'static InstanceSlot {
+        self.slot
     }
 
     /// What is known of the library's types.
@@ -61,7 +68,8 @@ pub(super) fn open_step_by_step(
     if !staged.take_for_opening() {
         return Err(Reason::NotOpened { detail: "this copy of it was opened before".to_owned() });
     }
-    let _working = fault::enter(InstanceSlot::of_library(staged.library()));
+    let slot = InstanceSlot::of_library(staged.library());
+    let _blamed = fault::enter(slot);
     next(Step::Open);
     // SAFETY: what constructors do is up to the library. Its directory is trusted, and in the server a probe ran them.
     let library = unsafe { Library::open(Some(staged.path()), RTLD_NOW | RTLD_LOCAL) };
@@ -86,7 +94,7 @@ pub(super) fn open_step_by_step(
             layout::check(layout_export(export)?, judged.abi_minor, ABI_MINOR)?
         }
     };
-    Ok(Opened { plugin, layout })
+    Ok(Opened { plugin, layout, slot })
 }
 
 /// Where a symbol of the library lies. The judge has seen that the library has it itself.

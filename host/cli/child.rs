@@ -52,8 +52,10 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
 
     let db = Db::open(&config.database, &config.data, now_ms()).await.map_err(Failure::configuration)?;
     let libraries = {
-        let config = Arc::clone(&config);
-        tokio::task::spawn_blocking(move || Libraries::scan(&config)).await?.map_err(Failure::configuration)?
+        let (config, refused) = (Arc::clone(&config), start.refused.clone());
+        let refused =
+            move |file: &str| refused.iter().find(|entry| entry.library == file).map(|entry| entry.reason.clone());
+        tokio::task::spawn_blocking(move || Libraries::scan(&config, refused)).await?.map_err(Failure::configuration)?
     };
     let lifted = {
         let control = control.clone();

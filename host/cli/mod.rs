@@ -1,6 +1,6 @@
 //! The command line, and the place where the floors are put together.
 //!
-//! Start at [`main`]. One file for each command; [`serve`] starts the parent, [`child`] is the server itself.
+//! Start at [`main`]. One file for each command; `serve` starts the parent, `child` is the server itself.
 
 mod child;
 mod key;

@@ -115,19 +115,21 @@ impl From<StartError> for Problem {
         match error {
             StartError::NoModule { .. } => Self::invalid(vec![format!("module: {text}")]),
             StartError::Parameters(errors) => Self::invalid(errors),
-            StartError::Init(InitError::Parameters(errors) | InitError::Failed { errors, .. })
-                if !errors.is_empty() =>
-            {
-                Self::invalid(errors)
+            StartError::Init(InitError::Parameters(errors)) if !errors.is_empty() => Self::invalid(errors),
+            StartError::Init(InitError::Parameters(_)) => Self::invalid(vec![text]),
+            // Administrators may read why: `init` wrote it for them.
+            StartError::Init(InitError::Failed { .. } | InitError::Panicked) | StartError::Deadline(_) => {
+                Self::new(INIT_FAILED, text)
             }
-            StartError::Init(InitError::Parameters(_) | InitError::Failed { .. }) => Self::invalid(vec![text]),
-            StartError::Init(InitError::Panicked) | StartError::Deadline(_) => Self::new(INIT_FAILED, text),
         }
     }
 }
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::NulInText) {
+            return Self::invalid(vec![error.to_string()]);
+        }
         if matches!(error, StoreError::Busy(_) | StoreError::Conflict) {
             Self::new(STORE_BUSY, "try again").with(header::RETRY_AFTER, "1")
         } else {

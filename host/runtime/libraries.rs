@@ -77,11 +77,12 @@ pub enum ScanError {
 }
 
 impl Libraries {
-    /// Loads every library of the plug-in directory that can be loaded. Blocks: files are read and probed.
+    /// Loads every library of the plug-in directory that can be loaded. Blocks: files are read and probed. `refused` gives
+    /// the reason why a file must not be opened, if there is one.
     ///
     /// # Errors
     /// When the directory or the staging directory cannot be used; a bad file is only a [`Report`].
-    pub fn scan(config: &Config) -> Result<Self, ScanError> {
+    pub fn scan(config: &Config, refused: impl Fn(&str) -> Option<String>) -> Result<Self, ScanError> {
         abi::check_plugin_directory(&config.plugins, &config.data)?;
         let staging = StagingDirectory::create(&config.data)?;
         let prober = Prober::new(&config.data);
@@ -94,7 +95,10 @@ impl Libraries {
             let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
             let outcome = probed
                 .unwrap_or_else(|| Err(format!("library `{file}`: judging it panicked; the message is in the log")))
-                .and_then(|probed| libraries.load(&file, &probed));
+                .and_then(|probed| match refused(&file) {
+                    Some(reason) => Err(format!("library `{file}` is not opened: {reason}")),
+                    None => libraries.load(&file, &probed),
+                });
             match &outcome {
                 Ok(modules) => tracing::info!(library = file, "library {file} is loaded: {}", modules.join(", ")),
                 Err(reason) => tracing::warn!(library = file, "refused: {reason}"),

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::message::{Fault, Quarantined};
+use super::message::{Fault, Quarantined, RefusedLibrary};
 use crate::config::Quarantine;
 
 /// Whom a crash is put down to.
@@ -26,6 +26,7 @@ pub(super) struct Ledger {
     limits: Quarantine,
     crashes: HashMap<Culprit, VecDeque<Instant>>,
     quarantine: Vec<Quarantined>,
+    refused: Vec<RefusedLibrary>,
     without_plugins: Option<String>,
 }
 
@@ -57,7 +58,7 @@ impl fmt::Display for Culprit {
 
 impl Ledger {
     pub(super) fn new(limits: Quarantine) -> Self {
-        Self { limits, crashes: HashMap::new(), quarantine: Vec::new(), without_plugins: None }
+        Self { limits, crashes: HashMap::new(), quarantine: Vec::new(), refused: Vec::new(), without_plugins: None }
     }
 
     /// Notes that a child died at `now` in the way that `how` says. Answers a sentence when something follows from it.
@@ -92,6 +93,20 @@ impl Ledger {
         };
         self.quarantine.push(Quarantined { instance, library, reason: reason.clone() });
         Some(format!("{culprit} is in quarantine until an administrator lifts it: {reason}"))
+    }
+
+    /// Notes that a library ended a child before it was ready: no child of this parent opens it again, however crashes
+    /// are counted, for each would die of it.
+    pub(super) fn refuse(&mut self, library: &str, how: &str) {
+        if !self.refused.iter().any(|refused| refused.library == library) {
+            let reason = format!("it ended the server while it was being opened: the child {how}");
+            self.refused.push(RefusedLibrary { library: library.to_owned(), reason });
+        }
+    }
+
+    /// The libraries that no child may open.
+    pub(super) fn refused(&self) -> Vec<RefusedLibrary> {
+        self.refused.clone()
     }
 
     /// What the next child has to know: what it shall quarantine, and why it shall open no library, if so.

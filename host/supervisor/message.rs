@@ -41,8 +41,20 @@ pub struct Start {
     /// What crashed too often. The child stores it before it says [`ToParent::Ready`], which is when the parent
     /// forgets it.
     pub quarantine: Vec<Quarantined>,
+    /// Libraries that ended a child while it opened them; this one must not.
+    #[serde(default)]
+    pub refused: Vec<RefusedLibrary>,
     /// Why no library may be opened at all, if so.
     pub without_plugins: Option<String>,
+}
+
+/// A library that ended a child before it was ready.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefusedLibrary {
+    /// The file's name.
+    pub library: String,
+    /// What an administrator gets to read.
+    pub reason: String,
 }
 
 /// An instance, or all instances of a library, that crashed too often: one of the two is there.
@@ -174,7 +186,7 @@ mod tests {
     #[test]
     fn messages_look_as_agreed() {
         let quarantined = Quarantined { instance: None, library: Some("libx.so".to_owned()), reason: "r".to_owned() };
-        let start = Start { generation: 2, quarantine: vec![quarantined], without_plugins: None };
+        let start = Start { generation: 2, quarantine: vec![quarantined], ..Start::default() };
         check(
             &ToChild::Start(start),
             expect![[

@@ -144,7 +144,8 @@ impl Supervisor {
         }
         self.children_started += 1;
         let (quarantine, without_plugins) = self.ledger.decisions();
-        let start = Start { generation: self.children_started, quarantine, without_plugins };
+        let refused = self.ledger.refused();
+        let start = Start { generation: self.children_started, quarantine, refused, without_plugins };
         let belongings = Belongings { config: &self.config, sockets, lock: &self.lock };
         match Process::start((self.command)(), &belongings, start) {
             Ok(process) => {
@@ -251,6 +252,9 @@ impl Supervisor {
         tracing::error!("the child (process {id}) {}; put down to {culprit}", death.how);
         if let Some(sentence) = self.ledger.record(&culprit, &death.how, now) {
             tracing::error!("{sentence}");
+        }
+        if let (Culprit::Library(library), false) = (&culprit, death.was_ready) {
+            self.ledger.refuse(library, &death.how);
         }
         let wait = if death.was_ready { Duration::ZERO } else { self.backoff.failed() };
         if !wait.is_zero() {

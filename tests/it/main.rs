@@ -16,3 +16,4 @@ mod http;
 mod runtime;
 mod store;
 mod supervisor;
+mod tidy;

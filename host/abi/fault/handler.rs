@@ -135,20 +135,23 @@ fn send(message: &[u8]) {
     }
 }
 
-/// The library of the innermost call on the stack. Any number there that looks like an address counts; this is a guess,
-/// made where nothing better is known.
+/// The library of the innermost call on the stack of this thread, which is not the main one. Any number there that looks
+/// like an address counts; this is a guess, made where nothing better is known.
 fn library_on_stack(stack: usize) -> Option<&'static LibraryName> {
     // SAFETY: only called by `report`, so by the one thread that made the claim.
     let words = unsafe { &mut *STACK_WORDS.0.get() };
+    // What the C library knows of a thread lies above its stack, and above that perhaps a library with its addresses.
+    // SAFETY: no arguments, no conditions.
+    let end = (unsafe { libc::pthread_self() } as usize).min(stack.saturating_add(STACK_BYTES_MAX));
     let mut from = stack & !(size_of::<usize>() - 1);
-    for _ in 0..STACK_PAGES_MAX {
-        let len = PAGE_BYTES - from % PAGE_BYTES;
+    while from < end {
+        let len = (PAGE_BYTES - from % PAGE_BYTES).min(end - from);
         for word in read_own_memory(from, words, len)? {
             if let Some(library) = library_at(*word) {
                 return Some(library);
             }
         }
-        from = from.checked_add(len)?;
+        from += len;
     }
     None
 }
@@ -244,7 +247,7 @@ const SEND_RETRY_MS: i64 = 10;
 /// The least size of a page; larger ones are read in parts.
 const PAGE_BYTES: usize = 4096;
 const PAGE_WORDS: usize = PAGE_BYTES / size_of::<usize>();
-const STACK_PAGES_MAX: u32 = 16;
+const STACK_BYTES_MAX: usize = 1 << 16;
 
 /// The socket to the parent.
 static CONTROL: AtomicI32 = AtomicI32::new(NONE);

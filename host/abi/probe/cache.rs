@@ -62,10 +62,7 @@ impl Cache {
 }
 
 /// This build of the host: another one has other checks.
-const BUILD: &str = match option_env!("PORTH_BUILD_ID") {
-    Some(build) => build,
-    None => "unknown",
-};
+const BUILD: &str = env!("PORTH_BUILD_ID");
 
 #[cfg(test)]
 mod tests {

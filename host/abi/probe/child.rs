@@ -9,6 +9,7 @@ use porth_abi::{Bytes, code};
 use rustix::process::{Resource, Rlimit, Signal};
 
 use super::Line;
+use crate::abi::bytes::OwnedBytes;
 use crate::abi::callbacks;
 use crate::abi::description::DESCRIPTION_BYTES_MAX;
 use crate::abi::fault;
@@ -45,25 +46,23 @@ fn probe(path: &Path, library: &str, report: &mut Report) -> Result<Line, Reason
     // SAFETY: the library was judged, opened and checked; both places live as long as the call. The context is one that
     // the host never gives out: whatever the library calls answers CLOSED.
     let answer = unsafe { (opened.plugin().load)(callbacks::host_table(), 0, &raw mut state, &raw mut description) };
-    let text = match description.len {
-        0 => Vec::new(),
-        len if len > DESCRIPTION_BYTES_MAX || description.ptr.is_null() => {
-            let detail =
-                format!("{len} bytes at {:?}, this host takes at most {DESCRIPTION_BYTES_MAX}", description.ptr);
-            return Err(Reason::Description { detail });
+    // SAFETY: filled in by `load` or empty, and owned by nobody else.
+    let description = unsafe { OwnedBytes::take(description) };
+    let description = description.as_ref().map_err(|bad| bad.clone()).and_then(OwnedBytes::as_text);
+    match (answer, description) {
+        (code::OK, Ok(text)) if text.len() <= DESCRIPTION_BYTES_MAX => {
+            Ok(Line::Passed { digest: staged.digest().to_string(), description: text.to_owned() })
         }
-        // SAFETY: the border says that `load` leaves `len` readable bytes there.
-        len => unsafe { std::slice::from_raw_parts(description.ptr, len) }.to_vec(),
-    };
-    if let Some(drop) = description.drop {
-        // SAFETY: called once, with what came with it, after its last use.
-        unsafe { drop(description.owner, description.ptr, description.len) };
-    }
-    let description = String::from_utf8_lossy(&text).into_owned();
-    match answer {
-        code::OK => Ok(Line::Passed { digest: staged.digest().to_string(), description }),
-        code::PANIC => Err(Reason::Load { code: answer, detail: "it panicked".to_owned() }),
-        code => Err(Reason::Load { code, detail: description }),
+        (code::OK, Ok(text)) => {
+            let detail = format!("it has {} bytes, this host takes at most {DESCRIPTION_BYTES_MAX}", text.len());
+            Err(Reason::Description { detail })
+        }
+        (code::OK, Err(bad)) => Err(Reason::Description { detail: bad.to_string() }),
+        (code::PANIC, _) => Err(Reason::Load { code: answer, detail: "it panicked".to_owned() }),
+        (code, text) => {
+            let detail = text.unwrap_or_default().chars().take(DETAIL_CHARS_MAX).collect();
+            Err(Reason::Load { code, detail })
+        }
     }
 }
 
@@ -112,6 +111,7 @@ fn limit() -> io::Result<()> {
 }
 
 const LEAST_DESCRIPTOR: i32 = 3;
+const DETAIL_CHARS_MAX: usize = 1000;
 
 const LIMITS: [(Resource, u64); 6] = [
     // Seconds of all its threads.

@@ -28,13 +28,13 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// Probes with this program, within two seconds each.
+    /// Probes with this program; the code of each library gets two seconds.
     #[must_use]
     pub fn new(data: &Path) -> Self {
         Self { program: PathBuf::from("/proc/self/exe"), deadline: Duration::from_secs(2), cache: Cache::new(data) }
     }
 
-    /// Probes with another program: `<program> probe <copy> <name>` must call [`main`].
+    /// Probes with another program: `<program> probe -- <copy> <name>` must call [`main`].
     #[must_use]
     pub fn with_program(self, program: &Path) -> Self {
         Self { program: program.to_owned(), ..self }

@@ -16,16 +16,16 @@ use crate::abi::staging::Staged;
 /// Runs a probe to its verdict.
 pub(super) fn run(program: &Path, staged: &Staged, deadline: Duration) -> Result<Line, Reason> {
     let failed = |error: io::Error| Reason::Probe { detail: error.to_string() };
-    let until = Instant::now() + deadline;
-    let mut probe = Probe::start(program, staged).map_err(failed)?;
-    let verdict = probe.listen(until);
-    let has_ended = matches!(&verdict, Ok(None)) && probe.wait_until(until);
+    let mut probe = Probe::start(program, staged, deadline).map_err(failed)?;
+    let verdict = probe.listen();
+    let has_ended = matches!(&verdict, Ok(None)) && probe.wait();
     let status = probe.end().map_err(failed)?;
     if let Some(line) = verdict.map_err(failed)? {
         return Ok(line);
     }
     let (step, output) = (probe.step, probe.output.shown());
     if !has_ended {
+        let deadline = if step == Step::Start { START_DEADLINE } else { probe.deadline };
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
         return Err(Reason::Hung { step, deadline_ms, output });
     }
@@ -46,16 +46,19 @@ struct Probe {
     output_pipe: Option<PipeReader>,
     output: Tail,
     step: Step,
+    /// How long the library may take.
+    deadline: Duration,
+    until: Instant,
 }
 
 impl Probe {
     /// The pipe for the report goes to the child as its standard input, the one descriptor besides its output that it
     /// gets. It puts it elsewhere before anything of the library runs.
-    fn start(program: &Path, staged: &Staged) -> io::Result<Self> {
+    fn start(program: &Path, staged: &Staged, deadline: Duration) -> io::Result<Self> {
         let (report, report_to) = io::pipe()?;
         let (output, output_to) = io::pipe()?;
         let child = Command::new(program)
-            .arg("probe")
+            .args(["probe", "--"])
             .arg(staged.path())
             .arg(staged.library())
             .stdin(report_to)
@@ -70,13 +73,15 @@ impl Probe {
             output_pipe: Some(output),
             output: Tail::default(),
             step: Step::Start,
+            deadline,
+            until: Instant::now() + START_DEADLINE,
         })
     }
 
     /// Reads until there is a verdict; none if the report ends without one or does not come in time.
-    fn listen(&mut self, until: Instant) -> io::Result<Option<Line>> {
+    fn listen(&mut self) -> io::Result<Option<Line>> {
         loop {
-            let Some(left) = until.checked_duration_since(Instant::now()) else { return Ok(None) };
+            let Some(left) = self.until.checked_duration_since(Instant::now()) else { return Ok(None) };
             let (has_report, has_output) = self.poll(left)?;
             if has_output {
                 self.read_output()?;
@@ -96,11 +101,19 @@ impl Probe {
                     continue;
                 }
                 match serde_json::from_slice(&std::mem::take(&mut self.report_line))? {
-                    Line::Next(step) => self.step = step,
+                    Line::Next(step) => self.go_on(step),
                     verdict => return Ok(Some(verdict)),
                 }
             }
         }
+    }
+
+    /// The library's time starts when its code does: a busy machine, or a large file, is not its fault.
+    fn go_on(&mut self, step: Step) {
+        if self.step == Step::Start {
+            self.until = Instant::now() + self.deadline;
+        }
+        self.step = step;
     }
 
     /// Whether there is something to read in the report, and in the output.
@@ -148,11 +161,11 @@ impl Probe {
     }
 
     /// Waits for the end of the child without taking its exit status, which keeps its number from being used again.
-    fn wait_until(&self, until: Instant) -> bool {
+    fn wait(&self) -> bool {
         loop {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
             match rustix::process::waitid(WaitId::Pid(Pid::from_child(&self.child)), options) {
-                Ok(None) | Err(rustix::io::Errno::INTR) if Instant::now() < until => std::thread::sleep(WAIT_STEP),
+                Ok(None) | Err(rustix::io::Errno::INTR) if Instant::now() < self.until => std::thread::sleep(WAIT_STEP),
                 Ok(status) => return status.is_some(),
                 Err(_) => return false,
             }
@@ -209,6 +222,8 @@ fn signal_name(signal: i32) -> String {
     name.to_owned()
 }
 
+/// How long a child may take to get to the library.
+const START_DEADLINE: Duration = Duration::from_secs(20);
 const REPORT_BYTES_MAX: usize = 8 << 20;
 const OUTPUT_BYTES_MAX: usize = 500;
 const DRAIN_READS_MAX: usize = 64;

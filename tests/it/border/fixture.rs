@@ -11,8 +11,10 @@ use tempfile::TempDir;
 
 /// A data directory and a directory for libraries, with what the server would make of them.
 pub(crate) struct Workshop {
-    directory: TempDir,
+    directory: PathBuf,
     staging: StagingDirectory,
+    /// None if another process made the directory.
+    _owner: Option<TempDir>,
 }
 
 /// A library in C, made from `tests/fixtures/c/plugin.c`. The default is a good one.
@@ -75,24 +77,34 @@ pub(crate) fn note_bytes(note: &Note) -> Vec<u8> {
 impl Workshop {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let staging = StagingDirectory::create(&directory.path().join("data")).unwrap();
         fs::create_dir(directory.path().join("plugins")).unwrap();
-        Self { directory, staging }
+        let workshop = Self::at(directory.path());
+        Self { _owner: Some(directory), ..workshop }
+    }
+
+    /// Uses what another process made and removes.
+    pub(crate) fn at(directory: &Path) -> Self {
+        let staging = StagingDirectory::create(&directory.join("data")).unwrap();
+        Self { directory: directory.to_owned(), staging, _owner: None }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub(crate) fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.directory.join("data")
     }
 
     /// Where a file of the plug-in directory lies.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join("plugins").join(name)
+        self.directory.join("plugins").join(name)
     }
 
     /// Compiles a library to a file of the plug-in directory.
     pub(crate) fn compile(&self, name: &str, library: &Library) -> PathBuf {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/c");
-        let include = self.directory.path().join(format!("{name}.include"));
+        let include = self.directory.join(format!("{name}.include"));
         fs::create_dir_all(&include).unwrap();
         fs::write(include.join("fixture.h"), library.header()).unwrap();
         let compiled = Command::new("cc")

@@ -16,17 +16,14 @@ type Change = (&'static str, &'static str, &'static str);
 const LONGER: &[Change] = &[
     ("lib.rs", "pub const ABI_MINOR: u32 = 0;", "pub const ABI_MINOR: u32 = 1;"),
     ("call.rs", "    pub future: Future,\n}", "    pub future: Future,\n    /// New.\n    pub extra: u64,\n}"),
-    ("rows.rs", "RESPONSE: [LayoutRow; 8]", "RESPONSE: [LayoutRow; 9]"),
     ("rows.rs", "header_owner, body, future]", "header_owner, body, future, extra]"),
     ("call.rs", "    pub caller: Str,\n}", "    pub caller: Str,\n    /// New.\n    pub extra: Str,\n}"),
-    ("rows.rs", "REQUEST: [LayoutRow; 14]", "REQUEST: [LayoutRow; 15]"),
     ("rows.rs", "        caller,\n", "        caller,\n        extra,\n"),
     (
         "host.rs",
         "id: Str) -> *const c_void,\n}",
         "id: Str) -> *const c_void,\n    /// New.\n    pub extra: Option<unsafe extern \"C\" fn(context: u64) -> i32>,\n}",
     ),
-    ("rows.rs", "HOST: [LayoutRow; 21]", "HOST: [LayoutRow; 22]"),
     (
         "rows.rs",
         "get_plugin_external_url,\n        extension,\n",
@@ -36,43 +33,63 @@ const LONGER: &[Change] = &[
 
 /// Builds the plug-in against `porth-abi` with these changes.
 fn build(workshop: &Workshop, name: &str, changes: &[Change]) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let executable = std::env::current_exe().unwrap();
-    // <target>/<profile>/deps/it-…
-    let target = executable.ancestors().nth(3).unwrap();
-    let place = target.join("foreign").join(name);
-    copy(&root.join("tests/fixtures/foreign/src"), &place.join("src"));
     // Cargo tells packages in a target directory apart by their place within their workspace.
     let abi = format!("abi_{name}");
-    copy(&root.join("plugin-api/abi"), &place.join(&abi));
-    copy(&root.join("plugin-api/abi/src"), &place.join(&abi).join("src"));
-    fs::copy(root.join("Cargo.lock"), place.join("Cargo.lock")).unwrap();
-    let manifest = fs::read_to_string(root.join("tests/fixtures/foreign/Cargo.toml")).unwrap();
-    let manifest =
-        manifest.replace("\"foreign\"", &format!("\"foreign_{name}\"")).replace("\"abi\"", &format!("\"{abi}\""));
-    fs::write(place.join("Cargo.toml"), manifest).unwrap();
-    for (file, from, to) in changes {
-        let path = place.join(&abi).join("src").join(file);
-        let source = fs::read_to_string(&path).unwrap();
-        assert_eq!(source.matches(from).count(), 1, "{file} has not exactly one `{from}`");
-        fs::write(&path, source.replace(from, to)).unwrap();
-    }
+    let manifest = |text: String| {
+        text.replace("\"foreign\"", &format!("\"foreign_{name}\"")).replace("\"abi\"", &format!("\"{abi}\""))
+    };
+    let place = place(name);
+    copy(&root().join("tests/fixtures/foreign"), &place, |_, text| manifest(text));
+    copy(&root().join("tests/fixtures/foreign/src"), &place.join("src"), |_, text| text);
+    copy(&root().join("plugin-api/abi"), &place.join(&abi), |_, text| text);
+    copy(&root().join("plugin-api/abi/src"), &place.join(&abi).join("src"), |file, text| {
+        changes.iter().filter(|(changed, ..)| *changed == file).fold(text, |text, (_, from, to)| {
+            assert_eq!(text.matches(from).count(), 1, "{file} has not exactly one `{from}`");
+            text.replace(from, to)
+        })
+    });
+    cargo(workshop, name, &["build"], &[]);
+}
+
+/// Runs a command of cargo that builds the library in `place(name)`, in the target directory of this repository, where
+/// all that it needs is built already.
+fn cargo(workshop: &Workshop, name: &str, command: &[&str], compiler_arguments: &[&str]) {
+    fs::copy(root().join("Cargo.lock"), place(name).join("Cargo.lock")).unwrap();
     let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--offline", "--quiet"])
-        .current_dir(&place)
-        .env("CARGO_TARGET_DIR", target)
+        .args(command)
+        .args(["--offline", "--quiet", "--"])
+        .args(compiler_arguments)
+        .current_dir(place(name))
+        .env("CARGO_TARGET_DIR", target())
         .output()
         .unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    fs::copy(target.join(format!("debug/libforeign_{name}.so")), workshop.file("libx.so")).unwrap();
+    fs::copy(target().join(format!("debug/libforeign_{name}.so")), workshop.file("libx.so")).unwrap();
 }
 
-/// Copies the files of a folder.
-fn copy(from: &Path, to: &Path) {
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn target() -> PathBuf {
+    // <target>/<profile>/deps/it-…
+    std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned()
+}
+
+fn place(name: &str) -> PathBuf {
+    target().join("foreign").join(name)
+}
+
+/// Copies the files of a folder with a change; leaves alone what is there already, so that nothing is built in vain.
+fn copy(from: &Path, to: &Path, change: impl Fn(&str, String) -> String) {
     fs::create_dir_all(to).unwrap();
     let entries = fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path());
     for file in entries.filter(|path: &PathBuf| path.is_file()) {
-        fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let text = change(name, fs::read_to_string(&file).unwrap());
+        if fs::read_to_string(to.join(name)).ok().as_deref() != Some(text.as_str()) {
+            fs::write(to.join(name), text).unwrap();
+        }
     }
 }
 
@@ -141,4 +158,17 @@ fn appended_fields_of_a_newer_minor_version_are_accepted() {
         let opened = workshop.open("libx.so").unwrap();
         assert_eq!((opened.layout(), opened.plugin().abi_minor), (Layout::Checked, 1));
     }
+}
+
+/// A workspace's profile cannot do this to one of its members.
+#[test]
+fn a_plug_in_that_aborts_at_a_panic_is_refused() {
+    let workshop = Workshop::new();
+    let place = place("abort");
+    copy(&root().join("tests/fixtures/foreign/abort"), &place, |_, text| {
+        text.replace("\"../../../../plugin-api\"", &format!("{:?}", root().join("plugin-api")))
+    });
+    copy(&root().join("examples/hello/src"), &place.join("src"), |_, text| text);
+    cargo(&workshop, "abort", &["rustc"], &["-C", "panic=abort"]);
+    expect![[r#"library `libx.so` is compiled with panic = "abort", this host takes panic = "unwind" only: a panic must not end the server"#]].assert_eq(&workshop.judge("libx.so").unwrap_err());
 }

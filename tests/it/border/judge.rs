@@ -174,6 +174,11 @@ fn a_missing_symbol_is_refused() {
         &function,
         expect!["library `libx.so` exports no data symbol `PORTH_PLUGIN_V1` (but something else of that name)"],
     );
+    let unique = "}; asm(\".type PORTH_PLUGIN_V1, @gnu_unique_object\"); const struct plugin other = {0";
+    check_refused(
+        &Library { table: Some(unique), ..Library::default() },
+        expect!["library `libx.so` exports no data symbol `PORTH_PLUGIN_V1` (but something else of that name)"],
+    );
     check_refused(
         &with_note(|note| note.flags = note::FLAG_LAYOUT),
         expect!["library `libx.so` exports no data symbol `PORTH_LAYOUT_V1`"],

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use expect_test::{Expect, expect};
-use porth::abi::{self, Prober, fault};
+use porth::abi::{self, Layout, Panic, Prober, fault};
 
 use super::fixture::{Library, Random, Workshop, good_note, is_own_process, note_bytes};
+use crate::support::scale::scaled;
 
 fn check_refused(library: &Library, expected: Expect) {
     let workshop = Workshop::new();
@@ -26,9 +27,25 @@ fn load(statements: &'static str) -> Library {
 #[test]
 fn a_good_library_passes() {
     let workshop = Workshop::new();
-    workshop.compile("libx.so", &Library::default());
-    let modules = workshop.probe("libx.so").unwrap();
-    assert_eq!(modules.iter().map(|module| module.name.as_str()).collect::<Vec<_>>(), ["fixture"]);
+    for name in ["libx.so", "--help \"ö\"\n.so"] {
+        workshop.compile(name, &Library::default());
+        let modules = workshop.probe(name).unwrap();
+        assert_eq!(modules.iter().map(|module| module.name.as_str()).collect::<Vec<_>>(), ["fixture"]);
+        fs::remove_dir_all(workshop.data().join("probes")).unwrap();
+    }
+}
+
+#[test]
+fn libraries_made_with_the_sdk_pass() {
+    for name in ["hello", "mock"] {
+        let workshop = Workshop::new();
+        let file = format!("lib{name}.so");
+        fs::copy(std::env::current_exe().unwrap().with_file_name(&file), workshop.file(&file)).unwrap();
+        let (_, judged) = workshop.judge(&file).unwrap();
+        assert_eq!((judged.panic, judged.has_layout), (Panic::Unwind, true));
+        assert_eq!(workshop.probe(&file).unwrap()[0].name, name);
+        assert_eq!(workshop.open(&file).unwrap().layout(), Layout::Checked);
+    }
 }
 
 #[test]
@@ -75,10 +92,9 @@ fn what_a_library_started_ends_with_its_probe() {
     let refusal = workshop.probe("libx.so").unwrap_err();
     assert!(refusal.contains("when it was probed"), "{refusal}");
     assert!(started.elapsed() < Duration::from_secs(4), "it took {:?}", started.elapsed());
-    let name = workshop.file("").parent().unwrap().parent().unwrap().to_owned();
     // Killed, but perhaps not dead yet.
     let until = Instant::now() + Duration::from_secs(5);
-    while is_running(&name) {
+    while is_running(workshop.directory()) {
         assert!(Instant::now() < until, "a process that the library forked lives on");
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -113,19 +129,23 @@ fn a_load_that_fails_is_refused() {
     check_refused(
         &load("*description = (struct bytes){(const uint8_t *)16, -1, NULL, NULL}"),
         expect![
-            "library `libx.so` describes itself wrongly: 18446744073709551615 bytes at 0x10, this host takes at most 1048576"
+            "library `libx.so` describes itself wrongly: a length of 18446744073709551615 bytes, more than any allocation can have"
         ],
     );
     check_refused(
         &load("*description = (struct bytes){NULL, 7, NULL, NULL}"),
-        expect!["library `libx.so` describes itself wrongly: 7 bytes at 0x0, this host takes at most 1048576"],
+        expect!["library `libx.so` describes itself wrongly: a null pointer with a length of 7 bytes"],
+    );
+    check_refused(
+        &load("*description = (struct bytes){calloc(1, 2 << 20), 2 << 20, NULL, NULL}"),
+        expect!["library `libx.so` describes itself wrongly: it has 2097152 bytes, this host takes at most 1048576"],
     );
 }
 
 #[test]
 fn limits_hold_in_a_probe() {
     check_refused(
-        &load("FILE *f = fopen(\"/tmp/porth-fixture\", \"w\"); fputs(\"x\", f); fclose(f)"),
+        &load("FILE *f = tmpfile(); fputs(\"x\", f); fclose(f)"),
         expect!["library `libx.so` crashed in `load` when it was probed: signal 25 (SIGXFSZ: it wrote to a file)"],
     );
     check_refused(
@@ -206,7 +226,7 @@ fn damaged_libraries_do_not_harm_the_server() {
     let library = fs::read(workshop.compile("libgood.so", &Library::default())).unwrap();
     let mut random = Random::new();
     let (mut judged_well, mut passed) = (0, 0);
-    for round in 0..300 {
+    for round in 0..scaled(90, 300) {
         let mut damaged = library.clone();
         if round % 3 == 0 {
             damaged.truncate(random.below(library.len()) + 1);

@@ -1,25 +1,11 @@
 //! A plug-in in C that breaks the border's rules by hand: malformed answers, misused callbacks.
 
-use std::path::Path;
-use std::process::Command;
-
 use serde_json::json;
 
 use crate::support::server::{Server, Setup, wait_until};
 
 fn server() -> Server {
-    let setup = Setup::new();
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let compiled = Command::new("cc")
-        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-pthread", "-I"])
-        .arg(sources.join("plugin-api/include"))
-        .arg(sources.join("tests/fixtures/c/raw.c"))
-        .arg("-o")
-        .arg(setup.plugins().join("libraw.so"))
-        .output()
-        .expect("these tests need a C compiler, `cc`");
-    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    let server = setup.start();
+    let server = Setup::new().c_library("raw").start();
     server.add("raw", "raw", &json!({}));
     server
 }

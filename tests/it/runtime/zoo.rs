@@ -71,6 +71,17 @@ fn damaged_copies_of_a_good_library_harm_nobody() {
     assert!(server.log().contains("refused: library"), "none was refused");
 }
 
+/// What passes the probe and then ends the server while it opens it ends one child, not every one after it.
+#[test]
+fn a_library_that_crashes_the_server_while_it_is_opened_is_refused_from_then_on() {
+    let server = Setup::new().libraries(&["hello"]).c_library("two_faced").start();
+    server.add("hello", "good", &json!({"greeting": "Hello"}));
+    assert_eq!(server.get("/api/good/hello/you").status, 200);
+    server.wait_for_log("library `libtwo_faced.so` is not opened: it ended the server while it was being opened");
+    let body = json!({"module": "two-faced", "name": "x"});
+    assert_eq!(server.admin("POST", "/api/mod/plugin/", Some(&body)).status, 400);
+}
+
 /// A seeded source of numbers, so that a failure can be had again.
 struct Random(TestRng);
 

@@ -36,6 +36,21 @@ impl Setup {
         self
     }
 
+    /// Compiles a library from `tests/fixtures/c` into the plug-in directory.
+    pub(crate) fn c_library(self, name: &str) -> Self {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let compiled = Command::new("cc")
+            .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-pthread", "-I"])
+            .arg(sources.join("plugin-api/include"))
+            .arg(sources.join(format!("tests/fixtures/c/{name}.c")))
+            .arg("-o")
+            .arg(self.plugins().join(library_name(name)))
+            .output()
+            .expect("these tests need a C compiler, `cc`");
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        self
+    }
+
     /// Puts a file into the plug-in directory.
     pub(crate) fn file(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.plugins().join(name), bytes).unwrap();
