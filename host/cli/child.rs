@@ -10,6 +10,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::{Failure, now_ms};
 use crate::abi;
+use crate::config::{Config, Limits};
+use crate::domain::documents::{DocumentLimits, Documents};
 use crate::domain::instances::Instances;
 use crate::domain::keys::ApiKeys;
 use crate::http::server::{Connections, serve_local, serve_tcp};
@@ -65,7 +67,9 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
             }
         }
     };
-    let runtime = Runtime::new(Arc::clone(&config), libraries, Instances::new(db.clone()), lifted);
+    let documents = Documents::new(db.clone(), document_limits(&config));
+    tokio::spawn(runtime::purge_documents(documents.clone()));
+    let runtime = Runtime::new(Arc::clone(&config), libraries, Instances::new(db.clone()), documents, lifted);
     runtime.start(&from_parent(start), now_ms()).await.map_err(Failure::configuration)?;
 
     let app = App::new(config, runtime.clone(), ApiKeys::new(db.clone()));
@@ -91,6 +95,11 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     db.close().await;
     drop(lock);
     Ok(())
+}
+
+fn document_limits(config: &Config) -> DocumentLimits {
+    let Limits { documents_max, documents_bytes_max, document_bytes_max, .. } = config.limits;
+    DocumentLimits { documents_max, documents_bytes_max, document_bytes_max }
 }
 
 /// What the parent says, in the runtime's words.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
+use super::documents::InstanceDocuments;
 use super::libraries::{Libraries, Module};
 use super::lifecycle;
 use super::running::Running;
@@ -20,6 +21,7 @@ use super::threads::Threads;
 use crate::abi::fault::InstanceSlot;
 use crate::abi::{self, this_thread_must_not_block};
 use crate::config::Config;
+use crate::domain::documents::Documents;
 use crate::domain::instances::{InstanceRecord, Instances};
 
 mod change;
@@ -101,6 +103,9 @@ pub enum StartError {
     /// The parameters do not satisfy the module's schema.
     #[error("{}", .0.join("; "))]
     Parameters(Vec<String>),
+    /// Its documents could not be brought into the form that the module declares.
+    #[error("{0}")]
+    Documents(String),
     /// `init` refused or failed.
     #[error(transparent)]
     Init(#[from] abi::InitError),
@@ -117,10 +122,11 @@ impl Runtime {
         config: Arc<Config>,
         libraries: Libraries,
         records: Instances,
+        documents: Documents,
         on_lifted: impl Fn(&str) + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(Inner {
-            shared: Shared { config, runtime: tokio::runtime::Handle::current() },
+            shared: Shared { config, runtime: tokio::runtime::Handle::current(), documents },
             libraries,
             records,
             table: Table::default(),
@@ -140,6 +146,11 @@ impl Runtime {
     #[must_use]
     pub fn begin(&self, name: &str) -> Looked {
         self.0.table.begin(name)
+    }
+
+    /// What all instances share.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0.shared
     }
 
     fn view(&self, record: InstanceRecord) -> InstanceView {
@@ -175,8 +186,10 @@ impl Runtime {
         let key = key(plan.kind, plan.name);
         let slot = InstanceSlot::register(&key, &generation.file);
         let rights = plan.grants.map_or_else(|| module.description.needs.clone(), <[String]>::to_vec);
-        let services =
-            Arc::new(InstanceServices::new(self.0.shared.clone(), &key, plan.name, generation.number, rights));
+        self.prepare_documents(plan, &module, slot).await?;
+        let shared = self.0.shared.clone();
+        let documents = InstanceDocuments::new(shared.clone(), &key, plan.id, true);
+        let services = Arc::new(InstanceServices::new(shared, &key, plan.name, generation.number, rights, documents));
         let init = {
             let services = Arc::clone(&services);
             let generation = Arc::clone(&generation);
@@ -274,10 +287,12 @@ impl Runtime {
 }
 
 /// What an instance is to be made of.
-struct Plan<'a> {
-    kind: &'a str,
-    module: &'a str,
-    name: &'a str,
+pub(super) struct Plan<'a> {
+    /// The id that it has, or will have when it is stored.
+    pub(super) id: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) module: &'a str,
+    pub(super) name: &'a str,
     parameters: &'a Map<String, Value>,
     grants: Option<&'a [String]>,
 }
@@ -285,6 +300,7 @@ struct Plan<'a> {
 impl<'a> From<&'a InstanceRecord> for Plan<'a> {
     fn from(record: &'a InstanceRecord) -> Self {
         Self {
+            id: &record.id,
             kind: &record.kind,
             module: &record.module,
             name: &record.name,

@@ -4,6 +4,7 @@
 //! `crate::domain`'s business; HTTP is `crate::http`'s.
 
 pub mod call;
+mod documents;
 pub mod instances;
 pub mod libraries;
 mod lifecycle;
@@ -15,6 +16,7 @@ mod table;
 mod threads;
 
 pub use call::{CallError, Incoming, call};
+pub use documents::purge as purge_documents;
 pub use instances::{ChangeError, Edit, InstanceView, Quarantined, Runtime, Start, StartError, Status, mark_worker};
 pub use libraries::{Libraries, Module};
 pub use routes::{Auth, Chain, Found};

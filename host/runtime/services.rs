@@ -8,9 +8,11 @@ use parking_lot::Mutex;
 use porth_abi::code;
 use tokio::sync::oneshot;
 
+use super::documents::InstanceDocuments;
 use super::routes::{Routes, RoutesBuilder};
-use crate::abi::{CallRequest, CallbackError, HostFuture, LogLine, NewEndpoint, Services};
+use crate::abi::{CallRequest, CallbackError, DocumentCall, HostFuture, LogLine, NewEndpoint, Services};
 use crate::config::Config;
+use crate::domain::documents::Documents;
 
 /// What all instances share.
 #[derive(Clone)]
@@ -19,6 +21,8 @@ pub(super) struct Shared {
     pub config: Arc<Config>,
     /// The host's runtime, which drives what plug-ins wait for.
     pub runtime: tokio::runtime::Handle,
+    /// The documents of all instances.
+    pub documents: Documents,
 }
 
 /// The host as an instance sees it.
@@ -28,6 +32,7 @@ pub(super) struct InstanceServices {
     name: String,
     generation: u64,
     rights: Vec<String>,
+    documents: InstanceDocuments,
     /// `None` once `init` is over.
     endpoints: Mutex<Option<RoutesBuilder>>,
 }
@@ -35,9 +40,28 @@ pub(super) struct InstanceServices {
 impl InstanceServices {
     /// For an instance about to be initialised. `rights` are those granted.
     #[must_use]
-    pub(super) fn new(shared: Shared, key: &str, name: &str, generation: u64, rights: Vec<String>) -> Self {
+    pub(super) fn new(
+        shared: Shared,
+        key: &str,
+        name: &str,
+        generation: u64,
+        rights: Vec<String>,
+        documents: InstanceDocuments,
+    ) -> Self {
         let endpoints = Mutex::new(Some(RoutesBuilder::new(&shared.config.limits)));
-        Self { shared, key: key.to_owned(), name: name.to_owned(), generation, rights, endpoints }
+        Self { shared, key: key.to_owned(), name: name.to_owned(), generation, rights, documents, endpoints }
+    }
+
+    /// For a migration of an instance's documents: it has no rights, and registers nothing.
+    #[must_use]
+    pub(super) fn of_migration(
+        shared: Shared,
+        key: &str,
+        name: &str,
+        generation: u64,
+        documents: InstanceDocuments,
+    ) -> Self {
+        Self { endpoints: Mutex::new(None), ..Self::new(shared, key, name, generation, Vec::new(), documents) }
     }
 
     /// Ends the time in which endpoints can be registered, and hands them over.
@@ -108,6 +132,10 @@ impl Services for InstanceServices {
         }))
     }
 
+    fn documents(&self, call: DocumentCall) -> Result<HostFuture, CallbackError> {
+        Ok(self.documents.ask(call))
+    }
+
     fn spawn(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>) -> Result<(), CallbackError> {
         self.shared.runtime.spawn(work);
         Ok(())
@@ -176,6 +204,10 @@ impl Services for LibraryServices {
     }
 
     fn timer(&self, _: Duration) -> Result<HostFuture, CallbackError> {
+        only_instances()
+    }
+
+    fn documents(&self, _: DocumentCall) -> Result<HostFuture, CallbackError> {
         only_instances()
     }
 

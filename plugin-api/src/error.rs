@@ -168,6 +168,7 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
             Some(HostError::Busy(_) | HostError::Closed(_)) => {
                 Self::unavailable("The server is busy; try again.").with_cause(cause)
             }
+            Some(HostError::Conflict(_)) => Self::conflict("It has changed meanwhile.").with_cause(cause),
             _ => Self::internal(cause),
         }
     }
@@ -220,6 +221,7 @@ mod tests {
     #[test]
     fn a_busy_host_is_told_apart() {
         assert_eq!(Error::from(HostError::Busy(String::new())).status(), 503);
+        assert_eq!(Error::from(HostError::Conflict(String::new())).status(), 409);
         assert_eq!(Error::from(HostError::NotFound(String::new())).status(), 500);
     }
 

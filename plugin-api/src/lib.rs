@@ -67,6 +67,12 @@
 //! - A handler that takes longer than its deadline becomes a 504. What is on a thread of the instance's own goes on
 //!   regardless; a future is dropped.
 //!
+//! # Documents
+//!
+//! An instance's memory is lost whenever it is reset, replaced or crashes, also when somebody else caused that. What must
+//! last belongs into [`Documents`]: JSON by collection and key, with versions, expiry, one-time use, lists by fields, and
+//! migrations from one form to the next.
+//!
 //! # Logging
 //!
 //! Events of [`tracing`] go to the host's log with the fields of their spans, and the host adds the instance. Nothing is
@@ -82,6 +88,7 @@
 mod block_on;
 mod bytes;
 mod callbacks;
+mod documents;
 mod endpoint;
 mod entry;
 mod environment;
@@ -98,6 +105,7 @@ mod response;
 mod session;
 mod waker;
 
+pub use documents::{Ask, Collection, Consumed, Delete, Document, Documents, List, Operation, Page, Put};
 pub use endpoint::{Auth, Endpoints, NewEndpoint};
 pub use error::Error;
 pub use handler::Handler;
@@ -118,7 +126,8 @@ pub mod prelude {
     pub use tracing;
 
     pub use crate::{
-        Auth, Caller, Error, Host, HostError, InitError, Module, Plugin, Request, Response, Right, export_plugin,
+        Auth, Caller, Collection, Consumed, Document, Documents, Error, Host, HostError, InitError, Module, Operation,
+        Plugin, Request, Response, Right, export_plugin,
     };
 }
 

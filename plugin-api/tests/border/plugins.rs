@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use porth_plugin::prelude::*;
 
+use crate::documents::Keeps;
+
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct Parameters {
     /// What comes first.
@@ -310,6 +312,6 @@ impl Timed {
 }
 
 #[cfg(not(feature = "tokio"))]
-export_plugin!(Steady, Panics, Refuses);
+export_plugin!(Steady, Panics, Refuses, Keeps);
 #[cfg(feature = "tokio")]
-export_plugin!(Steady, Panics, Refuses, Timed);
+export_plugin!(Steady, Panics, Refuses, Keeps, Timed);
