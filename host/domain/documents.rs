@@ -276,7 +276,8 @@ impl Documents {
                 Some(Operation::Delete(Delete { version: None, .. })) => DocumentError::Absent,
                 Some(Operation::Delete(_)) => DocumentError::Stale,
                 put => {
-                    let changed = self.refresh(instance_id, &set).await?;
+                    self.refresh(instance_id, &set).await?;
+                    let changed = set.form().number != form.number;
                     match put {
                         _ if changed && tries < TRIES_MAX => continue,
                         Some(Operation::Put(Put { version: Some(_), .. })) if !changed => DocumentError::Stale,

@@ -186,7 +186,7 @@ impl Runtime {
         let key = key(plan.kind, plan.name);
         let slot = InstanceSlot::register(&key, &generation.file);
         let rights = plan.grants.map_or_else(|| module.description.needs.clone(), <[String]>::to_vec);
-        self.prepare_documents(plan, &module, slot).await?;
+        self.prepare_documents(plan, module, slot).await?;
         let shared = self.0.shared.clone();
         let documents = InstanceDocuments::new(shared.clone(), &key, plan.id, true);
         let services = Arc::new(InstanceServices::new(shared, &key, plan.name, generation.number, rights, documents));

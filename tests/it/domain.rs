@@ -1,4 +1,5 @@
 //! `host/domain` on SQLite and on PostgreSQL.
 
+mod documents;
 mod instances;
 mod keys;

@@ -170,20 +170,19 @@ impl Documents {
         Ok(Arc::clone(set))
     }
 
-    /// Looks which form the documents have; whether that is news.
-    pub(super) async fn refresh(&self, instance_id: &str, set: &Set) -> Result<bool, DocumentError> {
+    /// Looks which form the documents have.
+    pub(super) async fn refresh(&self, instance_id: &str, set: &Set) -> Result<(), DocumentError> {
         let Some(row) = sets::find(&self.inner.db, instance_id).await? else {
             self.forget(instance_id);
             return Err(DocumentError::Gone);
         };
         let form = Form::new(&row)?;
         let mut known = set.form.write();
-        let is_news = form.number != known.number;
-        // Of two looks at once the later may be written first.
+        // Of two looks at once the later may be here first.
         if form.number > known.number {
             *known = Arc::new(form);
         }
-        Ok(is_news)
+        Ok(())
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn values<'a>(fields: &'a BTreeSet<String>, value: &str) -> Result<Ve
         let member = members.get(field).map(|member| Value::deserialize(*member));
         let member =
             member.transpose().map_err(|error| format!("the index field `{field}` cannot be read: {error}"))?;
-        let stored = member.as_ref().map(|member| store(member)).transpose();
+        let stored = member.as_ref().map(store).transpose();
         Ok((field.as_str(), stored.map_err(|reason| format!("the index field `{field}` {reason}"))?.flatten()))
     };
     fields.iter().map(stored).collect()

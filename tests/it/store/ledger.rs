@@ -27,7 +27,7 @@ async fn many_open_a_new_database_at_once(store: &Store) {
     if store.is_sqlite() {
         std::fs::remove_file(store.file()).unwrap();
     } else {
-        store.execute("DROP TABLE porth_ledger, instance, api_key");
+        store.execute("DROP TABLE porth_ledger, instance, api_key, document_set, document, document_index");
     }
     let opened = futures_util::future::join_all((0..8).map(|_| store.open_again())).await;
     for db in opened {
@@ -45,7 +45,7 @@ async fn check_refused(store: &Store, expected: &str) -> OpenError {
 
 async fn a_newer_database_is_refused(store: &Store) {
     store.execute("INSERT INTO porth_ledger (owner, version, checksum, applied_at) VALUES ('porth', 99, 'x', 0)");
-    let error = check_refused(store, "has schema version 99, this Porth knows versions up to 1").await;
+    let error = check_refused(store, "has schema version 99, this Porth knows versions up to 2").await;
     assert!(matches!(error, OpenError::Newer { found: 99, .. }));
 }
 
@@ -68,7 +68,7 @@ async fn a_foreign_database_is_refused(store: &Store) {
     if store.is_sqlite() {
         std::fs::remove_file(store.file()).unwrap();
     } else {
-        store.execute("DROP TABLE porth_ledger, instance, api_key");
+        store.execute("DROP TABLE porth_ledger, instance, api_key, document_set, document, document_index");
     }
     store.execute("CREATE TABLE invoice (id BIGINT)");
     let error = check_refused(store, "it holds a table `invoice`").await;
