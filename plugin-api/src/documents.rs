@@ -168,7 +168,8 @@ impl<T> Collection<T> {
     where
         T: Serialize,
     {
-        self.put(key, value).version(version)
+        // 0 would mean that there must be none, which nobody has read.
+        self.put(key, value).version(if version == 0 { NEVER } else { version })
     }
 
     /// Deletes a document.
@@ -269,6 +270,9 @@ pub enum Consumed<T> {
     /// There is none.
     Absent,
 }
+
+/// A version that no document has.
+const NEVER: u64 = 1 << 62;
 
 /// Reads a document.
 fn read<T: DeserializeOwned>(json: &[u8]) -> Result<Document<T>, HostError> {
