@@ -6,6 +6,7 @@
 //! runtime's business.
 #![allow(unsafe_code, reason = "the one floor that calls into plug-ins; every other floor denies it")]
 
+mod allowed;
 mod answer;
 mod bytes;
 pub(crate) mod call;
@@ -30,6 +31,7 @@ mod staging;
 mod token;
 mod waker;
 
+pub use allowed::{Allowed, AllowedError};
 pub use answer::{Answer, Failure};
 pub use bytes::OwnedBytes;
 pub use call::{Called, Handler, HandlerFuture};

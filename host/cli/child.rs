@@ -16,7 +16,7 @@ use crate::domain::instances::Instances;
 use crate::domain::keys::ApiKeys;
 use crate::http::server::{Connections, serve_local, serve_tcp};
 use crate::http::{self, App};
-use crate::runtime::{self, Libraries, Runtime};
+use crate::runtime::{self, Hooks, Libraries, Runtime, Watch};
 use crate::store::Db;
 use crate::supervisor::child::{Control, Handover};
 use crate::supervisor::message;
@@ -53,23 +53,25 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     }
 
     let db = Db::open(&config.database, &config.data, now_ms()).await.map_err(Failure::configuration)?;
-    let libraries = {
-        let (config, refused) = (Arc::clone(&config), start.refused.clone());
-        let refused =
-            move |file: &str| refused.iter().find(|entry| entry.library == file).map(|entry| entry.reason.clone());
-        tokio::task::spawn_blocking(move || Libraries::scan(&config, refused)).await?.map_err(Failure::configuration)?
-    };
-    let lifted = {
-        let control = control.clone();
-        move |instance: &str| {
-            if let Err(error) = control.lifted(instance) {
-                tracing::warn!(%error, "the parent was not told that {instance} is lifted: {error}");
-            }
-        }
+    // Before the libraries are looked at, so that no change is missed.
+    let watch = if config.watch { begin_watch(&config) } else { None };
+    let refused =
+        |file: &str| start.refused.iter().find(|entry| entry.library == file).map(|entry| entry.reason.clone());
+    let libraries = Libraries::scan(&config, refused).await.map_err(Failure::configuration)?;
+    let hooks = Hooks {
+        on_lifted: {
+            let control = control.clone();
+            Box::new(move |instance: &str| {
+                if let Err(error) = control.lifted(instance) {
+                    tracing::warn!(%error, "the parent was not told that {instance} is lifted: {error}");
+                }
+            })
+        },
+        on_worn_out: Box::new(|_| {}),
     };
     let documents = Documents::new(db.clone(), document_limits(&config));
     tokio::spawn(runtime::purge_documents(documents.clone()));
-    let runtime = Runtime::new(Arc::clone(&config), libraries, Instances::new(db.clone()), documents, lifted);
+    let runtime = Runtime::new(Arc::clone(&config), libraries, Instances::new(db.clone()), documents, hooks);
     runtime.start(&from_parent(start), now_ms()).await.map_err(Failure::configuration)?;
 
     let app = App::new(config, runtime.clone(), ApiKeys::new(db.clone()));
@@ -84,9 +86,11 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     tokio::spawn(serve_local(UnixListener::from_std(local)?, router, connections.clone()));
     app.set_ready(true);
     control.ready()?;
+    let watching = watch.map(|watch| watch.run(runtime.clone()));
 
     let deadline = drained.wait_for(Option::is_some).await?.unwrap_or_default();
     app.set_ready(false);
+    drop(watching);
     let open = connections.drain(deadline).await;
     if open > 0 {
         tracing::warn!(open, "{open} connections were still open after {} ms", deadline.as_millis());
@@ -100,6 +104,17 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
 fn document_limits(config: &Config) -> DocumentLimits {
     let Limits { documents_max, documents_bytes_max, document_bytes_max, .. } = config.limits;
     DocumentLimits { documents_max, documents_bytes_max, document_bytes_max }
+}
+
+/// Watches the plug-in directory. A server without it is only less convenient.
+fn begin_watch(config: &Config) -> Option<Watch> {
+    let watch = Watch::begin(&config.plugins);
+    watch
+        .inspect_err(|error| {
+            let directory = config.plugins.display();
+            tracing::warn!(%error, "the plug-in directory `{directory}` is not watched: {error}");
+        })
+        .ok()
 }
 
 /// What the parent says, in the runtime's words.

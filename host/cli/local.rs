@@ -26,7 +26,19 @@ pub(super) enum LocalError {
 /// # Errors
 /// See [`LocalError`].
 pub(super) async fn post(socket: &Path, path: &str, body: &Value) -> Result<Value, LocalError> {
-    match tokio::time::timeout(PATIENCE, exchange(socket, path, body)).await {
+    ask(socket, Method::POST, path, body.to_string()).await
+}
+
+/// Answers what lies at `path`, in JSON.
+///
+/// # Errors
+/// See [`LocalError`].
+pub(super) async fn get(socket: &Path, path: &str) -> Result<Value, LocalError> {
+    ask(socket, Method::GET, path, String::new()).await
+}
+
+async fn ask(socket: &Path, method: Method, path: &str, body: String) -> Result<Value, LocalError> {
+    match tokio::time::timeout(PATIENCE, exchange(socket, method, path, body)).await {
         Err(_) => Err(LocalError::Silence { socket: socket.to_owned() }),
         Ok(Err(source)) => Err(LocalError::NoAnswer { socket: socket.to_owned(), source }),
         Ok(Ok((status, answer))) if status.is_success() => Ok(answer),
@@ -40,17 +52,17 @@ pub(super) async fn post(socket: &Path, path: &str, body: &Value) -> Result<Valu
 
 type Exchanged = Result<(http::StatusCode, Value), Box<dyn std::error::Error + Send + Sync>>;
 
-async fn exchange(socket: &Path, path: &str, body: &Value) -> Exchanged {
+async fn exchange(socket: &Path, method: Method, path: &str, body: String) -> Exchanged {
     let stream = TokioIo::new(UnixStream::connect(socket).await?);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
     // Whatever ends the connection early also fails the request below.
     let connection = tokio::spawn(connection);
     let request = Request::builder()
-        .method(Method::POST)
+        .method(method)
         .uri(path)
         .header(header::HOST, "localhost")
         .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(serde_json::to_vec(body)?)))?;
+        .body(Full::new(Bytes::from(body)))?;
     let (parts, body) = sender.send_request(request).await?.into_parts();
     let answer = body.collect().await?.to_bytes();
     connection.abort();

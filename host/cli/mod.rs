@@ -28,6 +28,8 @@ pub fn main() -> ExitCode {
         Command::Probe { copy, library } => crate::abi::probe::main(&copy, &library),
         Command::Key { command: KeyCommand::New { name, place } } => key::new(&name, &place),
         Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file),
+        Command::Plugin { command: PluginCommand::Allow { file, place } } => plugin::allow(&file, &place),
+        Command::Plugin { command: PluginCommand::List { plugins, place } } => plugin::list(plugins, &place),
     };
     done.unwrap_or_else(|failure| {
         eprintln!("porth: {}", failure.message);
@@ -88,6 +90,21 @@ enum PluginCommand {
     Check {
         /// The library.
         file: PathBuf,
+    },
+    /// Adds a library's digest to `plugins.lock`, the list that counts with `trust = "lock"`.
+    Allow {
+        /// The library.
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Prints the libraries of the plug-in directory with what the server made of them.
+    List {
+        /// The directory that administrators drop libraries into.
+        #[arg(long, env = "PORTH_PLUGINS", value_name = "DIR")]
+        plugins: Option<PathBuf>,
+        #[command(flatten)]
+        place: Place,
     },
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::Config;
+use super::{Config, PLUGINS_LOCK};
 
 /// What the command line or the environment says instead of the file.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +62,8 @@ impl Config {
                 let directory = path.parent().unwrap_or(Path::new(""));
                 config.data = directory.join(config.data);
                 config.plugins = directory.join(config.plugins);
+                let lock = config.plugins_lock.unwrap_or_else(|| PLUGINS_LOCK.into());
+                config.plugins_lock = Some(directory.join(lock));
                 config
             }
         };
@@ -78,6 +80,7 @@ impl Config {
 mod tests {
     use expect_test::{Expect, expect};
 
+    use super::super::Trust;
     use super::*;
 
     fn load(text: &str, overrides: Overrides) -> Result<Config, String> {
@@ -88,6 +91,7 @@ mod tests {
         let mut config = Config::load(Some(&path), overrides).map_err(|error| shown(error.to_string()))?;
         config.data = shown(config.data.to_str().unwrap().to_owned()).into();
         config.plugins = shown(config.plugins.to_str().unwrap().to_owned()).into();
+        config.plugins_lock = Some(shown(config.plugins_lock().to_str().unwrap().to_owned()).into());
         Ok(config)
     }
 
@@ -105,8 +109,23 @@ mod tests {
     #[test]
     fn an_empty_file_means_the_defaults_beside_it() {
         let config = load("", Overrides::default()).unwrap();
-        let expected = Config { data: "DIR/data".into(), plugins: "DIR/plugins".into(), ..Config::default() };
+        let expected = Config {
+            data: "DIR/data".into(),
+            plugins: "DIR/plugins".into(),
+            plugins_lock: Some("DIR/plugins.lock".into()),
+            ..Config::default()
+        };
         assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn the_list_of_digests_lies_beside_the_file_or_else_in_the_data_directory() {
+        let overrides = || Overrides { data: Some("d".into()), ..Overrides::default() };
+        assert_eq!(load("", overrides()).unwrap().plugins_lock(), Path::new("DIR/plugins.lock"));
+        let config = load("plugins_lock = 'safe/list'\ntrust = 'lock'", overrides()).unwrap();
+        assert_eq!((config.plugins_lock().as_path(), config.trust), (Path::new("DIR/safe/list"), Trust::Lock));
+        let config = Config::load(None, overrides()).unwrap();
+        assert_eq!(config.plugins_lock(), Path::new("d/plugins.lock"));
     }
 
     #[test]

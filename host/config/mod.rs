@@ -26,6 +26,12 @@ pub struct Config {
     pub data: PathBuf,
     /// The directory that administrators drop libraries into.
     pub plugins: PathBuf,
+    /// Whether libraries that change in that directory are loaded without being asked to.
+    pub watch: bool,
+    /// Which libraries may be loaded or probed.
+    pub trust: Trust,
+    /// The list of digests that `trust = "lock"` goes by; see [`Config::plugins_lock`].
+    pub plugins_lock: Option<PathBuf>,
     /// `sqlite` (a file in the data directory) or `postgres://…`.
     pub database: String,
     /// How clients reach the server from outside, without a trailing slash; by default `http://<listen>`.
@@ -45,6 +51,16 @@ pub struct Config {
     /// Instances that the configuration declares.
     #[serde(rename = "instance")]
     pub instances: Vec<DeclaredInstance>,
+}
+
+/// Which libraries may be loaded or probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trust {
+    /// All in the plug-in directory: whoever can write there decides.
+    Directory,
+    /// Those among them whose digests `plugins.lock` lists.
+    Lock,
 }
 
 /// Limits of requests and of the code that answers them.
@@ -120,7 +136,17 @@ impl Config {
     pub fn external_url(&self) -> String {
         self.external_url.clone().unwrap_or_else(|| format!("http://{}", self.listen))
     }
+
+    /// The list of digests that `trust = "lock"` goes by: beside the configuration file, or without one in the data
+    /// directory.
+    #[must_use]
+    pub fn plugins_lock(&self) -> PathBuf {
+        self.plugins_lock.clone().unwrap_or_else(|| self.data.join(PLUGINS_LOCK))
+    }
 }
+
+/// What the list of digests is called unless it is called otherwise.
+const PLUGINS_LOCK: &str = "plugins.lock";
 
 impl Default for Config {
     fn default() -> Self {
@@ -128,6 +154,10 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 4593)),
             data: PathBuf::from("data"),
             plugins: PathBuf::from("plugins"),
+            // Dropping a file into the directory is how plug-ins are installed, and a bad one changes nothing.
+            watch: true,
+            trust: Trust::Directory,
+            plugins_lock: None,
             database: "sqlite".to_owned(),
             external_url: None,
             api_prefix: "api".to_owned(),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::domain::StoreError;
 use crate::domain::keys::CreateKeyError;
-use crate::runtime::{CallError, ChangeError, InitError, StartError};
+use crate::runtime::{CallError, ChangeError, InitError, ReloadError, StartError};
 
 /// A kind of error: its status, its stable code, its title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +121,16 @@ impl From<StartError> for Problem {
             StartError::Init(InitError::Failed { .. } | InitError::Panicked)
             | StartError::Documents(_)
             | StartError::Deadline(_) => Self::new(INIT_FAILED, text),
+        }
+    }
+}
+
+impl From<ReloadError> for Problem {
+    fn from(error: ReloadError) -> Self {
+        match error {
+            ReloadError::Store(error) => error.into(),
+            // The directory is the administrator's, who can put it right.
+            ReloadError::Directory(_) | ReloadError::Ending => Self::new(CONFLICT, error.to_string()),
         }
     }
 }

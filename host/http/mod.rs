@@ -8,6 +8,7 @@ mod edge;
 mod error;
 mod fields;
 mod health;
+mod libraries;
 mod local;
 mod modules;
 mod mount;
@@ -70,6 +71,10 @@ pub fn router(app: &App) -> Edge<Router> {
         .route("/mod/plugin", get(modules::list).post(modules::add))
         .route("/mod/plugin/{name}", get(modules::show).put(modules::replace).delete(modules::delete))
         .route("/mod/plugin/{name}/{action}", put(modules::act))
+        .route("/mod/reload", put(libraries::rescan))
+        .route("/admin/library", get(libraries::list))
+        .route("/admin/library/{file}", get(libraries::show))
+        .route("/admin/library/{file}/reload", put(libraries::reload))
         .route("/local/key", post(local::new_key));
     let host_routes = Router::new()
         .route("/config", get(health::config))

@@ -141,7 +141,9 @@ pub(super) async fn act(
 }
 
 /// Runs a change to its end, also when the client leaves.
-async fn detached<T: Send + 'static>(change: impl Future<Output = T> + Send + 'static) -> Result<T, Problem> {
+pub(super) async fn detached<T: Send + 'static>(
+    change: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Problem> {
     tokio::spawn(change).await.map_err(|error| Problem::logged(super::error::INTERNAL, error))
 }
 

@@ -17,7 +17,7 @@ use super::libraries::{Generation, Module};
 use super::lifecycle;
 use super::services::{InstanceServices, Shared};
 use crate::abi::fault::InstanceSlot;
-use crate::abi::{CallbackError, DocumentCall, HostFuture, MigrateError};
+use crate::abi::{CallbackError, DocumentCall, HostFuture};
 use crate::domain::StoreError;
 use crate::domain::documents::{
     ApplyError, Consumed, Declaration, Delete, Document, DocumentError, Documents, List, Migrate, Operation, Put,
@@ -265,10 +265,7 @@ impl Migrate for Migration {
     async fn migrate(&self, from: i64) -> Result<Vec<Operation>, String> {
         let (generation, services) = (Arc::clone(&self.generation), Arc::clone(&self.services));
         let ((kind, module), slot) = (self.module.clone(), self.slot);
-        let work = move || match generation.library() {
-            Some(library) => library.migrate((&kind, &module), from.unsigned_abs(), slot, services),
-            None => Err(MigrateError::Unknown),
-        };
+        let work = move || generation.migrate((&kind, &module), from.unsigned_abs(), slot, services);
         let migrated = lifecycle::within(format!("migrate {}", self.key), self.deadline, work, drop).await;
         let operations = migrated
             .ok_or_else(|| format!("`migrate` took longer than {} ms", self.deadline.as_millis()))?

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use super::documents::InstanceDocuments;
-use super::libraries::{Libraries, Module};
+use super::libraries::{Held, Hook, Libraries, Module};
 use super::lifecycle;
 use super::running::Running;
 use super::services::{InstanceServices, Shared};
@@ -25,9 +25,11 @@ use crate::domain::documents::Documents;
 use crate::domain::instances::{InstanceRecord, Instances};
 
 mod change;
+mod reload;
 mod start;
 
 pub use change::{ChangeError, Edit};
+pub use reload::{InstanceState, LibraryState, Outcome, ReloadError, Report};
 pub use start::{Quarantined, Start, StartUpError};
 
 /// The kind of module whose instances have endpoints.
@@ -46,7 +48,17 @@ struct Inner {
     present: Mutex<BTreeMap<String, Present>>,
     /// Held while an instance is being changed, by key.
     changing: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    on_lifted: Box<dyn Fn(&str) + Send + Sync>,
+    /// Held while libraries are being loaded: one reload at a time. True once the process ends, when none is any more.
+    reloading: tokio::sync::Mutex<bool>,
+    on_lifted: Hook,
+}
+
+/// Who hears of what happens here: the process around.
+pub struct Hooks {
+    /// An administrator lifted the quarantine of the instance of this key.
+    pub on_lifted: Hook,
+    /// This process has retired so many generations that a fresh one should take over, for this reason; told once.
+    pub on_worn_out: Hook,
 }
 
 /// What an instance does at present.
@@ -115,16 +127,17 @@ pub enum StartError {
 }
 
 impl Runtime {
-    /// A runtime without running instances; [`start`](Self::start) starts them. `on_lifted` hears of every instance whose
-    /// quarantine an administrator lifts. Must be called within the host's tokio runtime.
+    /// A runtime without running instances; [`start`](Self::start) starts them. Must be called within the host's tokio
+    /// runtime.
     #[must_use]
     pub fn new(
         config: Arc<Config>,
         libraries: Libraries,
         records: Instances,
         documents: Documents,
-        on_lifted: impl Fn(&str) + Send + Sync + 'static,
+        hooks: Hooks,
     ) -> Self {
+        libraries.set_on_worn_out(hooks.on_worn_out);
         Self(Arc::new(Inner {
             shared: Shared { config, runtime: tokio::runtime::Handle::current(), documents },
             libraries,
@@ -132,7 +145,8 @@ impl Runtime {
             table: Table::default(),
             present: Mutex::default(),
             changing: Mutex::default(),
-            on_lifted: Box::new(on_lifted),
+            reloading: tokio::sync::Mutex::default(),
+            on_lifted: hooks.on_lifted,
         }))
     }
 
@@ -170,16 +184,15 @@ impl Runtime {
         lock.lock_owned().await
     }
 
-    fn module(&self, kind: &str, module: &str) -> Result<&Arc<Module>, StartError> {
-        self.0
-            .libraries
-            .module(kind, module)
-            .ok_or_else(|| StartError::NoModule { kind: kind.to_owned(), module: module.to_owned() })
+    /// The module to make an instance of, held so that no reload comes between. Ask for it with the instance's change
+    /// under way, never the other way round.
+    async fn module(&self, kind: &str, module: &str) -> Result<Held, StartError> {
+        let held = self.0.libraries.hold(kind, module).await;
+        held.ok_or_else(|| StartError::NoModule { kind: kind.to_owned(), module: module.to_owned() })
     }
 
-    /// Initialises an instance; nothing is reachable or stored yet.
-    async fn initialise(&self, plan: &Plan<'_>) -> Result<Arc<Running>, StartError> {
-        let module = self.module(plan.kind, plan.module)?;
+    /// Initialises an instance of a module; nothing is reachable or stored yet.
+    async fn initialise(&self, plan: &Plan<'_>, module: &Module) -> Result<Arc<Running>, StartError> {
         module.schema.check(plan.parameters).map_err(StartError::Parameters)?;
         let config = &self.0.shared.config;
         let generation = Arc::clone(&module.generation);
@@ -204,17 +217,18 @@ impl Runtime {
                     generation: generation.number,
                     slot,
                 };
-                match generation.library() {
-                    Some(library) => library.init(&new, services),
-                    None => {
-                        Err(abi::InitError::Failed { code: 0, errors: vec!["the library was unloaded".to_owned()] })
-                    }
-                }
+                generation.init(&new, services)
             }
         };
         let deadline = Duration::from_millis(config.limits.lifecycle_deadline_ms);
-        // An instance that comes too late is closed where it was made.
-        let late = |result: Result<abi::Instance, _>| drop(result.map(abi::Instance::close));
+        // An instance that comes too late is closed where it was made, and its library stays loaded meanwhile.
+        let late = {
+            let generation = Arc::clone(&generation);
+            move |result: Result<abi::Instance, _>| {
+                drop(result.map(abi::Instance::close));
+                drop(generation);
+            }
+        };
         let instance = lifecycle::within(format!("init {key}"), deadline, init, late)
             .await
             .ok_or(StartError::Deadline(deadline))??;
@@ -266,8 +280,11 @@ impl Runtime {
         (Duration::from_millis(limits.drain_deadline_ms), Duration::from_millis(limits.lifecycle_deadline_ms))
     }
 
-    /// Closes all instances and unloads all libraries, for the end of the process. Requests get 503 from now on.
+    /// Closes all instances and unloads all libraries, for the end of the process. Requests get 503 from now on. What
+    /// does not come to its end in time is left as it is.
     pub async fn stop(&self) {
+        // A reload that is under way comes to its end, and none begins.
+        *self.0.reloading.lock().await = true;
         let present = std::mem::take(&mut *self.0.present.lock());
         let (drain, close) = self.deadlines();
         let mut ending = Vec::new();
@@ -276,13 +293,14 @@ impl Runtime {
                 self.0.table.set(name, Some(Mounted::NotRunning));
             }
             if let Present::Running(running) = present {
-                ending.push(self.0.shared.runtime.spawn(running.retire(drain, close)));
+                let ended = tokio::time::timeout(drain + close, running.retire(drain, close));
+                ending.push(self.0.shared.runtime.spawn(ended));
             }
         }
         for end in ending {
             let _ = end.await;
         }
-        self.0.libraries.unload();
+        self.0.libraries.end().await;
     }
 }
 

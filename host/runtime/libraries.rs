@@ -1,42 +1,32 @@
 //! The libraries of the plug-in directory: each staged, judged, probed, opened and loaded, or refused with a reason.
+//!
+//! Start at [`Libraries`]. It loads new generations and says which is the present one; what that means for instances is
+//! decided in [`super::instances`], one reload after the other.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::RwLock;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
+use super::lifecycle;
 use super::schema::ParametersSchema;
 use super::services::LibraryServices;
-use crate::abi::{self, Library, ModuleDescription, Prober, Staged, StagingDirectory};
+use crate::abi::{self, Digest, Library, ModuleDescription};
 use crate::config::Config;
 
-/// One loading of a library.
-pub struct Generation {
-    /// The file's name.
-    pub file: String,
-    /// Which loading it is in this process, from 1.
-    pub number: u64,
-    /// `None` once it was unloaded.
-    library: Mutex<Option<Arc<Library>>>,
-}
+mod candidate;
+mod generation;
+mod view;
 
-impl Generation {
-    /// The loaded library; `None` once it was unloaded.
-    #[must_use]
-    pub fn library(&self) -> Option<Arc<Library>> {
-        self.library.lock().clone()
-    }
+pub use candidate::Abi;
+pub(super) use candidate::{Candidate, Found, Probed};
+pub use generation::{DRAINING_MAX, Generation, Hook, Past};
+pub use view::{LibraryView, Verdict};
 
-    /// Calls `unload`; its instances are closed. One that is still in use stays as it is.
-    pub fn unload(&self) {
-        if let Some(library) = self.library.lock().take().and_then(Arc::into_inner) {
-            library.unload();
-        }
-    }
-}
+use candidate::Workshop;
+use generation::Generations;
 
 /// A module that instances can be made of.
 pub struct Module {
@@ -48,21 +38,16 @@ pub struct Module {
     pub generation: Arc<Generation>,
 }
 
-/// What became of one file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The file's name.
-    pub file: String,
-    /// The names of its modules as `<kind>/<name>`; the reason of its refusal otherwise.
-    pub outcome: Result<Vec<String>, String>,
+impl Module {
+    /// `<kind>/<name>`.
+    #[must_use]
+    pub fn key(&self) -> String {
+        module_key(&self.description)
+    }
 }
 
-/// All modules, and a report for every file seen.
-#[derive(Default)]
-pub struct Libraries {
-    modules: BTreeMap<(String, String), Arc<Module>>,
-    generations: Vec<Arc<Generation>>,
-    reports: Vec<Report>,
+fn module_key(description: &ModuleDescription) -> String {
+    format!("{}/{}", description.kind, description.name)
 }
 
 /// Why the plug-in directory as a whole cannot be used.
@@ -74,128 +59,325 @@ pub enum ScanError {
     /// There is no place for private copies.
     #[error(transparent)]
     Staging(#[from] abi::StagingError),
+    /// The server is ending.
+    #[error("looking at the plug-in directory was interrupted")]
+    Interrupted,
+}
+
+/// All libraries and modules. Cheap to clone.
+#[derive(Clone)]
+pub struct Libraries(Arc<Shelf>);
+
+struct Shelf {
+    workshop: Arc<Workshop>,
+    generations: Arc<Generations>,
+    /// For `load`.
+    deadline: Duration,
+    state: RwLock<State>,
+}
+
+#[derive(Default)]
+struct State {
+    entries: BTreeMap<String, Entry>,
+    modules: BTreeMap<(String, String), Arc<Module>>,
+}
+
+/// What is known under a file's name.
+struct Entry {
+    /// Read by whoever changes an instance of a module, written by whoever changes the library.
+    gate: Arc<tokio::sync::RwLock<()>>,
+    numbers: u64,
+    present: Option<Present>,
+    verdict: Verdict,
+    reason: Option<String>,
+    file_digest: Option<Digest>,
+    file_abi: Option<Abi>,
+}
+
+struct Present {
+    generation: Arc<Generation>,
+    digest: Digest,
+    abi: Option<Abi>,
+}
+
+/// A module whose library does not change while this lives.
+pub(super) struct Held {
+    pub(super) module: Arc<Module>,
+    _gate: OwnedRwLockReadGuard<()>,
+}
+
+/// A generation that is loaded and nobody's yet.
+pub(super) struct Loaded {
+    pub(super) generation: Arc<Generation>,
+    pub(super) modules: Vec<Arc<Module>>,
+    digest: Digest,
+    abi: Option<Abi>,
 }
 
 impl Libraries {
-    /// Loads every library of the plug-in directory that can be loaded. Blocks: files are read and probed. `refused` gives
-    /// the reason why a file must not be opened, if there is one.
+    /// Loads every library of the plug-in directory that can be loaded; `refused` gives the reason why a file must not be
+    /// opened, if there is one. Must be called within the host's tokio runtime.
     ///
     /// # Errors
-    /// When the directory or the staging directory cannot be used; a bad file is only a [`Report`].
-    pub fn scan(config: &Config, refused: impl Fn(&str) -> Option<String>) -> Result<Self, ScanError> {
-        abi::check_plugin_directory(&config.plugins, &config.data)?;
-        let staging = StagingDirectory::create(&config.data)?;
-        let prober = Prober::new(&config.data);
-        let files = abi::list(&config.plugins)?;
+    /// When the directory or the staging directory cannot be used; a bad file is only refused.
+    pub async fn scan(config: &Arc<Config>, refused: impl Fn(&str) -> Option<String>) -> Result<Self, ScanError> {
+        let workshop = {
+            let config = Arc::clone(config);
+            blocking(move || Workshop::open(&config)).await??
+        };
+        let deadline = Duration::from_millis(config.limits.lifecycle_deadline_ms);
+        let libraries = Self(Arc::new(Shelf {
+            workshop: Arc::new(workshop),
+            generations: Arc::new(Generations::new(deadline)),
+            deadline,
+            state: RwLock::default(),
+        }));
+        let files = libraries.list().await?;
         // Reading and probing are slow and independent; loading comes one by one, in the order of the names, so that of
         // two libraries with one module the same is refused each time.
-        let probed = in_parallel(&files, |path| probe(path, &staging, &prober, config.limits.library_bytes_max));
-        let mut libraries = Self::default();
-        for (path, probed) in files.iter().zip(probed) {
-            let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-            let outcome = probed
-                .unwrap_or_else(|| Err(format!("library `{file}`: judging it panicked; the message is in the log")))
-                .and_then(|probed| match refused(&file) {
-                    Some(reason) => Err(format!("library `{file}` is not opened: {reason}")),
-                    None => libraries.load(&file, &probed),
-                });
-            match &outcome {
-                Ok(modules) => tracing::info!(library = file, "library {file} is loaded: {}", modules.join(", ")),
-                Err(reason) => tracing::warn!(library = file, "refused: {reason}"),
+        for mut candidate in libraries.examine(files).await? {
+            if let (Found::Fine(_), Some(reason)) = (&candidate.found, refused(&candidate.file)) {
+                let reason = format!("library `{}` is not opened: {reason}", candidate.file);
+                candidate.found = Found::Refused(reason);
             }
-            libraries.reports.push(Report { file, outcome });
+            libraries.load_first(candidate).await;
         }
         Ok(libraries)
     }
 
-    fn load(&mut self, file: &str, probed: &Probed) -> Result<Vec<String>, String> {
-        // The probe said already what modules there are: a conflict is found before the library is opened.
-        for module in &probed.modules {
-            let key = (module.kind.clone(), module.name.clone());
-            if let Some(other) = self.modules.get(&key) {
-                return Err(format!(
-                    "library `{file}` declares the {} module `{}`, which library `{}` declares already",
-                    module.kind, module.name, other.generation.file
-                ));
+    async fn load_first(&self, candidate: Candidate) {
+        self.look(&candidate);
+        let Found::Fine(probed) = candidate.found else { return };
+        let loaded = match self.conflict(&candidate.file, &probed.modules) {
+            None => self.load(&candidate.file, candidate.abi, *probed).await,
+            Some(reason) => Err(reason),
+        };
+        match loaded {
+            Ok(loaded) => {
+                self.put(loaded);
             }
+            Err(reason) => self.note(&candidate.file, Verdict::Refused, Some(reason)),
         }
+    }
+
+    /// The names of the files that could be libraries now, in order.
+    pub(super) async fn list(&self) -> Result<Vec<String>, ScanError> {
+        let workshop = Arc::clone(&self.0.workshop);
+        blocking(move || workshop.list()).await?
+    }
+
+    /// Looks at files; nothing is loaded yet.
+    pub(super) async fn examine(&self, files: Vec<String>) -> Result<Vec<Candidate>, ScanError> {
+        let files: Vec<_> = {
+            let state = self.0.state.read();
+            let loaded = |file: &String| Some(state.entries.get(file)?.present.as_ref()?.digest);
+            files.into_iter().map(|file| (loaded(&file), file)).map(|(digest, file)| (file, digest)).collect()
+        };
+        let workshop = Arc::clone(&self.0.workshop);
+        blocking(move || workshop.examine(&files)).await?
+    }
+
+    /// Notes what a look at a file has shown; of a fine one it is still to be seen what becomes.
+    pub(super) fn look(&self, candidate: &Candidate) {
+        let file = &candidate.file;
+        {
+            let mut state = self.0.state.write();
+            let entry = state.entries.entry(file.clone()).or_default();
+            (entry.file_digest, entry.file_abi) = (candidate.digest, candidate.abi);
+        }
+        match &candidate.found {
+            Found::Gone => self.note(file, Verdict::Gone, Some(GONE.to_owned())),
+            Found::Same => self.note(file, Verdict::Loaded, None),
+            Found::Unlisted(reason) => self.note(file, Verdict::Unlisted, Some(reason.clone())),
+            Found::Refused(reason) => self.note(file, Verdict::Refused, Some(reason.clone())),
+            Found::Fine(_) => {}
+        }
+    }
+
+    /// Forgets a file that is gone and of which nothing was ever loaded.
+    pub(super) fn forget(&self, file: &str) {
+        let mut state = self.0.state.write();
+        if state.entries.get(file).is_some_and(|entry| entry.verdict == Verdict::Gone && entry.numbers == 0) {
+            state.entries.remove(file);
+        }
+    }
+
+    /// Notes what became of a file.
+    pub(super) fn note(&self, file: &str, verdict: Verdict, reason: Option<String>) {
+        match (&reason, verdict) {
+            (Some(reason), Verdict::Refused | Verdict::Unlisted) => tracing::warn!(library = file, "refused: {reason}"),
+            (Some(reason), _) => tracing::info!(library = file, "library {file}: {reason}"),
+            (None, _) => {}
+        }
+        let mut state = self.0.state.write();
+        let entry = state.entries.entry(file.to_owned()).or_default();
+        (entry.verdict, entry.reason) = (verdict, reason);
+    }
+
+    /// Why the modules of a file cannot be added, if another library has one of them.
+    pub(super) fn conflict(&self, file: &str, modules: &[ModuleDescription]) -> Option<String> {
+        let state = self.0.state.read();
+        modules.iter().find_map(|module| {
+            let other = state.modules.get(&(module.kind.clone(), module.name.clone()))?;
+            let other = &other.generation.file;
+            (other != file).then(|| {
+                format!(
+                    "library `{file}` declares the {} module `{}`, which library `{other}` declares already",
+                    module.kind, module.name
+                )
+            })
+        })
+    }
+
+    /// Opens and loads a library on a thread of its own.
+    ///
+    /// # Errors
+    /// Why it did not work, for administrators.
+    pub(super) async fn load(&self, file: &str, abi: Option<Abi>, probed: Probed) -> Result<Loaded, String> {
         let mut schemas = Vec::new();
         for module in &probed.modules {
             let schema = ParametersSchema::new(&module.parameters_schema)
                 .map_err(|error| format!("library `{file}`, module `{}`: {error}", module.name))?;
             schemas.push(schema);
         }
-        let opened = abi::open(&probed.staged, &probed.judged).map_err(|refusal| refusal.to_string())?;
-        let library = Library::load(&opened, Arc::new(LibraryServices::new(file)))
-            .map_err(|error| format!("library `{file}`: {error}"))?;
-        let generation =
-            Arc::new(Generation { file: file.to_owned(), number: 1, library: Mutex::new(Some(Arc::new(library))) });
-        self.generations.push(Arc::clone(&generation));
-        let mut names = Vec::new();
-        for (description, schema) in probed.modules.iter().cloned().zip(schemas) {
-            names.push(format!("{}/{}", description.kind, description.name));
-            let key = (description.kind.clone(), description.name.clone());
-            self.modules.insert(key, Arc::new(Module { description, schema, generation: Arc::clone(&generation) }));
+        let (digest, bytes) = (probed.staged.digest(), probed.staged.bytes().len() as u64);
+        let descriptions = probed.modules.clone();
+        let load = {
+            let file = file.to_owned();
+            move || {
+                let opened = abi::open(&probed.staged, &probed.judged).map_err(|refusal| refusal.to_string())?;
+                Library::load(&opened, Arc::new(LibraryServices::new(&file)))
+                    .map_err(|error| format!("library `{file}`: {error}"))
+            }
+        };
+        let late = |library: Result<Library, _>| drop(library.map(Library::unload));
+        let library = lifecycle::within(format!("load {file}"), self.0.deadline, load, late).await;
+        let too_late = || format!("library `{file}`: `load` took longer than {} ms", self.0.deadline.as_millis());
+        let library = library.ok_or_else(too_late).flatten().inspect_err(|_| self.0.generations.wasted(file, bytes))?;
+        let number = {
+            let mut state = self.0.state.write();
+            let entry = state.entries.entry(file.to_owned()).or_default();
+            entry.numbers += 1;
+            entry.numbers
+        };
+        let generation = Generation::new(file, number, bytes, library, &self.0.generations);
+        let module =
+            |(description, schema)| Arc::new(Module { description, schema, generation: Arc::clone(&generation) });
+        let modules = descriptions.into_iter().zip(schemas).map(module).collect();
+        Ok(Loaded { generation, modules, digest, abi })
+    }
+
+    /// Makes a generation the present one of its library.
+    pub(super) fn put(&self, loaded: Loaded) {
+        let Loaded { generation, modules, digest, abi } = loaded;
+        let file = generation.file.clone();
+        let names: Vec<String> = modules.iter().map(|module| module.key()).collect();
+        tracing::info!(
+            library = file,
+            "library {file} is loaded, generation {}: {}",
+            generation.number,
+            names.join(", ")
+        );
+        let mut replaced: Vec<Arc<Module>> = Vec::new();
+        let previous = {
+            let mut state = self.0.state.write();
+            state.modules.retain(|_, module| {
+                let stays = module.generation.file != file;
+                replaced.extend((!stays).then(|| Arc::clone(module)));
+                stays
+            });
+            for module in modules {
+                let key = (module.description.kind.clone(), module.description.name.clone());
+                state.modules.insert(key, module);
+            }
+            let entry = state.entries.entry(file).or_default();
+            (entry.verdict, entry.reason) = (Verdict::Loaded, None);
+            entry.present.replace(Present { generation, digest, abi })
+        };
+        if let Some(previous) = previous {
+            self.0.generations.superseded(&previous.generation);
         }
-        Ok(names)
+        // What is replaced ends here, after the lock, unless instances or bodies still use it.
+        drop(replaced);
+    }
+
+    /// Gives up a generation that nothing was made of.
+    pub(super) fn discard(&self, loaded: Loaded) {
+        self.0.generations.superseded(&loaded.generation);
+    }
+
+    /// How many generations of a library drain.
+    pub(super) fn draining(&self, file: &str) -> usize {
+        self.0.generations.past(file).draining.len()
+    }
+
+    /// Waits until nobody changes an instance of a library's modules, and keeps everybody from it.
+    pub(super) async fn close_gate(&self, file: &str) -> OwnedRwLockWriteGuard<()> {
+        let gate = Arc::clone(&self.0.state.write().entries.entry(file.to_owned()).or_default().gate);
+        gate.write_owned().await
+    }
+
+    /// The module of a kind and name, held so that its library stays as it is.
+    pub(super) async fn hold(&self, kind: &str, name: &str) -> Option<Held> {
+        loop {
+            let file = self.module(kind, name)?.generation.file.clone();
+            let gate = Arc::clone(&self.0.state.read().entries.get(&file)?.gate);
+            let gate = gate.read_owned().await;
+            // Meanwhile the library may have changed, or the module gone to another one.
+            let module = self.module(kind, name)?;
+            if module.generation.file == file {
+                return Some(Held { module, _gate: gate });
+            }
+        }
     }
 
     /// The module of a kind and name.
     #[must_use]
-    pub fn module(&self, kind: &str, name: &str) -> Option<&Arc<Module>> {
-        self.modules.get(&(kind.to_owned(), name.to_owned()))
+    pub fn module(&self, kind: &str, name: &str) -> Option<Arc<Module>> {
+        self.0.state.read().modules.get(&(kind.to_owned(), name.to_owned())).cloned()
     }
 
     /// All modules, ordered by kind and name.
-    pub fn modules(&self) -> impl Iterator<Item = &Arc<Module>> {
-        self.modules.values()
-    }
-
-    /// What became of every file, ordered by name.
     #[must_use]
-    pub fn reports(&self) -> &[Report] {
-        &self.reports
+    pub fn modules(&self) -> Vec<Arc<Module>> {
+        self.0.state.read().modules.values().cloned().collect()
     }
 
-    /// Calls `unload` of every library; all instances are closed.
-    pub fn unload(&self) {
-        for generation in &self.generations {
-            generation.unload();
+    /// The modules of a library.
+    pub(super) fn modules_of(&self, file: &str) -> Vec<Arc<Module>> {
+        self.modules().into_iter().filter(|module| module.generation.file == file).collect()
+    }
+
+    /// Who hears, once, that this process has retired so many generations that a fresh one should take over.
+    pub(super) fn set_on_worn_out(&self, on_worn_out: Hook) {
+        self.0.generations.set_on_worn_out(on_worn_out);
+    }
+
+    /// Lets go of all modules, and waits until every library that no instance uses any more is unloaded.
+    pub(super) async fn end(&self) {
+        let state = std::mem::take(&mut *self.0.state.write());
+        drop(state);
+        self.0.generations.unloaded().await;
+    }
+}
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self {
+            gate: Arc::default(),
+            numbers: 0,
+            present: None,
+            verdict: Verdict::Refused,
+            reason: None,
+            file_digest: None,
+            file_abi: None,
         }
     }
 }
 
-/// A library that may be opened.
-struct Probed {
-    staged: Staged,
-    judged: abi::Judged,
-    modules: Vec<ModuleDescription>,
-}
+const GONE: &str = "the file is gone; what was loaded of it goes on until the server starts anew";
 
-fn probe(path: &Path, staging: &StagingDirectory, prober: &Prober, bytes_max: u64) -> Result<Probed, String> {
-    let staged = staging.stage(path, bytes_max).map_err(|error| error.to_string())?;
-    let judged = abi::judge(&staged).map_err(|refusal| refusal.to_string())?;
-    let modules = prober.probe(&staged, &judged).map_err(|refusal| refusal.to_string())?;
-    Ok(Probed { staged, judged, modules })
-}
-
-/// Maps over items with a few threads, keeping their order; `None` where the work panicked.
-fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<Option<R>> {
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
-    let next = AtomicUsize::new(0);
-    let results: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
-    let worker = || {
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let (Some(item), Some(result)) = (items.get(index), results.get(index)) else { return };
-            let done = catch_unwind(AssertUnwindSafe(|| work(item))).ok();
-            *result.lock() = done;
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(items.len()) {
-            scope.spawn(worker);
-        }
-    });
-    results.into_iter().map(Mutex::into_inner).collect()
+/// Runs what reads files or waits for processes where no request waits behind it.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ScanError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| ScanError::Interrupted)
 }

@@ -31,9 +31,10 @@ pub(super) async fn within<T: Send + 'static>(
     tokio::time::timeout(deadline, receiver).await.ok()?.ok()
 }
 
-/// Closes an instance; what goes wrong is logged, for it is gone all the same.
-pub(super) async fn close(key: &str, instance: abi::Instance, deadline: Duration) {
+/// Closes an instance; what goes wrong is logged, for it is gone all the same. Answers whether `close` came to its end.
+pub(super) async fn close(key: &str, instance: abi::Instance, deadline: Duration) -> bool {
     let closed = within(format!("close {key}"), deadline, move || instance.close(), drop).await;
+    let has_ended = closed.is_some();
     match closed {
         Some(Ok(())) => tracing::debug!(instance = key, "instance {key} is closed"),
         Some(Err(error)) => tracing::error!(instance = key, %error, "closing instance {key}: {error}"),
@@ -43,4 +44,5 @@ pub(super) async fn close(key: &str, instance: abi::Instance, deadline: Duration
             deadline.as_millis()
         ),
     }
+    has_ended
 }

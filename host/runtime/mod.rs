@@ -14,13 +14,18 @@ pub mod schema;
 mod services;
 mod table;
 mod threads;
+pub mod watch;
 
 pub use call::{CallError, Incoming, call};
 pub use documents::purge as purge_documents;
-pub use instances::{ChangeError, Edit, InstanceView, Quarantined, Runtime, Start, StartError, Status, mark_worker};
-pub use libraries::{Libraries, Module};
+pub use instances::{
+    ChangeError, Edit, Hooks, InstanceView, LibraryState, Outcome, Quarantined, ReloadError, Report, Runtime, Start,
+    StartError, Status, mark_worker,
+};
+pub use libraries::{Libraries, Module, Verdict};
 pub use routes::{Auth, Chain, Found};
 pub use running::Call;
 pub use table::Looked;
+pub use watch::Watch;
 
 pub use crate::abi::InitError;

@@ -66,33 +66,36 @@ impl Running {
 
     /// Ends the instance once no call is under way: `close` on a thread of its own, within a deadline.
     ///
-    /// It must be unreachable already (no new call finds it). A call that is still under way after `drain` keeps the
-    /// instance: closing it would free what the call uses, so it is left as it is.
+    /// It must be unreachable already (no new call finds it). A call that is still under way after `drain` is only
+    /// complained of: closing the instance would free what the call uses, so that waits.
     pub async fn retire(self: Arc<Self>, drain: Duration, close: Duration) {
         self.retired.store(true, Ordering::SeqCst);
-        let drained = async {
-            loop {
-                let idle = self.idle.notified();
-                if self.calls.load(Ordering::SeqCst) == 0 {
-                    return;
-                }
-                idle.await;
-            }
-        };
-        if tokio::time::timeout(drain, drained).await.is_err() {
+        if tokio::time::timeout(drain, self.drained()).await.is_err() {
             tracing::warn!(
                 instance = self.key,
                 calls = self.calls.load(Ordering::SeqCst),
-                "instance {} still has calls under way after {} ms; it is left unclosed",
+                "instance {} still has calls under way after {} ms; it is closed when they have ended",
                 self.key,
                 drain.as_millis()
             );
-            return;
+            self.drained().await;
         }
         self.threads.close();
         let instance = self.instance.lock().take();
-        if let Some(instance) = instance {
-            lifecycle::close(&self.key, instance, close).await;
+        if let Some(instance) = instance
+            && !lifecycle::close(&self.key, instance, close).await
+        {
+            self.generation.keep_loaded();
+        }
+    }
+
+    async fn drained(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.calls.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            idle.await;
         }
     }
 }

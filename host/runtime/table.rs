@@ -48,6 +48,15 @@ impl Table {
         }
     }
 
+    /// Puts running instances under their names, all at once: nobody sees some of them and not yet others.
+    pub(super) fn set_running(&self, running: &[(&str, Arc<Running>)]) {
+        self.0.rcu(|table| {
+            let mut table = HashMap::clone(table);
+            table.extend(running.iter().map(|(name, running)| ((*name).into(), Mounted::Running(Arc::clone(running)))));
+            table
+        });
+    }
+
     /// Puts something under a name, or takes the name away; what was there before comes back.
     pub(super) fn set(&self, name: &str, mounted: Option<Mounted>) -> Option<Mounted> {
         let previous = self.0.rcu(|table| {

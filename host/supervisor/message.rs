@@ -190,7 +190,7 @@ mod tests {
         check(
             &ToChild::Start(start),
             expect![[
-                r#"{"start":{"generation":2,"quarantine":[{"instance":null,"library":"libx.so","reason":"r"}],"without_plugins":null}}"#
+                r#"{"start":{"generation":2,"quarantine":[{"instance":null,"library":"libx.so","reason":"r"}],"refused":[],"without_plugins":null}}"#
             ]],
         );
         check(&ToChild::Drain { deadline_ms: 30_000 }, expect![[r#"{"drain":{"deadline_ms":30000}}"#]]);

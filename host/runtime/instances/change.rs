@@ -110,7 +110,8 @@ impl Runtime {
             return Err(ChangeError::Invalid(errors));
         }
         let record = Instances::draft(new, now_ms).map_err(AddError::Name)?;
-        let running = match self.initialise(&Plan::from(&record)).await {
+        let held = self.module(&record.kind, &record.module).await?;
+        let running = match self.initialise(&Plan::from(&record), &held.module).await {
             Ok(running) => running,
             Err(error) => {
                 self.discard_documents(&record.id).await;
@@ -154,11 +155,11 @@ impl Runtime {
         if !errors.is_empty() {
             return Err(ChangeError::Invalid(errors));
         }
+        let held = self.module(kind, &record.module).await?;
         let running = if record.enabled {
-            Some(self.initialise(&Plan::from(&record)).await?)
+            Some(self.initialise(&Plan::from(&record), &held.module).await?)
         } else {
-            let module = self.module(kind, &record.module)?;
-            module.schema.check(&record.parameters).map_err(StartError::Parameters)?;
+            held.module.schema.check(&record.parameters).map_err(StartError::Parameters)?;
             None
         };
         if let Err(error) = self.0.records.replace(kind, name, replacement, now_ms).await {
@@ -180,6 +181,7 @@ impl Runtime {
     pub async fn delete(&self, kind: &str, name: &str) -> Result<(), ChangeError> {
         let _changing = self.change(&key(kind, name)).await;
         let record = self.changeable(kind, name).await?;
+        let _held = self.module(kind, &record.module).await;
         self.0.records.delete(kind, name).await?;
         self.forget(kind, name);
         self.0.shared.documents.forget(&record.id);
@@ -197,7 +199,8 @@ impl Runtime {
         if view.record.enabled && view.status == super::Status::Running {
             return Ok(());
         }
-        let running = self.initialise(&Plan::from(&view.record)).await?;
+        let held = self.module(kind, &view.record.module).await?;
+        let running = self.initialise(&Plan::from(&view.record), &held.module).await?;
         let stored = async {
             self.0.records.set_enabled(kind, name, true, now_ms).await?;
             self.lift(&view.record, now_ms).await
@@ -217,7 +220,8 @@ impl Runtime {
     /// NotFound, or when the store fails.
     pub async fn disable(&self, kind: &str, name: &str, now_ms: i64) -> Result<(), ChangeError> {
         let _changing = self.change(&key(kind, name)).await;
-        self.get(kind, name).await?;
+        let record = self.get(kind, name).await?.record;
+        let _held = self.module(kind, &record.module).await;
         self.0.records.set_enabled(kind, name, false, now_ms).await?;
         self.swap_out(kind, name, None);
         tracing::info!(instance = name, "instance {name} was disabled");
@@ -234,7 +238,8 @@ impl Runtime {
         if !record.enabled {
             return Ok(());
         }
-        let running = self.initialise(&Plan::from(&record)).await?;
+        let held = self.module(kind, &record.module).await?;
+        let running = self.initialise(&Plan::from(&record), &held.module).await?;
         if let Err(error) = self.lift(&record, now_ms).await {
             self.retire(Some(super::Present::Running(running)));
             return Err(error);

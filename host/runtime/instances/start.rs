@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ChangeError, PLUGIN, Plan, Runtime, key};
+use super::{ChangeError, PLUGIN, Plan, Runtime, Status, key};
 use crate::domain::instances::{DeclareError, InstanceRecord};
 use crate::runtime::table::Mounted;
 
@@ -75,11 +75,33 @@ impl Runtime {
 
     async fn start_one(&self, record: &InstanceRecord) {
         let _changing = self.change(&key(&record.kind, &record.name)).await;
-        match self.initialise(&Plan::from(record)).await {
-            Ok(running) => self.swap_in(&record.kind, &record.name, running),
+        self.start_now(record).await;
+    }
+
+    /// Starts an instance that should run and does not; what is stored now counts. Answers whether it runs then.
+    pub(super) async fn start_again(&self, kind: &str, name: &str) -> bool {
+        let _changing = self.change(&key(kind, name)).await;
+        let Ok(view) = self.get(kind, name).await else { return false };
+        if view.status != Status::Failed || view.record.quarantine.is_some() {
+            return view.status == Status::Running;
+        }
+        self.start_now(&view.record).await
+    }
+
+    async fn start_now(&self, record: &InstanceRecord) -> bool {
+        let started = match self.module(&record.kind, &record.module).await {
+            Ok(held) => self.initialise(&Plan::from(record), &held.module).await.map(|running| (running, held)),
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok((running, _held)) => {
+                self.swap_in(&record.kind, &record.name, running);
+                true
+            }
             Err(error) => {
                 tracing::error!(instance = record.name, %error, "instance {} could not be started: {error}", record.name);
                 self.swap_out(&record.kind, &record.name, Some(error.to_string()));
+                false
             }
         }
     }
@@ -92,6 +114,7 @@ impl Runtime {
                 .0
                 .libraries
                 .modules()
+                .iter()
                 .filter(|module| Some(&module.generation.file) == quarantined.library.as_ref())
                 .map(|module| (module.description.kind.clone(), module.description.name.clone()))
                 .collect();

@@ -174,10 +174,16 @@ impl Server {
         wait_until(&format!("`{text}` in the log"), || self.log().contains(text));
     }
 
-    /// The process id of the child that serves now, as the parent's child.
+    /// The process id of the child that serves now; after a crash, of the next one as soon as it is there.
     pub(crate) fn child_pid(&self) -> i32 {
-        let tasks = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.process.id())).unwrap();
-        tasks.split_whitespace().next().unwrap().parse().unwrap()
+        let list = format!("/proc/{0}/task/{0}/children", self.process.id());
+        let mut found = None;
+        wait_until("a child", || {
+            let children = std::fs::read_to_string(&list).unwrap();
+            found = children.split_whitespace().next().map(|pid| pid.parse().unwrap());
+            found.is_some()
+        });
+        found.unwrap()
     }
 
     pub(crate) fn parent_pid(&self) -> i32 {
