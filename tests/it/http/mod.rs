@@ -2,3 +2,4 @@
 
 mod modules;
 mod mount;
+mod notes;
