@@ -1,9 +1,10 @@
 //! What a handler answered, checked: an answer that leaves this module can be sent as it is.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use porth_abi::{Bytes, Future, Response, code};
+use porth_abi::{Bytes, Future, Response, Stream, code};
 
 use super::bytes::{BadBytes, OwnedBytes, borrow};
+use super::stream::AnswerStream;
 
 /// A checked answer.
 #[derive(Debug)]
@@ -13,7 +14,16 @@ pub struct Answer {
     /// Valid fields; none of those that belong to the host.
     pub headers: HeaderMap,
     /// The body, still the plug-in's.
-    pub body: OwnedBytes,
+    pub body: AnswerBody,
+}
+
+/// An answer's body.
+#[derive(Debug)]
+pub enum AnswerBody {
+    /// All of it.
+    Whole(OwnedBytes),
+    /// In pieces, as they are pulled.
+    Stream(AnswerStream),
 }
 
 /// Why a call brought no answer.
@@ -28,6 +38,18 @@ pub enum Failure {
     /// It answered something that cannot be sent.
     #[error("it answered {0}")]
     Malformed(String),
+}
+
+impl Failure {
+    /// What a number other than READY, PENDING or NEXT says.
+    pub(super) fn of(number: i32) -> Self {
+        match number {
+            code::PANIC => Self::Panicked,
+            code::FAILED => Self::Failed("it gave no reason".to_owned()),
+            other if other < 0 => Self::Failed(format!("code {other}")),
+            other => Self::Malformed(format!("the number {other}, which means nothing here")),
+        }
+    }
 }
 
 impl From<BadBytes> for Failure {
@@ -46,6 +68,7 @@ pub(super) fn empty_response() -> Response {
         header_owner: Bytes::EMPTY,
         body: Bytes::EMPTY,
         future: Future::NONE,
+        stream: Stream::NONE,
     }
 }
 
@@ -68,17 +91,15 @@ const HEADERS_MAX: u32 = 256;
 /// # Safety
 /// `response` was filled in by a handler under the rules of the border, and nobody else frees what it owns.
 pub(super) unsafe fn take(answer: i32, response: Response) -> Result<Answer, Failure> {
-    // Both are taken before anything is checked, so that they are freed whatever comes of it.
+    // All are taken before anything is checked, so that they are freed whatever comes of it.
     // SAFETY: the caller vouches that nobody else owns the bytes.
     let header_owner = unsafe { OwnedBytes::take(response.header_owner) };
     // SAFETY: as above.
     let body = unsafe { OwnedBytes::take(response.body) };
-    match answer {
-        code::READY => {}
-        code::PANIC => return Err(Failure::Panicked),
-        code::FAILED => return Err(Failure::Failed("it gave no reason".to_owned())),
-        other if other < 0 => return Err(Failure::Failed(format!("code {other}"))),
-        other => return Err(Failure::Malformed(format!("the number {other}, which means nothing here"))),
+    // SAFETY: as above.
+    let stream = unsafe { AnswerStream::take(response.stream) };
+    if answer != code::READY {
+        return Err(Failure::of(answer));
     }
     let header_owner = header_owner?;
     let body = body.map_err(|bad| Failure::Malformed(format!("a body with {bad}")))?;
@@ -91,6 +112,11 @@ pub(super) unsafe fn take(answer: i32, response: Response) -> Result<Answer, Fai
     // SAFETY: the fields live as long as `header_owner`, which is still held.
     let headers = unsafe { take_headers(&response) }?;
     drop(header_owner);
+    let body = match stream {
+        None => AnswerBody::Whole(body),
+        Some(stream) if body.as_slice().is_empty() => AnswerBody::Stream(stream),
+        Some(_) => return Err(Failure::Malformed("a body and a stream".to_owned())),
+    };
     Ok(Answer { status, headers, body })
 }
 

@@ -18,6 +18,7 @@ use porth_abi::{
 };
 
 use super::answer;
+use super::body;
 use super::bytes::{borrow_text, hand_over};
 use super::call::Handler;
 use super::context::{self, CallbackError, HostFuture, LogLine, NewEndpoint, Services};
@@ -66,6 +67,7 @@ static TABLE: Table = Table(Host {
     request_retain,
     request_release,
     request_token,
+    request_body_next,
     complete,
     check_session_valid,
     timer,
@@ -217,6 +219,7 @@ unsafe extern "C" fn add_endpoint(context: u64, endpoint: EndpointIn, detail: *m
             path,
             priority: endpoint.priority,
             short: endpoint.flags & code::endpoint::SHORT != 0,
+            stream_body: endpoint.flags & code::endpoint::STREAM_BODY != 0,
             auth,
             body_bytes_max: (endpoint.body_bytes_max > 0).then_some(endpoint.body_bytes_max),
             deadline: (endpoint.deadline_ms > 0).then(|| Duration::from_millis(endpoint.deadline_ms)),
@@ -257,6 +260,17 @@ unsafe extern "C" fn request_token(context: u64, request: *const c_void) -> u64 
         let request = unsafe { CallRequest::hold(request) };
         request.and_then(|request| request.defer(|| token::issue(context))).unwrap_or(0)
     })
+}
+
+unsafe extern "C" fn request_body_next(context: u64, request: *const c_void, call: *mut HostCall) -> i32 {
+    let body = || {
+        services(context)?;
+        // SAFETY: the border says that the caller was lent this request or retained it.
+        let request = unsafe { CallRequest::hold(request) }.ok_or_else(|| CallbackError::parameter("no request"))?;
+        body::next_piece(request)
+    };
+    // SAFETY: the border says that `call` may be written.
+    unsafe { start(call, body) }
 }
 
 unsafe extern "C" fn complete(context: u64, token: u64, answer: i32, response: ResponseOut) -> i32 {

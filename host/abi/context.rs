@@ -68,6 +68,8 @@ pub struct NewEndpoint {
     pub priority: u32,
     /// It is short and never blocks.
     pub short: bool,
+    /// It asks for the body piece by piece.
+    pub stream_body: bool,
     /// Who may call, as text.
     pub auth: String,
     /// The largest body in bytes, if the endpoint says one.

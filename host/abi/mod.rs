@@ -8,6 +8,7 @@
 
 mod allowed;
 mod answer;
+mod body;
 mod bytes;
 pub(crate) mod call;
 mod callbacks;
@@ -28,11 +29,13 @@ mod refusal;
 pub mod request;
 mod rows;
 mod staging;
+mod stream;
 mod token;
 mod waker;
 
 pub use allowed::{Allowed, AllowedError};
-pub use answer::{Answer, Failure};
+pub use answer::{Answer, AnswerBody, Failure};
+pub use body::{BodyError, OpenBody, Pieces, RequestBody};
 pub use bytes::OwnedBytes;
 pub use call::{Called, Handler, HandlerFuture};
 pub use callbacks::{set_max_log_level, this_thread_must_not_block};
@@ -50,4 +53,5 @@ pub use probe::Prober;
 pub use refusal::{Output, Reason, Refusal, Step};
 pub use request::CallRequest;
 pub use staging::{Staged, StagingDirectory, StagingError};
+pub use stream::AnswerStream;
 pub use token::Deferred;

@@ -11,6 +11,7 @@ use http::request::Parts;
 use porth_abi::{Header, Parameter, Request, RequestIn, Str};
 use smallvec::SmallVec;
 
+use super::body::{Reading, RequestBody};
 use super::token::Deferred;
 
 /// A path parameter: its name in the pattern and its decoded value.
@@ -23,8 +24,6 @@ pub struct RequestParts {
     pub parts: Parts,
     /// Where in the target's path the part below the instance's prefix begins.
     pub path_start: usize,
-    /// The whole body.
-    pub body: Bytes,
     /// The path parameters in the order of the pattern.
     pub parameters: SmallVec<[PathParameter; 2]>,
     /// How long the host waits.
@@ -39,6 +38,9 @@ pub struct RequestParts {
 pub struct CallRequest {
     mark: AtomicU64,
     source: RequestParts,
+    /// As far as it was read before the call.
+    body: Bytes,
+    reading: parking_lot::Mutex<Reading>,
     headers: SmallVec<[Header; 16]>,
     parameters: SmallVec<[Parameter; 2]>,
     view: Request,
@@ -56,10 +58,13 @@ const MARK: u64 = 0x506f_7274_6852_6571;
 impl CallRequest {
     /// Makes the view of a request. `hidden` says which header fields a plug-in must not see.
     #[must_use]
-    pub fn new(source: RequestParts, hidden: impl Fn(&http::HeaderName) -> bool) -> Arc<Self> {
+    pub fn new(source: RequestParts, body: RequestBody, hidden: impl Fn(&http::HeaderName) -> bool) -> Arc<Self> {
+        let (reading, body) = Reading::new(body);
         let mut request = Arc::new(Self {
             mark: AtomicU64::new(MARK),
             source,
+            body,
+            reading: parking_lot::Mutex::new(reading),
             headers: SmallVec::new(),
             parameters: SmallVec::new(),
             view: EMPTY_VIEW,
@@ -74,7 +79,7 @@ impl CallRequest {
     }
 
     fn fill(&mut self, handle: *const c_void, hidden: impl Fn(&http::HeaderName) -> bool) {
-        let RequestParts { parts, path_start, body, parameters, deadline, request_id, caller } = &self.source;
+        let RequestParts { parts, path_start, parameters, deadline, request_id, caller } = &self.source;
         self.headers.extend(parts.headers.iter().filter(|(name, _)| !hidden(name)).map(|(name, value)| Header {
             name: Str::new(name.as_str().as_bytes()),
             value: Str::new(value.as_bytes()),
@@ -95,7 +100,7 @@ impl CallRequest {
             headers_len: self.headers.len(),
             parameters: self.parameters.as_ptr(),
             parameters_len: self.parameters.len(),
-            body: Str::new(body),
+            body: Str::new(&self.body),
             deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
             request_id: Str::new(request_id.as_bytes()),
             caller: Str::new(caller.as_bytes()),
@@ -118,6 +123,16 @@ impl CallRequest {
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.source.deadline
+    }
+
+    /// The body as far as it was read before the call.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// How far the rest was read.
+    pub(super) fn reading(&self) -> &parking_lot::Mutex<Reading> {
+        &self.reading
     }
 
     /// The border's view, valid as long as `self`.

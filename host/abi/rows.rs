@@ -120,7 +120,7 @@ mod tests {
     fn only_an_older_library_may_lack_the_last_field() {
         let mut rows = ROWS.to_vec();
         row_mut(&mut rows, RESPONSE, 0).size -= 8;
-        rows.retain(|row| (row.type_id, row.field) != (RESPONSE, 7));
+        rows.retain(|row| (row.type_id, row.field) != (RESPONSE, 8));
         assert_eq!(check(&rows, 0, 1), Ok(()));
         assert!(check(&rows, 1, 1).is_err());
         rows.retain(|row| (row.type_id, row.field) != (RESPONSE, 3));

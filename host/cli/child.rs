@@ -53,11 +53,10 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     }
 
     let db = Db::open(&config.database, &config.data, now_ms()).await.map_err(Failure::configuration)?;
+    let start = from_parent(start);
     // Before the libraries are looked at, so that no change is missed.
     let watch = if config.watch { begin_watch(&config) } else { None };
-    let refused =
-        |file: &str| start.refused.iter().find(|entry| entry.library == file).map(|entry| entry.reason.clone());
-    let libraries = Libraries::scan(&config, refused).await.map_err(Failure::configuration)?;
+    let libraries = Libraries::scan(&config, |file| start.keeps_closed(file)).await.map_err(Failure::configuration)?;
     let hooks = Hooks {
         on_lifted: {
             let control = control.clone();
@@ -72,7 +71,7 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     let documents = Documents::new(db.clone(), document_limits(&config));
     tokio::spawn(runtime::purge_documents(documents.clone()));
     let runtime = Runtime::new(Arc::clone(&config), libraries, Instances::new(db.clone()), documents, hooks);
-    runtime.start(&from_parent(start), now_ms()).await.map_err(Failure::configuration)?;
+    runtime.start(&start, now_ms()).await.map_err(Failure::configuration)?;
 
     let app = App::new(config, runtime.clone(), ApiKeys::new(db.clone()));
     let router = http::router(&app);
@@ -91,7 +90,12 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     let deadline = drained.wait_for(Option::is_some).await?.unwrap_or_default();
     app.set_ready(false);
     drop(watching);
-    let open = connections.drain(deadline).await;
+    let mut open = connections.drain(deadline).await;
+    if open > 0 {
+        // Endless streams end here, and what they have sent so far arrives.
+        runtime.end_streams();
+        open = connections.drain(STREAMS_END).await;
+    }
     if open > 0 {
         tracing::warn!(open, "{open} connections were still open after {} ms", deadline.as_millis());
     }
@@ -100,6 +104,9 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     drop(lock);
     Ok(())
 }
+
+/// How long the last bytes of a stream may take.
+const STREAMS_END: Duration = Duration::from_millis(500);
 
 fn document_limits(config: &Config) -> DocumentLimits {
     let Limits { documents_max, documents_bytes_max, document_bytes_max, .. } = config.limits;
@@ -124,7 +131,12 @@ fn from_parent(start: message::Start) -> runtime::Start {
         library: quarantined.library,
         reason: quarantined.reason,
     });
-    runtime::Start { quarantine: quarantine.collect(), without_plugins: start.without_plugins }
+    let refused = start.refused.into_iter().map(|refused| (refused.library, refused.reason));
+    runtime::Start {
+        quarantine: quarantine.collect(),
+        without_plugins: start.without_plugins,
+        refused: refused.collect(),
+    }
 }
 
 /// Tells the parent that this runtime still gets to its tasks.

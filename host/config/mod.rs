@@ -73,7 +73,8 @@ pub struct Limits {
     pub deadline_ms: u64,
     /// How long `init` and `close` of an instance may take, in milliseconds.
     pub lifecycle_deadline_ms: u64,
-    /// How long `SIGTERM` lets requests finish, in milliseconds.
+    /// How long requests may finish when the server stops or their instance is replaced, in milliseconds; then endless
+    /// streams are ended.
     pub drain_deadline_ms: u64,
     /// The largest library in bytes.
     pub library_bytes_max: u64,

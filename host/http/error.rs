@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
+use super::body;
 use crate::domain::StoreError;
 use crate::domain::keys::CreateKeyError;
 use crate::runtime::{CallError, ChangeError, InitError, ReloadError, StartError};
@@ -165,6 +166,7 @@ pub(super) fn from_call(error: &CallError, instance: &str) -> Problem {
         CallError::Busy => {
             return Problem::new(INSTANCE_BUSY, "try again").with(header::RETRY_AFTER, "1");
         }
+        CallError::BodyTooLarge(bytes_max) => return body::too_large(*bytes_max),
         CallError::Panicked => PLUGIN_PANICKED,
         CallError::Failed(_) => PLUGIN_FAILED,
         CallError::Malformed(_) => PLUGIN_MALFORMED,

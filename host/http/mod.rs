@@ -3,6 +3,7 @@
 //! Start at [`router`]; [`server`] answers connections with it. A handler here extracts, calls one service
 //! of the domain or the runtime, and maps the answer; rules and SQL are elsewhere.
 
+mod body;
 mod caller;
 mod edge;
 mod error;

@@ -2,20 +2,16 @@
 
 use std::borrow::Cow;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use http::{HeaderName, Request, header};
-use http_body::Body as _;
 use tower::ServiceExt as _;
 
 use super::App;
 use super::caller::{self, Caller};
-use super::error::{
-    self, BAD_PATH, BAD_REQUEST, BODY_TOO_LARGE, INSTANCE_NOT_RUNNING, METHOD_NOT_ALLOWED, NOT_FOUND, Problem,
-};
-use super::path;
+use super::error::{self, BAD_PATH, INSTANCE_NOT_RUNNING, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
+use super::{body, path};
 use crate::runtime::{Auth, Chain, Found, Incoming, Looked};
 
 /// Calls the plug-in that the path belongs to.
@@ -27,16 +23,16 @@ pub(super) async fn mount(State(app): State<App>, request: Request<Body>) -> Res
 }
 
 async fn dispatch(app: &App, request: Request<Body>) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
+    let (parts, sent) = request.into_parts();
     let path = parts.uri.path();
     let decoded = path::decode(path).map_err(|bad| Problem::new(BAD_PATH, bad.to_string()))?;
     let Some((name, path_start)) = instance(path, &app.0.config.api_prefix) else {
-        return host_again(app, Request::from_parts(parts, body)).await;
+        return host_again(app, Request::from_parts(parts, sent)).await;
     };
     let call = match app.0.runtime.begin(name) {
         Looked::Call(call) => call,
         Looked::NotRunning => return Err(not_running(name)),
-        Looked::Nothing => return host_again(app, Request::from_parts(parts, body)).await,
+        Looked::Nothing => return host_again(app, Request::from_parts(parts, sent)).await,
     };
     // The part below the prefix, decoded: the prefix and the name are plain, so they are as long in both.
     let below = match decoded.get(path_start..) {
@@ -52,12 +48,17 @@ async fn dispatch(app: &App, request: Request<Body>) -> Result<Response, Problem
     };
     let caller = admit(app, &parts, &chain).await?;
     let limit = chain.iter().map(|endpoint| endpoint.body_bytes_max).min().unwrap_or(0);
-    let body = read(body, limit).await?;
+    // One handler that wants it whole is enough: the others then get it in one piece.
+    let body = if chain.iter().all(|endpoint| endpoint.stream_body) {
+        body::pieces(sent, limit)?
+    } else {
+        body::read(sent, limit).await?
+    };
     let request_id = super::edge::request_id();
     let instance = call.key.clone();
     let incoming = Incoming { parts, path_start, body, parameters, request_id, caller };
     let answer = crate::runtime::call(call, &chain, incoming, is_identity).await;
-    answer.map(|response| response.map(Body::from)).map_err(|error| error::from_call(&error, &instance))
+    answer.map(|response| response.map(Body::new)).map_err(|error| error::from_call(&error, &instance))
 }
 
 /// The instance's name in a path below the prefix, and where in the path what follows it begins.
@@ -96,23 +97,6 @@ async fn admit(app: &App, parts: &http::request::Parts, chain: &Chain) -> Result
     } else {
         Err(caller::unauthorized())
     }
-}
-
-/// Reads the whole body; one that is announced as too large is refused before a byte of it is read.
-async fn read(body: Body, limit: u64) -> Result<Bytes, Problem> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
-    let too_large = || Problem::new(BODY_TOO_LARGE, format!("expected at most {limit} bytes"));
-    if body.size_hint().lower() > limit {
-        return Err(too_large());
-    }
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    to_bytes(body, limit).await.map_err(|error| {
-        let of_length =
-            std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-        if of_length { too_large() } else { Problem::new(BAD_REQUEST, "the body ended early") }
-    })
 }
 
 /// Header fields by which a proxy in front would say who the user is: from outside they mean nothing, so plug-ins do not

@@ -10,18 +10,17 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Response;
+use http::{Method, Response, StatusCode};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::libraries::Generation;
+use super::body::{self, Body, StreamBody};
 use super::routes::{Chain, Endpoint};
 use super::running::Call;
 use super::threads::Overdue;
 use crate::abi::request::{PathParameter, RequestParts};
-use crate::abi::{Answer, CallRequest, Called, Failure, OwnedBytes};
+use crate::abi::{Answer, AnswerBody, BodyError, CallRequest, Called, Failure, OpenBody, RequestBody};
 
 /// Why a call brought no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +43,9 @@ pub enum CallError {
     /// All threads of the instance are busy.
     #[error("all threads of the instance are busy")]
     Busy,
+    /// While the handler asked for the request's body it proved larger than so many bytes.
+    #[error("the request's body is larger than {0} bytes")]
+    BodyTooLarge(u64),
 }
 
 impl From<Failure> for CallError {
@@ -57,14 +59,13 @@ impl From<Failure> for CallError {
 }
 
 /// A request that found its chain.
-#[derive(Debug)]
 pub struct Incoming {
     /// Method, target, header fields.
     pub parts: http::request::Parts,
     /// Where in the target's path the part below the instance's prefix begins.
     pub path_start: usize,
-    /// The whole body.
-    pub body: Bytes,
+    /// The body, or what comes in of it.
+    pub body: RequestBody,
     /// The path parameters.
     pub parameters: SmallVec<[PathParameter; 2]>,
     /// The id in log and error pages.
@@ -82,18 +83,31 @@ pub async fn call(
     chain: &Chain,
     incoming: Incoming,
     hidden: impl Fn(&http::HeaderName) -> bool,
-) -> Result<Response<Bytes>, CallError> {
+) -> Result<Response<Body>, CallError> {
     let started = Instant::now();
     let Incoming { parts, path_start, body, parameters, request_id, caller } = incoming;
     let deadline = chain.first().map_or(Duration::ZERO, |endpoint| endpoint.deadline);
-    let source = RequestParts { parts, path_start, body, parameters, deadline, request_id, caller };
-    let request = CallRequest::new(source, hidden);
+    let source = RequestParts { parts, path_start, parameters, deadline, request_id, caller };
+    let comes_in = matches!(body, RequestBody::Pieces(_));
+    let request = CallRequest::new(source, body, hidden);
+    let body = comes_in.then(|| OpenBody::new(&request));
+    let asked = ask(&call, chain, &request, started).await;
+    // As where the host reads the body: the handler need not care.
+    if let Ok(_) | Err(CallError::Failed(_)) = asked
+        && let Some(BodyError::TooLarge(bytes_max)) = body.as_ref().and_then(OpenBody::error)
+    {
+        return Err(CallError::BodyTooLarge(bytes_max));
+    }
+    asked.map(|answer| response(answer, call, &request, body))
+}
+
+async fn ask(call: &Call, chain: &Chain, request: &Arc<CallRequest>, started: Instant) -> Result<Answer, CallError> {
     for endpoint in chain.iter() {
         let ends = started + endpoint.deadline;
         let called = if endpoint.short {
-            endpoint.handler.call(&request, call.slot)
+            endpoint.handler.call(request, call.slot)
         } else {
-            on_own_thread(&call, endpoint, &request, ends).await?
+            on_own_thread(call, endpoint, request, ends).await?
         };
         let answer = match called {
             Called::Ready(answer) => Some(answer),
@@ -103,7 +117,7 @@ pub async fn call(
             Called::Failed(failure) => return Err(failure.into()),
         };
         if let Some(answer) = answer {
-            return Ok(response(answer, &call.generation));
+            return Ok(answer);
         }
     }
     Err(CallError::NotTaken)
@@ -162,15 +176,16 @@ async fn on_own_thread(
     }
 }
 
-/// Bodies up to this size are copied: cheaper than sharing, and it lets go of the generation.
-const COPY_BYTES_MAX: usize = 1024;
-
-fn response(answer: Answer, generation: &Arc<Generation>) -> Response<Bytes> {
+fn response(answer: Answer, call: Call, request: &CallRequest, open: Option<OpenBody>) -> Response<Body> {
     let Answer { status, headers, body } = answer;
-    let body = if body.as_slice().len() <= COPY_BYTES_MAX {
-        Bytes::copy_from_slice(body.as_slice())
-    } else {
-        Bytes::from_owner(Body { bytes: body, _generation: Arc::clone(generation) })
+    let body = match body {
+        AnswerBody::Whole(bytes) => Body::Whole(body::bytes(bytes, &call.generation)),
+        AnswerBody::Stream(stream) => {
+            let stream = StreamBody::new(stream, call, open, request.request_id());
+            // RFC 9110, sections 9.3.2 and 6.4.1.
+            let unsent = request.parts().method == Method::HEAD || has_no_body(status);
+            if unsent { Body::Unsent } else { Body::Stream(stream) }
+        }
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -178,14 +193,6 @@ fn response(answer: Answer, generation: &Arc<Generation>) -> Response<Bytes> {
     response
 }
 
-/// A plug-in's bytes on their way to the client; freed by the code that made them.
-struct Body {
-    bytes: OwnedBytes,
-    _generation: Arc<Generation>,
-}
-
-impl AsRef<[u8]> for Body {
-    fn as_ref(&self) -> &[u8] {
-        self.bytes.as_slice()
-    }
+fn has_no_body(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }

@@ -280,6 +280,16 @@ impl Runtime {
         (Duration::from_millis(limits.drain_deadline_ms), Duration::from_millis(limits.lifecycle_deadline_ms))
     }
 
+    /// Ends all endless streams that are under way, cleanly. Other calls go on.
+    pub fn end_streams(&self) {
+        let present: Vec<_> = self.0.present.lock().values().cloned().collect();
+        for present in present {
+            if let Present::Running(running) = present {
+                running.endless_streams.end();
+            }
+        }
+    }
+
     /// Closes all instances and unloads all libraries, for the end of the process. Requests get 503 from now on. What
     /// does not come to its end in time is left as it is.
     pub async fn stop(&self) {

@@ -88,6 +88,8 @@ struct Entry {
     gate: Arc<tokio::sync::RwLock<()>>,
     numbers: u64,
     present: Option<Present>,
+    /// Kind and name of the modules of a library that was not opened although it could be.
+    dormant: Vec<(String, String)>,
     verdict: Verdict,
     reason: Option<String>,
     file_digest: Option<Digest>,
@@ -114,13 +116,22 @@ pub(super) struct Loaded {
     abi: Option<Abi>,
 }
 
+/// Why a library is not opened although it could be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// What administrators read.
+    pub reason: String,
+    /// Only another look at the file opens it; otherwise it is enough that one of its modules is asked for.
+    pub for_good: bool,
+}
+
 impl Libraries {
-    /// Loads every library of the plug-in directory that can be loaded; `refused` gives the reason why a file must not be
-    /// opened, if there is one. Must be called within the host's tokio runtime.
+    /// Loads every library of the plug-in directory that can be loaded, but those for which `unopened` has a reason: they
+    /// wait until somebody asks for them. Must be called within the host's tokio runtime.
     ///
     /// # Errors
     /// When the directory or the staging directory cannot be used; a bad file is only refused.
-    pub async fn scan(config: &Arc<Config>, refused: impl Fn(&str) -> Option<String>) -> Result<Self, ScanError> {
+    pub async fn scan(config: &Arc<Config>, unopened: impl Fn(&str) -> Option<Closed>) -> Result<Self, ScanError> {
         let workshop = {
             let config = Arc::clone(config);
             blocking(move || Workshop::open(&config)).await??
@@ -135,19 +146,26 @@ impl Libraries {
         let files = libraries.list().await?;
         // Reading and probing are slow and independent; loading comes one by one, in the order of the names, so that of
         // two libraries with one module the same is refused each time.
-        for mut candidate in libraries.examine(files).await? {
-            if let (Found::Fine(_), Some(reason)) = (&candidate.found, refused(&candidate.file)) {
-                let reason = format!("library `{}` is not opened: {reason}", candidate.file);
-                candidate.found = Found::Refused(reason);
-            }
-            libraries.load_first(candidate).await;
+        for candidate in libraries.examine(files).await? {
+            let reason = unopened(&candidate.file);
+            libraries.load_first(candidate, reason).await;
         }
         Ok(libraries)
     }
 
-    async fn load_first(&self, candidate: Candidate) {
+    async fn load_first(&self, candidate: Candidate, unopened: Option<Closed>) {
         self.look(&candidate);
         let Found::Fine(probed) = candidate.found else { return };
+        if let Some(Closed { reason, for_good }) = unopened {
+            let reason = format!("library `{}` is not opened: {reason}", candidate.file);
+            self.note(&candidate.file, Verdict::Refused, Some(reason));
+            if for_good {
+                return;
+            }
+            let keys = probed.modules.into_iter().map(|module| (module.kind, module.name));
+            self.0.state.write().entries.entry(candidate.file).or_default().dormant = keys.collect();
+            return;
+        }
         let loaded = match self.conflict(&candidate.file, &probed.modules) {
             None => self.load(&candidate.file, candidate.abi, *probed).await,
             Some(reason) => Err(reason),
@@ -292,6 +310,7 @@ impl Libraries {
             }
             let entry = state.entries.entry(file).or_default();
             (entry.verdict, entry.reason) = (Verdict::Loaded, None);
+            entry.dormant.clear();
             entry.present.replace(Present { generation, digest, abi })
         };
         if let Some(previous) = previous {
@@ -348,6 +367,20 @@ impl Libraries {
         self.modules().into_iter().filter(|module| module.generation.file == file).collect()
     }
 
+    /// The file whose library declares a module and was not opened although it could be.
+    pub(super) fn dormant(&self, kind: &str, name: &str) -> Option<String> {
+        let state = self.0.state.read();
+        let mut entries = state.entries.iter();
+        let declares = |entry: &Entry| entry.dormant.iter().any(|module| (&*module.0, &*module.1) == (kind, name));
+        entries.find(|(_, entry)| declares(entry)).map(|(file, _)| file.clone())
+    }
+
+    /// Whether a library declares a module, opened or not.
+    pub(super) fn declares(&self, file: &str, kind: &str, name: &str) -> bool {
+        let loaded = self.module(kind, name).is_some_and(|module| module.generation.file == file);
+        loaded || self.dormant(kind, name).is_some_and(|dormant| dormant == file)
+    }
+
     /// Who hears, once, that this process has retired so many generations that a fresh one should take over.
     pub(super) fn set_on_worn_out(&self, on_worn_out: Hook) {
         self.0.generations.set_on_worn_out(on_worn_out);
@@ -367,6 +400,7 @@ impl Default for Entry {
             gate: Arc::default(),
             numbers: 0,
             present: None,
+            dormant: Vec::new(),
             verdict: Verdict::Refused,
             reason: None,
             file_digest: None,

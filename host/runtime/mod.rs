@@ -3,6 +3,7 @@
 //! Start at [`Runtime`]. Files and symbols are judged and opened in `crate::abi`; what is stored, and by which rules, is
 //! `crate::domain`'s business; HTTP is `crate::http`'s.
 
+pub mod body;
 pub mod call;
 mod documents;
 pub mod instances;
@@ -16,6 +17,7 @@ mod table;
 mod threads;
 pub mod watch;
 
+pub use body::Body;
 pub use call::{CallError, Incoming, call};
 pub use documents::purge as purge_documents;
 pub use instances::{
@@ -28,4 +30,4 @@ pub use running::Call;
 pub use table::Looked;
 pub use watch::Watch;
 
-pub use crate::abi::InitError;
+pub use crate::abi::{BodyError, InitError, Pieces, RequestBody};

@@ -56,6 +56,8 @@ pub struct Endpoint {
     pub auth: Auth,
     /// It runs inline on a worker.
     pub short: bool,
+    /// It asks for the body piece by piece.
+    pub stream_body: bool,
     /// The largest body in bytes.
     pub body_bytes_max: u64,
     /// How long it may take.
@@ -112,6 +114,7 @@ impl RoutesBuilder {
         handlers.push(Arc::new(Endpoint {
             auth,
             short: new.short,
+            stream_body: new.stream_body,
             body_bytes_max: new.body_bytes_max.unwrap_or(self.limits.body_bytes_max),
             deadline: new.deadline.unwrap_or(Duration::from_millis(self.limits.deadline_ms)),
             handler: new.handler,
@@ -264,6 +267,7 @@ mod tests {
             path: path.to_owned(),
             priority,
             short: true,
+            stream_body: false,
             auth: "none".to_owned(),
             body_bytes_max: None,
             deadline: None,

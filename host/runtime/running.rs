@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::body::EndlessStreams;
 use super::libraries::Generation;
 use super::lifecycle;
 use super::routes::Routes;
@@ -26,6 +27,8 @@ pub struct Running {
     pub slot: &'static InstanceSlot,
     /// The loading of the library that its code belongs to.
     pub generation: Arc<Generation>,
+    /// Those of its answers that it has to end itself.
+    pub(super) endless_streams: EndlessStreams,
     instance: Mutex<Option<abi::Instance>>,
     calls: AtomicUsize,
     retired: AtomicBool,
@@ -48,6 +51,7 @@ impl Running {
             threads,
             slot: instance.slot(),
             generation,
+            endless_streams: EndlessStreams::default(),
             instance: Mutex::new(Some(instance)),
             calls: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
@@ -66,11 +70,14 @@ impl Running {
 
     /// Ends the instance once no call is under way: `close` on a thread of its own, within a deadline.
     ///
-    /// It must be unreachable already (no new call finds it). A call that is still under way after `drain` is only
-    /// complained of: closing the instance would free what the call uses, so that waits.
+    /// It must be unreachable already (no new call finds it). An endless stream that is still under way after `drain` ends
+    /// there, cleanly. Any other call is only complained of: closing the instance would free what the call uses, so that waits.
     pub async fn retire(self: Arc<Self>, drain: Duration, close: Duration) {
         self.retired.store(true, Ordering::SeqCst);
         if tokio::time::timeout(drain, self.drained()).await.is_err() {
+            self.endless_streams.end();
+        }
+        if tokio::time::timeout(STREAMS_END, self.drained()).await.is_err() {
             tracing::warn!(
                 instance = self.key,
                 calls = self.calls.load(Ordering::SeqCst),
@@ -89,6 +96,7 @@ impl Running {
         }
     }
 
+    /// Waits until no call is under way.
     async fn drained(&self) {
         loop {
             let idle = self.idle.notified();
@@ -99,6 +107,9 @@ impl Running {
         }
     }
 }
+
+/// How long a stream that is ended may still be in the plug-in's code.
+const STREAMS_END: Duration = Duration::from_millis(500);
 
 /// A call under way; the instance is not closed before it is dropped.
 pub struct Call(Arc<Running>);

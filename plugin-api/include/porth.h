@@ -57,12 +57,14 @@ extern "C" {
 #define PORTH_CLOSED 9
 /* This host does not know it. */
 #define PORTH_UNSUPPORTED 10
-/* A completion came after its request was dropped. */
+/* Nobody waits any more: a completion came after its request was dropped, or the client of a request has left. */
 #define PORTH_CANCELLED 11
 /* The version given is not the present one. */
 #define PORTH_CONFLICT 12
 /* A queue or a quota is full. */
 #define PORTH_BUSY 13
+/* What was sent is larger than allowed. */
+#define PORTH_TOO_LARGE 14
 
 /* Answers: what handlers and futures answer. The two never mix. */
 /* The response is filled in. */
@@ -83,9 +85,18 @@ extern "C" {
 #define PORTH_LEVEL_DEBUG 4u
 #define PORTH_LEVEL_TRACE 5u
 
-/* A bit of porth_endpoint.flags: the handler never blocks and takes well under a millisecond, so it runs on the host's
+/* Bits of porth_endpoint.flags.
+ *
+ * The handler never blocks and takes well under a millisecond, so it runs on the host's
  * workers. Without it the handler runs on threads of the instance's own and may block. */
 #define PORTH_ENDPOINT_SHORT 1u
+/* The handler is called before the request's body has been read, and asks for it with request_body_next. */
+#define PORTH_ENDPOINT_STREAM_BODY 2u
+
+/* A bit of porth_stream.flags: the body has no end of its own, as a feed of events; no client takes its end for a sign that it
+ * is whole. When the instance is to end and the time for what is under way is over, the host ends such a stream as if its
+ * last piece had come. Any other goes on until it ends. */
+#define PORTH_STREAM_ENDLESS 1u
 
 /* ---- Data --------------------------------------------------------------------------------------------------------- */
 
@@ -134,7 +145,7 @@ typedef struct porth_request {
     /* In the order of the pattern. */
     const porth_parameter *parameters;
     size_t parameters_len;
-    /* The whole body. */
+    /* The whole body; empty for an endpoint with PORTH_ENDPOINT_STREAM_BODY. */
     porth_str body;
     /* How long the host waits, in milliseconds from the start of the call. */
     uint64_t deadline_ms;
@@ -176,6 +187,21 @@ typedef struct porth_future {
     void (*drop)(void *state);
 } porth_future;
 
+/* A body in pieces, made by a plug-in and pulled by the host as fast as the client reads. */
+typedef struct porth_stream {
+    void *state;
+    /* Called by one thread at a time, not always the same, on a worker: it must not block. Answers PORTH_READY with the next
+     * bytes in `chunk`, which the host drops; PORTH_READY with an empty chunk is the end. PORTH_PENDING after keeping a clone
+     * of `waker`. Anything else breaks the body off: the client sees that it is not whole, and with PORTH_FAILED `chunk` may
+     * be a text that says why, for the log. Not called again after the end or a break. `waker` is borrowed for the call. */
+    int32_t (*poll_next)(void *state, const porth_waker *waker, porth_bytes *chunk);
+    /* Called exactly once, after the last poll_next and before the instance's `close`. Before the end it means that the
+     * client left, or that an endless stream is ended. */
+    void (*drop)(void *state);
+    /* PORTH_STREAM_ENDLESS, or 0. */
+    uint64_t flags;
+} porth_stream;
+
 /* What a handler answers. The host hands in one whose `size` is its own and whose other fields are empty. The fields are
  * looked at when the handler or future answers PORTH_READY. */
 struct porth_response {
@@ -184,7 +210,8 @@ struct porth_response {
     uint32_t status;
     uint32_t headers_len;
     /* May be NULL when there are none. `content-length`, `transfer-encoding`, `connection`, `keep-alive`, `te`, `trailer`
-     * and `upgrade` belong to the host: a response with one of them, or with a malformed field, is answered 502. */
+     * and `upgrade` belong to the host: a response with one of them, or with a malformed field, is answered 502. So is one
+     * with a body and a stream. */
     const porth_header *headers;
     /* Owns what `headers` points to; the host drops it once it has read them. */
     porth_bytes header_owner;
@@ -192,6 +219,9 @@ struct porth_response {
     porth_bytes body;
     /* With PORTH_PENDING from a handler: what the host polls. Without a `poll` the handler completes by token. */
     porth_future future;
+    /* The body in pieces, when it has a `poll_next`: sent without `content-length`. The host drops it unused when there is no
+     * body to send: for HEAD, and with status 204, 205 or 304. */
+    porth_stream stream;
 };
 
 /* A callback's result that is not there yet. Use it in one of three ways, once: poll it and drop it; give it to call_wait,
@@ -220,11 +250,11 @@ typedef struct porth_endpoint {
     /* Several handlers of one method and path are asked by priority, lower first, equal ones in the order of their
      * registration. */
     uint32_t priority;
-    /* PORTH_ENDPOINT_SHORT, or 0. */
+    /* PORTH_ENDPOINT_SHORT and PORTH_ENDPOINT_STREAM_BODY, or 0. */
     uint32_t flags;
     /* Who may call: "none", "session", "scope:<name>", "admin" or "client". Empty means "admin". */
     porth_str auth;
-    /* The largest request body in bytes; 0 means the host's default (1 MiB). */
+    /* The largest request body in bytes; 0 means the host's default (1 MiB), UINT64_MAX no limit. */
     uint64_t body_bytes_max;
     /* How long the host waits for the response, in milliseconds; 0 means the host's default (30 s). */
     uint64_t deadline_ms;
@@ -282,6 +312,12 @@ typedef struct porth_host {
     /* Before answering PORTH_PENDING without a future: the token to complete the request with. 0 for a request that has one
      * already or cannot have one. In the handler only. */
     uint64_t (*request_token)(uint64_t context, const void *request);
+    /* The next piece of a request's body, as the client sends it; an empty result is the end. For a request that the plug-in
+     * was lent or has retained, from any thread, one call at a time: PORTH_BUSY while another is under way. A call that is
+     * dropped before PORTH_READY loses nothing. An endpoint without PORTH_ENDPOINT_STREAM_BODY gets its body in one piece.
+     * The call's code: PORTH_TOO_LARGE when the body is larger than the endpoint's `body_bytes_max` (the client gets 413 if
+     * nothing was answered yet); PORTH_CANCELLED when the client left, sent something malformed, or was answered. */
+    int32_t (*request_body_next)(uint64_t context, const void *request, porth_host_call *call);
     /* Answers a pending request, exactly once for each token. Takes over all that `response` owns, whatever it answers.
      * `answer` is PORTH_READY or an error. PORTH_CANCELLED when nobody waits any more, PORTH_PARAM for a token that was used
      * or never given out. */
@@ -542,7 +578,7 @@ typedef struct porth_layout_row {
     uint32_t align;
 } porth_layout_row;
 
-#define PORTH_ROWS_LEN 125
+#define PORTH_ROWS_LEN 132
 
 typedef struct porth_note {
     uint32_t owner_len;
@@ -587,7 +623,7 @@ typedef struct porth_note {
     PORTH_ROW_OF(6, porth_response), PORTH_ROW(6, 1, porth_response, size), PORTH_ROW(6, 2, porth_response, status),      \
     PORTH_ROW(6, 3, porth_response, headers_len), PORTH_ROW(6, 4, porth_response, headers),                               \
     PORTH_ROW(6, 5, porth_response, header_owner), PORTH_ROW(6, 6, porth_response, body),                                 \
-    PORTH_ROW(6, 7, porth_response, future),                                                                              \
+    PORTH_ROW(6, 7, porth_response, future), PORTH_ROW(6, 8, porth_response, stream),                                     \
     PORTH_ROW_OF(7, porth_waker_table), PORTH_ROW(7, 1, porth_waker_table, clone),                                        \
     PORTH_ROW(7, 2, porth_waker_table, wake), PORTH_ROW(7, 3, porth_waker_table, wake_by_ref),                            \
     PORTH_ROW(7, 4, porth_waker_table, drop),                                                                             \
@@ -612,13 +648,14 @@ typedef struct porth_note {
     PORTH_ROW(13, 7, porth_host, log), PORTH_ROW(13, 8, porth_host, add_endpoint),                                        \
     PORTH_ROW(13, 9, porth_host, remove_endpoint), PORTH_ROW(13, 10, porth_host, request_retain),                         \
     PORTH_ROW(13, 11, porth_host, request_release), PORTH_ROW(13, 12, porth_host, request_token),                         \
-    PORTH_ROW(13, 13, porth_host, complete), PORTH_ROW(13, 14, porth_host, check_session_valid),                          \
-    PORTH_ROW(13, 15, porth_host, timer), PORTH_ROW(13, 16, porth_host, document_get),                                    \
-    PORTH_ROW(13, 17, porth_host, document_put), PORTH_ROW(13, 18, porth_host, document_delete),                          \
-    PORTH_ROW(13, 19, porth_host, document_list), PORTH_ROW(13, 20, porth_host, document_apply),                          \
-    PORTH_ROW(13, 21, porth_host, document_consume), PORTH_ROW(13, 22, porth_host, call_wait),                            \
-    PORTH_ROW(13, 23, porth_host, call_then), PORTH_ROW(13, 24, porth_host, host_info),                                   \
-    PORTH_ROW(13, 25, porth_host, get_plugin_external_url), PORTH_ROW(13, 26, porth_host, extension),                     \
+    PORTH_ROW(13, 13, porth_host, request_body_next), PORTH_ROW(13, 14, porth_host, complete),                            \
+    PORTH_ROW(13, 15, porth_host, check_session_valid), PORTH_ROW(13, 16, porth_host, timer),                             \
+    PORTH_ROW(13, 17, porth_host, document_get), PORTH_ROW(13, 18, porth_host, document_put),                             \
+    PORTH_ROW(13, 19, porth_host, document_delete), PORTH_ROW(13, 20, porth_host, document_list),                         \
+    PORTH_ROW(13, 21, porth_host, document_apply), PORTH_ROW(13, 22, porth_host, document_consume),                       \
+    PORTH_ROW(13, 23, porth_host, call_wait), PORTH_ROW(13, 24, porth_host, call_then),                                   \
+    PORTH_ROW(13, 25, porth_host, host_info), PORTH_ROW(13, 26, porth_host, get_plugin_external_url),                     \
+    PORTH_ROW(13, 27, porth_host, extension),                                                                             \
     PORTH_ROW_OF(14, porth_init_arguments), PORTH_ROW(14, 1, porth_init_arguments, size),                                 \
     PORTH_ROW(14, 2, porth_init_arguments, context), PORTH_ROW(14, 3, porth_init_arguments, kind),                        \
     PORTH_ROW(14, 4, porth_init_arguments, module), PORTH_ROW(14, 5, porth_init_arguments, name),                         \
@@ -630,8 +667,10 @@ typedef struct porth_note {
     PORTH_ROW(16, 5, porth_plugin, reserved), PORTH_ROW(16, 6, porth_plugin, load),                                       \
     PORTH_ROW(16, 7, porth_plugin, unload), PORTH_ROW(16, 8, porth_plugin, init),                                         \
     PORTH_ROW(16, 9, porth_plugin, close), PORTH_ROW(16, 10, porth_plugin, extension),                                    \
-    PORTH_ROW_OF(17, porth_document_migrations), PORTH_ROW(17, 1, porth_document_migrations, size),                       \
-    PORTH_ROW(17, 2, porth_document_migrations, migrate)
+    PORTH_ROW_OF(17, porth_stream), PORTH_ROW(17, 1, porth_stream, state), PORTH_ROW(17, 2, porth_stream, poll_next),     \
+    PORTH_ROW(17, 3, porth_stream, drop), PORTH_ROW(17, 4, porth_stream, flags),                                          \
+    PORTH_ROW_OF(18, porth_document_migrations), PORTH_ROW(18, 1, porth_document_migrations, size),                       \
+    PORTH_ROW(18, 2, porth_document_migrations, migrate)
 
 extern __attribute__((visibility("default"))) const porth_plugin PORTH_PLUGIN_V1;
 

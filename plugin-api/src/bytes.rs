@@ -1,16 +1,132 @@
 //! Text and bytes as they cross the border: borrowed ones read, owned ones received and handed over.
+//!
+//! [`Bytes`] is what authors see of it.
 
 use core::ffi::c_void;
+use core::fmt;
 use core::mem::ManuallyDrop;
+use core::ops::Deref;
 use core::ptr;
+use std::borrow::Cow;
 
 use porth_abi as abi;
+
+/// Bytes of a body: what a client sent, or what a plug-in sends. They are never copied on their way.
+pub struct Bytes(Content);
+
+enum Content {
+    Static(&'static [u8]),
+    Owned(Vec<u8>),
+    Host(HostBytes),
+}
+
+impl Bytes {
+    /// No bytes.
+    pub(crate) const EMPTY: Self = Self::from_static(b"");
+
+    pub(crate) const fn from_static(bytes: &'static [u8]) -> Self {
+        Self(Content::Static(bytes))
+    }
+
+    pub(crate) const fn from_owned(bytes: Vec<u8>) -> Self {
+        Self(Content::Owned(bytes))
+    }
+
+    pub(crate) const fn from_host(bytes: HostBytes) -> Self {
+        Self(Content::Host(bytes))
+    }
+
+    /// Hands them over to the host.
+    pub(crate) fn cross(self) -> abi::Bytes {
+        match self.0 {
+            Content::Static(bytes) => abi::Bytes::from_static(bytes),
+            Content::Owned(bytes) => from_vec(bytes),
+            // Its own: it calls its own `drop`.
+            Content::Host(bytes) => ManuallyDrop::new(bytes).0,
+        }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Content::Static(bytes) => bytes,
+            Content::Owned(bytes) => bytes,
+            Content::Host(bytes) => bytes.as_slice(),
+        }
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::from_owned(bytes)
+    }
+}
+
+impl From<String> for Bytes {
+    fn from(text: String) -> Self {
+        Self::from_owned(text.into_bytes())
+    }
+}
+
+impl From<&'static str> for Bytes {
+    fn from(text: &'static str) -> Self {
+        Self::from_static(text.as_bytes())
+    }
+}
+
+impl From<&'static [u8]> for Bytes {
+    fn from(bytes: &'static [u8]) -> Self {
+        Self::from_static(bytes)
+    }
+}
+
+impl<const LEN: usize> From<&'static [u8; LEN]> for Bytes {
+    fn from(bytes: &'static [u8; LEN]) -> Self {
+        Self::from_static(bytes)
+    }
+}
+
+impl From<Cow<'static, [u8]>> for Bytes {
+    fn from(bytes: Cow<'static, [u8]>) -> Self {
+        match bytes {
+            Cow::Borrowed(bytes) => Self::from_static(bytes),
+            Cow::Owned(bytes) => Self::from_owned(bytes),
+        }
+    }
+}
+
+impl From<Cow<'static, str>> for Bytes {
+    fn from(text: Cow<'static, str>) -> Self {
+        match text {
+            Cow::Borrowed(text) => text.into(),
+            Cow::Owned(text) => text.into(),
+        }
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Bodies do not belong into logs.
+        write!(formatter, "{} bytes", self.len())
+    }
+}
 
 /// Bytes that the host made, freed by it when this is dropped.
 pub(crate) struct HostBytes(abi::Bytes);
 
 // SAFETY: the border says that the bytes may be read and freed from any thread, and nobody else has them.
 unsafe impl Send for HostBytes {}
+// SAFETY: see above; nothing changes them.
+unsafe impl Sync for HostBytes {}
 
 impl HostBytes {
     /// Takes over what a function of the host has filled in.

@@ -124,6 +124,15 @@ impl Callbacks {
         })
     }
 
+    /// Asks for the next piece of a request's body.
+    ///
+    /// # Safety
+    /// `request` must be the handle of a request that is borrowed or retained now.
+    pub(crate) unsafe fn request_body_next(self, request: *const c_void) -> Result<HostCall, HostError> {
+        // SAFETY: the caller vouches for the request; `call` is borrowed for the call.
+        self.start(|call| unsafe { (self.table.request_body_next)(self.context, request, call) })
+    }
+
     /// Starts a timer.
     pub(crate) fn timer(self, delay_ms: u64) -> Result<HostCall, HostError> {
         // SAFETY: `call` is borrowed for the call.

@@ -192,7 +192,7 @@ impl<P: Plugin, H: Send + Sync + 'static> NewEndpoint<'_, P, H> {
     }
 
     /// The largest body in bytes that the host accepts; what is larger gets 413. By default 1 MiB, unless the
-    /// administrator chose otherwise.
+    /// administrator chose otherwise. `u64::MAX` is no limit, which is for [streamed bodies](Self::stream_body).
     pub fn body_bytes_max(mut self, bytes: u64) -> Self {
         self.body_bytes_max = bytes;
         self
@@ -210,6 +210,16 @@ impl<P: Plugin, H: Send + Sync + 'static> NewEndpoint<'_, P, H> {
     /// workers, without a change of threads. Asynchronous handlers always do.
     pub fn short(mut self) -> Self {
         self.flags |= code::endpoint::SHORT;
+        self
+    }
+
+    /// Calls the handler before the request's body has been read. [`Request::body`](crate::Request::body) is empty then;
+    /// [`Request::body_stream`](crate::Request::body_stream) gives it as it comes in, however large.
+    ///
+    /// When several handlers share the method and path, all of them must ask for this: one that does not has the body read
+    /// before the first is called.
+    pub fn stream_body(mut self) -> Self {
+        self.flags |= code::endpoint::STREAM_BODY;
         self
     }
 

@@ -121,7 +121,7 @@ where
         let request = unsafe { Request::borrowed(request, environment.callbacks) };
         let result = handler(&instance, &request);
         // SAFETY: `response` is borrowed for this call.
-        unsafe { answer::<H>(result, request.request_id(), response) }
+        unsafe { answer::<H>(result, request.request_id(), &environment, response) }
     })
 }
 
@@ -190,7 +190,9 @@ where
         match future.poll(&mut Context::from_waker(&waker)) {
             Poll::Pending => code::PENDING,
             // SAFETY: `response` is borrowed for this call.
-            Poll::Ready(result) => unsafe { answer::<H>(result, task.request_id.as_str(), response) },
+            Poll::Ready(result) => unsafe {
+                answer::<H>(result, task.request_id.as_str(), &task.environment, response)
+            },
         }
     })
 }
@@ -234,7 +236,12 @@ impl RequestId {
 ///
 /// # Safety
 /// `out` must be what a handler or a poll got, and still borrowed.
-unsafe fn answer<H>(result: Result<Response, Error>, request_id: &str, out: abi::ResponseOut) -> i32 {
+unsafe fn answer<H>(
+    result: Result<Response, Error>,
+    request_id: &str,
+    environment: &Environment,
+    out: abi::ResponseOut,
+) -> i32 {
     let response = result.unwrap_or_else(|error| {
         let Some(cause) = error.cause() else { return error.into_response() };
         let (handler, status) = (std::any::type_name::<H>(), error.status());
@@ -245,6 +252,6 @@ unsafe fn answer<H>(result: Result<Response, Error>, request_id: &str, out: abi:
         return code::NEXT;
     }
     // SAFETY: the caller vouches for `out`.
-    unsafe { response.write(out) };
+    unsafe { response.write(environment, out) };
     code::READY
 }

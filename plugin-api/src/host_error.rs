@@ -28,12 +28,14 @@ pub enum HostError {
     Closed(String),
     /// This host does not know it.
     Unsupported(String),
-    /// Nobody waits for it any more.
+    /// Nobody waits for it any more, or the client of the request has left.
     Cancelled(String),
     /// The version given is not the present one.
     Conflict(String),
     /// A queue or a quota is full.
     Busy(String),
+    /// What was sent is larger than allowed.
+    TooLarge(String),
 }
 
 impl HostError {
@@ -53,6 +55,7 @@ impl HostError {
             code::CANCELLED => Self::Cancelled(detail),
             code::CONFLICT => Self::Conflict(detail),
             code::BUSY => Self::Busy(detail),
+            code::TOO_LARGE => Self::TooLarge(detail),
             // Codes of newer hosts, too.
             _ => Self::Failed(detail),
         })
@@ -90,6 +93,7 @@ impl HostError {
             Self::Cancelled(detail) => ("nobody waits for it any more", detail),
             Self::Conflict(detail) => ("it has changed meanwhile", detail),
             Self::Busy(detail) => ("the host is busy", detail),
+            Self::TooLarge(detail) => ("it is larger than allowed", detail),
         }
     }
 }

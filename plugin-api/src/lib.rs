@@ -73,6 +73,13 @@
 //! last belongs into [`Documents`]: JSON by collection and key, with versions, expiry, one-time use, lists by fields, and
 //! migrations from one form to the next.
 //!
+//! # Bodies in pieces
+//!
+//! A response can come piece by piece: from a [stream](Response::stream), as [server-sent events](Response::events), or
+//! from [a sender](Response::channel) that threads of the plug-in hold; [`stream`] has what makes streams. The body of a
+//! request does with [`stream_body`](NewEndpoint::stream_body) and [`body_stream`](Request::body_stream). Neither is ever in
+//! memory as a whole: whoever is slower sets the pace.
+//!
 //! # Logging
 //!
 //! Events of [`tracing`] go to the host's log with the fields of their spans, and the host adds the instance. Nothing is
@@ -86,6 +93,7 @@
 //! instance's own with `Module::tokio`.
 
 mod block_on;
+mod body_stream;
 mod bytes;
 mod callbacks;
 mod documents;
@@ -93,6 +101,7 @@ mod endpoint;
 mod entry;
 mod environment;
 mod error;
+mod event;
 mod export;
 mod guard;
 mod handler;
@@ -100,14 +109,19 @@ mod host;
 mod host_error;
 mod log;
 mod module;
+mod outgoing;
 mod request;
 mod response;
 mod session;
+pub mod stream;
 mod waker;
 
+pub use body_stream::BodyStream;
+pub use bytes::Bytes;
 pub use documents::{Ask, Collection, Consumed, Delete, Document, Documents, List, Operation, Page, Put};
 pub use endpoint::{Auth, Endpoints, NewEndpoint};
 pub use error::Error;
+pub use event::Event;
 pub use handler::Handler;
 pub use host::{Host, HostInfo};
 pub use host_error::HostError;
@@ -116,7 +130,7 @@ pub use request::{Caller, Request};
 pub use response::Response;
 pub use session::{Session, SessionRecord, User};
 
-pub use {schemars, serde, serde_json, tracing};
+pub use {futures_core, schemars, serde, serde_json, tracing};
 
 /// What a plug-in usually needs: `use porth_plugin::prelude::*;`.
 pub mod prelude {
@@ -126,8 +140,8 @@ pub mod prelude {
     pub use tracing;
 
     pub use crate::{
-        Auth, Caller, Collection, Consumed, Document, Documents, Error, Host, HostError, InitError, Module, Operation,
-        Plugin, Request, Response, Right, export_plugin,
+        Auth, Caller, Collection, Consumed, Document, Documents, Error, Event, Host, HostError, InitError, Module,
+        Operation, Plugin, Request, Response, Right, export_plugin,
     };
 }
 

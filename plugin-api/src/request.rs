@@ -10,6 +10,7 @@ use porth_abi as abi;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::body_stream::BodyStream;
 use crate::bytes::{array, slice};
 use crate::callbacks::Callbacks;
 use crate::error::Error;
@@ -142,7 +143,7 @@ impl Request {
         headers.iter().map(|header| (self.text(header.name), self.bytes(header.value)))
     }
 
-    /// The body.
+    /// The body; empty for an endpoint with [`stream_body`](crate::NewEndpoint::stream_body).
     #[must_use]
     pub fn body(&self) -> &[u8] {
         self.bytes(self.request.body)
@@ -181,6 +182,13 @@ impl Request {
             return Err(Error::bad_request("The body must be JSON with `Content-Type: application/json`."));
         }
         read_json(self.body()).map_err(|error| Error::bad_request("The body does not fit.").with_errors([error]))
+    }
+
+    /// The body as it comes in, for an endpoint with [`stream_body`](crate::NewEndpoint::stream_body). Without that it comes
+    /// in one piece.
+    #[must_use]
+    pub fn body_stream(&self) -> BodyStream {
+        BodyStream::new(self.clone())
     }
 
     /// Who calls, as far as the endpoint's `auth` asked.

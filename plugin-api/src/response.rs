@@ -6,11 +6,17 @@ use core::ffi::c_void;
 use core::mem::ManuallyDrop;
 use std::borrow::Cow;
 
+use futures_core::Stream;
 use porth_abi as abi;
+use porth_abi::code;
 use serde::Serialize;
 
-use crate::bytes::from_vec;
+use crate::bytes::Bytes;
+use crate::environment::Environment;
 use crate::error::Error;
+use crate::event::Event;
+use crate::outgoing::Outgoing;
+use crate::stream::{Sender, channel};
 
 /// An answer: status, header fields and body.
 ///
@@ -46,12 +52,13 @@ enum ContentType {
     Text,
     Html,
     Bytes,
+    Events,
 }
 
 #[derive(Debug)]
 enum Body {
-    Static(&'static [u8]),
-    Owned(Vec<u8>),
+    Whole(Bytes),
+    Stream { pieces: Outgoing, flags: u64 },
 }
 
 impl Response {
@@ -60,45 +67,129 @@ impl Response {
     /// # Errors
     /// 500 when the value cannot be written as JSON, such as a map whose keys are no texts.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
-        Ok(Self::owned(200, ContentType::Json, serde_json::to_vec(value)?))
+        Ok(Self::whole(200, ContentType::Json, Bytes::from_owned(serde_json::to_vec(value)?)))
     }
 
     /// 200 with plain text.
     pub fn text(text: impl Into<Cow<'static, str>>) -> Self {
-        Self::from_text(ContentType::Text, text.into())
+        Self::whole(200, ContentType::Text, text.into().into())
     }
 
     /// 200 with an HTML page. Whatever comes from outside must be escaped before it gets here.
     pub fn html(page: impl Into<Cow<'static, str>>) -> Self {
-        Self::from_text(ContentType::Html, page.into())
+        Self::whole(200, ContentType::Html, page.into().into())
     }
 
     /// 200 with bytes of type `application/octet-stream`; [`with_header`](Self::with_header) sets another type.
-    pub fn bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Self {
-        let body = match bytes.into() {
-            Cow::Borrowed(bytes) => Body::Static(bytes),
-            Cow::Owned(bytes) => Body::Owned(bytes),
-        };
-        Self { kind: Kind::Answer, status: 200, content_type: ContentType::Bytes, headers: Vec::new(), body }
+    pub fn bytes(bytes: impl Into<Bytes>) -> Self {
+        Self::whole(200, ContentType::Bytes, bytes.into())
+    }
+
+    /// 200 with a body in pieces, of type `application/octet-stream`; [`with_header`](Self::with_header) sets another type.
+    ///
+    /// The host asks for a piece when the client has taken the one before, on its workers: the stream must not block (see
+    /// [`channel`](Self::channel) for code that does). It is dropped when the client leaves. An error breaks the body off:
+    /// the client sees that it is not whole, and the host's log says why. The endpoint's deadline ends with the beginning of
+    /// the response. The instance is not closed before the stream has ended; see [`endless`](Self::endless).
+    ///
+    /// Any [`Stream`] will do, of the `futures` crates or of [`stream`](crate::stream).
+    pub fn stream<S, T, E>(pieces: S) -> Self
+    where
+        S: Stream<Item = Result<T, E>> + Send + 'static,
+        T: Into<Bytes>,
+        E: Into<Error>,
+    {
+        Self::in_pieces(ContentType::Bytes, Outgoing::new(pieces))
+    }
+
+    /// 200 with server-sent events (`text/event-stream`), each sent at once. It is a [`stream`](Self::stream), and
+    /// [`endless`](Self::endless): clients come back after its end.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use porth_plugin::prelude::*;
+    /// # use porth_plugin::stream::produce;
+    /// # struct Clock { host: Host<Self> }
+    /// # impl Plugin for Clock {
+    /// #     const MODULE: Module = Module::new("clock", "Clock", "");
+    /// #     type Parameters = std::collections::BTreeMap<String, String>;
+    /// #     async fn init(host: Host<Self>, _: Self::Parameters) -> Result<Self, InitError> {
+    /// #         host.endpoints().get("/ticks", Self::ticks).add()?;
+    /// #         Ok(Self { host })
+    /// #     }
+    /// # }
+    /// # impl Clock {
+    /// async fn ticks(&self, _: Request) -> Result<Response, Error> {
+    ///     let host = self.host.clone();
+    ///     Ok(Response::events(produce(async move |events| {
+    ///         for tick in 1.. {
+    ///             events.send(Event::data(format!("tick {tick}"))).await?;
+    ///             host.timer(Duration::from_secs(1)).await?;
+    ///         }
+    ///         Ok(())
+    ///     })))
+    /// }
+    /// # }
+    /// ```
+    pub fn events<S, E>(events: S) -> Self
+    where
+        S: Stream<Item = Result<Event, E>> + Send + 'static,
+        E: Into<Error>,
+    {
+        let mut response = Self::in_pieces(ContentType::Events, Outgoing::new(events));
+        // For proxies that collect answers before they pass them on (nginx and what follows it).
+        response.headers.push(("x-accel-buffering".to_owned(), b"no".to_vec()));
+        response.endless()
+    }
+
+    /// 200 with a body that comes from a sender, which any thread of the plug-in may use: see [`Sender`]. Up to `capacity`
+    /// pieces (at least 1) wait for the client.
+    ///
+    /// # Examples
+    /// ```
+    /// # use porth_plugin::prelude::*;
+    /// fn numbers(_: &Request) -> Result<Response, Error> {
+    ///     let (sender, response) = Response::channel(16);
+    ///     std::thread::spawn(move || {
+    ///         for number in 0..1_000_000 {
+    ///             if sender.send_blocking(format!("{number}\n")).is_err() {
+    ///                 return; // The client has left.
+    ///             }
+    ///         }
+    ///     });
+    ///     response.with_header("content-type", "text/plain")
+    /// }
+    /// ```
+    #[must_use]
+    pub fn channel<T: Into<Bytes> + Send + 'static>(capacity: usize) -> (Sender<T>, Self) {
+        let (sender, receiver) = channel(capacity);
+        (sender, Self::stream(receiver))
     }
 
     /// A status without a body.
     #[must_use]
     pub const fn empty(status: u16) -> Self {
-        Self {
-            kind: Kind::Answer,
-            status,
-            content_type: ContentType::None,
-            headers: Vec::new(),
-            body: Body::Static(b""),
-        }
+        Self::whole(status, ContentType::None, Bytes::EMPTY)
     }
 
     /// Not mine: the next handler of this method and path is asked, and after the last one the client gets 404.
     #[must_use]
     pub const fn next() -> Self {
-        let body = Body::Static(b"");
+        let body = Body::Whole(Bytes::EMPTY);
         Self { kind: Kind::Next, status: 404, content_type: ContentType::None, headers: Vec::new(), body }
+    }
+
+    /// Says that a body in pieces has no end of its own, as a feed, so that no client takes its end for a sign that it is
+    /// whole. When the instance is reset, disabled or replaced, or the server stops, requests under way have some time (30 s)
+    /// to come to their end; then this body is ended as if its last piece had come. Any other goes on, and keeps its instance
+    /// open, as long as its client reads; the end of the server cuts it off.
+    #[must_use]
+    pub const fn endless(mut self) -> Self {
+        if let Body::Stream { flags, .. } = &mut self.body {
+            *flags |= code::stream::ENDLESS;
+        }
+        self
     }
 
     /// Sets the status code: 200 to 999. The host answers 502 in place of a response with any other.
@@ -141,12 +232,12 @@ impl Response {
         self.status
     }
 
-    /// The body.
+    /// The body; empty for one in pieces.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         match &self.body {
-            Body::Static(bytes) => bytes,
-            Body::Owned(bytes) => bytes,
+            Body::Whole(bytes) => bytes,
+            Body::Stream { .. } => &[],
         }
     }
 
@@ -157,31 +248,24 @@ impl Response {
     }
 
     pub(crate) const fn problem(status: u16, body: Vec<u8>) -> Self {
-        Self::owned(status, ContentType::Problem, body)
+        Self::whole(status, ContentType::Problem, Bytes::from_owned(body))
     }
 
-    const fn owned(status: u16, content_type: ContentType, body: Vec<u8>) -> Self {
-        Self { kind: Kind::Answer, status, content_type, headers: Vec::new(), body: Body::Owned(body) }
+    const fn whole(status: u16, content_type: ContentType, body: Bytes) -> Self {
+        Self { kind: Kind::Answer, status, content_type, headers: Vec::new(), body: Body::Whole(body) }
     }
 
-    fn from_text(content_type: ContentType, text: Cow<'static, str>) -> Self {
-        let body = match text {
-            Cow::Borrowed(text) => Body::Static(text.as_bytes()),
-            Cow::Owned(text) => Body::Owned(text.into_bytes()),
-        };
+    const fn in_pieces(content_type: ContentType, pieces: Outgoing) -> Self {
+        let body = Body::Stream { pieces, flags: 0 };
         Self { kind: Kind::Answer, status: 200, content_type, headers: Vec::new(), body }
     }
 
-    /// Hands the response over to the host.
+    /// Hands the response over to the host; a stream is polled in `environment`.
     ///
     /// # Safety
     /// `out` must be what a handler or a poll got, and still borrowed.
-    pub(crate) unsafe fn write(self, out: abi::ResponseOut) {
+    pub(crate) unsafe fn write(self, environment: &Environment, out: abi::ResponseOut) {
         let (headers, headers_len, header_owner) = header_block(self.content_type.field(), &self.headers);
-        let body = match self.body {
-            Body::Static(bytes) => abi::Bytes::from_static(bytes),
-            Body::Owned(bytes) => from_vec(bytes),
-        };
         // SAFETY: the caller vouches for `out`. No host is older than this SDK's minor version 0, so its struct is at
         // least as long.
         let out = unsafe { &mut *out.0 };
@@ -189,7 +273,10 @@ impl Response {
         out.headers = headers;
         out.headers_len = headers_len;
         out.header_owner = header_owner;
-        out.body = body;
+        match self.body {
+            Body::Whole(bytes) => out.body = bytes.cross(),
+            Body::Stream { pieces, flags } => out.stream = pieces.cross(environment, flags),
+        }
     }
 }
 
@@ -209,6 +296,7 @@ impl ContentType {
         static TEXT: Fields = fields("text/plain; charset=utf-8");
         static HTML: Fields = fields("text/html; charset=utf-8");
         static BYTES: Fields = fields("application/octet-stream");
+        static EVENTS: Fields = fields("text/event-stream");
         match self {
             Self::None => None,
             Self::Json => Some(&JSON),
@@ -216,6 +304,7 @@ impl ContentType {
             Self::Text => Some(&TEXT),
             Self::Html => Some(&HTML),
             Self::Bytes => Some(&BYTES),
+            Self::Events => Some(&EVENTS),
         }
     }
 }

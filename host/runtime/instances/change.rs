@@ -98,6 +98,7 @@ impl Runtime {
     /// # Errors
     /// Everything that [`ChangeError`] lists but NotFound.
     pub async fn add(&self, new: NewInstance, now_ms: i64) -> Result<(), ChangeError> {
+        self.wake(&new.kind, &new.module).await;
         let _changing = self.change(&key(&new.kind, &new.name)).await;
         let mut errors = Vec::new();
         errors.extend(check_name(&new.name).err().map(|error| format!("name: {error}")));
@@ -134,6 +135,7 @@ impl Runtime {
     /// # Errors
     /// Everything that [`ChangeError`] lists.
     pub async fn replace(&self, kind: &str, name: &str, edit: Edit, now_ms: i64) -> Result<(), ChangeError> {
+        self.wake_for(kind, name).await?;
         let _changing = self.change(&key(kind, name)).await;
         let mut record = self.changeable(kind, name).await?;
         let mut errors = Vec::new();
@@ -194,6 +196,7 @@ impl Runtime {
     /// # Errors
     /// NotFound, Start, or when the store fails.
     pub async fn enable(&self, kind: &str, name: &str, now_ms: i64) -> Result<(), ChangeError> {
+        self.wake_for(kind, name).await?;
         let _changing = self.change(&key(kind, name)).await;
         let view = self.get(kind, name).await?;
         if view.record.enabled && view.status == super::Status::Running {
@@ -233,6 +236,7 @@ impl Runtime {
     /// # Errors
     /// NotFound, Start (the old one goes on then), or when the store fails.
     pub async fn reset(&self, kind: &str, name: &str, now_ms: i64) -> Result<(), ChangeError> {
+        self.wake_for(kind, name).await?;
         let _changing = self.change(&key(kind, name)).await;
         let record = self.get(kind, name).await?.record;
         if !record.enabled {

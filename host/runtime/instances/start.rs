@@ -1,9 +1,10 @@
 //! The start of the process: what the configuration declares, what crashed before, and every enabled instance.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::{ChangeError, PLUGIN, Plan, Runtime, Status, key};
 use crate::domain::instances::{DeclareError, InstanceRecord};
+use crate::runtime::libraries::Closed;
 use crate::runtime::table::Mounted;
 
 /// An instance, or all instances of a library, that crashed too often.
@@ -24,6 +25,23 @@ pub struct Start {
     pub quarantine: Vec<Quarantined>,
     /// Start no instance, for this reason.
     pub without_plugins: Option<String>,
+    /// Libraries that ended a process while it opened them, with the reason, by file name.
+    pub refused: BTreeMap<String, String>,
+}
+
+impl Start {
+    /// Why a library is better not opened, by its file name: it crashed too often, if not at work then when it was loaded.
+    #[must_use]
+    pub fn keeps_closed(&self, file: &str) -> Option<Closed> {
+        if let Some(reason) = self.refused.get(file) {
+            return Some(Closed { reason: reason.clone(), for_good: true });
+        }
+        let of_library =
+            |quarantined: &&Quarantined| quarantined.instance.is_none() && quarantined.library.as_deref() == Some(file);
+        let quarantined = self.quarantine.iter().find(of_library).map(|found| format!("quarantined: {}", found.reason));
+        let reason = self.without_plugins.clone().or(quarantined)?;
+        Some(Closed { reason, for_good: false })
+    }
 }
 
 /// Why the server cannot start.
@@ -88,6 +106,23 @@ impl Runtime {
         self.start_now(&view.record).await
     }
 
+    /// Loads the library of a module that was not opened when the server started: whoever wants an instance of it to run
+    /// takes the risk. Call it before the instance's change is under way.
+    pub(super) async fn wake(&self, kind: &str, module: &str) {
+        let Some(file) = self.0.libraries.dormant(kind, module) else { return };
+        if let Err(error) = self.reload(&file).await {
+            tracing::warn!(library = file, %error, "library {file} is still not opened: {error}");
+        }
+    }
+
+    /// As [`wake`](Self::wake), for an instance that may exist.
+    pub(super) async fn wake_for(&self, kind: &str, name: &str) -> Result<(), ChangeError> {
+        if let Some(record) = self.0.records.get(kind, name).await? {
+            self.wake(kind, &record.module).await;
+        }
+        Ok(())
+    }
+
     async fn start_now(&self, record: &InstanceRecord) -> bool {
         let started = match self.module(&record.kind, &record.module).await {
             Ok(held) => self.initialise(&Plan::from(record), &held.module).await.map(|running| (running, held)),
@@ -110,18 +145,13 @@ impl Runtime {
     async fn quarantine(&self, start: &Start, now_ms: i64) -> Result<Vec<InstanceRecord>, ChangeError> {
         let mut records = self.0.records.list(None).await?;
         for quarantined in &start.quarantine {
-            let of_library: BTreeSet<(String, String)> = self
-                .0
-                .libraries
-                .modules()
-                .iter()
-                .filter(|module| Some(&module.generation.file) == quarantined.library.as_ref())
-                .map(|module| (module.description.kind.clone(), module.description.name.clone()))
-                .collect();
             for record in &mut records {
                 let hit = match &quarantined.instance {
                     Some(instance) => *instance == key(&record.kind, &record.name),
-                    None => of_library.contains(&(record.kind.clone(), record.module.clone())),
+                    None => quarantined
+                        .library
+                        .as_ref()
+                        .is_some_and(|file| self.0.libraries.declares(file, &record.kind, &record.module)),
                 };
                 if hit && record.quarantine.is_none() {
                     let reason = &quarantined.reason;

@@ -102,7 +102,8 @@ pub struct Request {
     pub parameters: *const Parameter,
     /// How many.
     pub parameters_len: usize,
-    /// The whole body.
+    /// The whole body; empty for an endpoint with [`STREAM_BODY`](crate::code::endpoint::STREAM_BODY), which asks for it with
+    /// [`Host::request_body_next`](crate::Host::request_body_next).
     pub body: Str,
     /// How long the host waits for the response, in milliseconds from the start of the call.
     pub deadline_ms: u64,
@@ -124,7 +125,7 @@ pub struct RequestIn(#[cfg_attr(feature = "layout", sabi(unsafe_opaque_field))] 
 /// Valid when the handler or future answers READY: `status` is 200 to 999 as in RFC 9110, `headers` points to
 /// `headers_len` fields that live as long as `header_owner`. `content-length`, `transfer-encoding`, `connection`,
 /// `keep-alive`, `te`, `trailer` and `upgrade` belong to the host: a response that carries one of them, or a malformed
-/// field, is answered 502.
+/// field, is answered 502. So is one with a body and a stream.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "layout", derive(StableAbi))]
@@ -143,8 +144,11 @@ pub struct Response {
     /// The body.
     pub body: Bytes,
     /// With PENDING from a handler: what the host polls. Without a `poll` the handler completes by token.
-    #[cfg_attr(feature = "layout", sabi(last_prefix_field))]
     pub future: Future,
+    /// The body in pieces, when it has a `poll_next`: sent without `content-length`. The host drops it unused when there is
+    /// no body to send: for HEAD, and with status 204, 205 or 304.
+    #[cfg_attr(feature = "layout", sabi(last_prefix_field))]
+    pub stream: Stream,
 }
 
 /// A response as a handler or a future fills it in.
@@ -196,6 +200,31 @@ pub struct Future {
 impl Future {
     /// No future.
     pub const NONE: Self = Self { state: core::ptr::null_mut(), poll: None, drop: None };
+}
+
+/// A body in pieces, made by a plug-in and pulled by the host as fast as the client reads. Polled by one thread at a time,
+/// not always the same, on a host worker: it must not block.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "layout", derive(StableAbi))]
+pub struct Stream {
+    /// What `poll_next` and `drop` want.
+    pub state: *mut c_void,
+    /// Answers READY with the next bytes in `chunk`, which are the host's to drop; READY with an empty chunk is the end.
+    /// PENDING after keeping a clone of `waker`. Anything else breaks the body off: the client sees that it is not whole, and
+    /// with FAILED `chunk` may be a text that says why, for the log. Not called again after the end or a break. `waker` is
+    /// borrowed for the call.
+    pub poll_next: Option<unsafe extern "C" fn(state: *mut c_void, waker: *const Waker, chunk: *mut Bytes) -> i32>,
+    /// Called exactly once, at any time after the last `poll_next`, and before the instance's `close`: before the end it
+    /// means that the client left, or that an endless stream is ended.
+    pub drop: Option<unsafe extern "C" fn(state: *mut c_void)>,
+    /// Bits of [`code::stream`](crate::code::stream).
+    pub flags: u64,
+}
+
+impl Stream {
+    /// No stream.
+    pub const NONE: Self = Self { state: core::ptr::null_mut(), poll_next: None, drop: None, flags: 0 };
 }
 
 /// A callback's result that is not there yet: what the host's asynchronous callbacks hand out.
@@ -251,7 +280,7 @@ pub struct Endpoint {
     pub flags: u32,
     /// Who may call: `none`, `session`, `scope:<name>`, `admin` or `client`. Empty means `admin`.
     pub auth: Str,
-    /// The largest request body in bytes; 0 means the host's default (1 MiB).
+    /// The largest request body in bytes; 0 means the host's default (1 MiB), `u64::MAX` no limit.
     pub body_bytes_max: u64,
     /// How long the host waits for the response, in milliseconds; 0 means the host's default (30 s).
     pub deadline_ms: u64,

@@ -25,12 +25,14 @@ pub const WOULD_BLOCK: i32 = 8;
 pub const CLOSED: i32 = 9;
 /// This host does not know it.
 pub const UNSUPPORTED: i32 = 10;
-/// A completion came after its request was dropped.
+/// Nobody waits any more: a completion came after its request was dropped, or the client of a request has left.
 pub const CANCELLED: i32 = 11;
 /// The version given is not the present one.
 pub const CONFLICT: i32 = 12;
 /// A queue or a quota is full.
 pub const BUSY: i32 = 13;
+/// What was sent is larger than allowed.
+pub const TOO_LARGE: i32 = 14;
 
 /// A handler's or a future's answer: the response is filled in.
 pub const READY: i32 = 0;
@@ -64,4 +66,15 @@ pub mod endpoint {
     ///
     /// Without this bit a handler runs on the instance's own threads and may block.
     pub const SHORT: u32 = 1;
+    /// The handler is called before the request's body has been read, and asks for it piece by piece.
+    pub const STREAM_BODY: u32 = 2;
+}
+
+/// Bits of [`Stream::flags`](crate::Stream::flags).
+pub mod stream {
+    /// The body has no end of its own, as a feed of events: no client takes its end for a sign that it is whole.
+    ///
+    /// When the instance is to end and the time for what is under way is over, the host ends such a stream as if its last
+    /// piece had come. Any other goes on until it ends.
+    pub const ENDLESS: u64 = 1;
 }

@@ -88,6 +88,13 @@ pub struct Host {
     /// Before answering PENDING without a future: the token to complete the request with. 0 for a request that has one
     /// already or cannot have one.
     pub request_token: unsafe extern "C" fn(context: u64, request: *const c_void) -> u64,
+    /// The next piece of a request's body, as the client sends it; an empty result is the end. For a request that the plug-in
+    /// was lent or has retained, from any thread, one call at a time: BUSY while another is under way. A call that is dropped
+    /// before READY loses nothing. An endpoint without STREAM_BODY gets its body in one piece.
+    ///
+    /// The call's code: TOO_LARGE when the body is larger than the endpoint's `body_bytes_max` (the client gets 413 if
+    /// nothing was answered yet); CANCELLED when the client left, sent something malformed, or was answered.
+    pub request_body_next: unsafe extern "C" fn(context: u64, request: *const c_void, call: *mut HostCall) -> i32,
     /// Answers a pending request, exactly once for each token, from any thread. Takes over all that `response` owns,
     /// whatever it answers. `answer` is READY or an error. CANCELLED when nobody waits any more, PARAM for a token that
     /// was used or never given out.

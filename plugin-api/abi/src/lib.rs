@@ -32,7 +32,7 @@ pub mod rows;
 
 pub use call::{
     Bytes, Endpoint, EndpointIn, Future, Handler, Header, HostCall, Parameter, Request, RequestIn, Response,
-    ResponseOut, Str, Waker, WakerTable,
+    ResponseOut, Str, Stream, Waker, WakerTable,
 };
 pub use host::{Done, Host, HostIn, LogRecord, LogRecordIn};
 pub use note::{LayoutRow, Note};

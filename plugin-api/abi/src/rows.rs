@@ -5,7 +5,9 @@
 
 #![expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which refuses what is out of bounds")]
 
-use crate::call::{Bytes, Endpoint, Future, Header, HostCall, Parameter, Request, Response, Str, Waker, WakerTable};
+use crate::call::{
+    Bytes, Endpoint, Future, Header, HostCall, Parameter, Request, Response, Str, Stream, Waker, WakerTable,
+};
 use crate::host::{Host, LogRecord};
 use crate::note::LayoutRow;
 use crate::plugin::{DocumentMigrations, InitArguments, InitResult, Plugin};
@@ -42,7 +44,7 @@ const fn size_of_field<T, F>(_: fn(&T) -> *const F) -> usize {
 }
 
 /// The structs in the note with their ids and names, for messages.
-pub const TYPE_NAMES: [(u16, &str); 17] = [
+pub const TYPE_NAMES: [(u16, &str); 18] = [
     (1, "Str"),
     (2, "Bytes"),
     (3, "Header"),
@@ -59,11 +61,12 @@ pub const TYPE_NAMES: [(u16, &str); 17] = [
     (14, "InitArguments"),
     (15, "InitResult"),
     (16, "Plugin"),
-    (17, "DocumentMigrations"),
+    (17, "Stream"),
+    (18, "DocumentMigrations"),
 ];
 
 /// The structs that start with their size and may grow; all others are as they are for good.
-pub const GROWABLE: [u16; 9] = [5, 6, 11, 12, 13, 14, 15, 16, 17];
+pub const GROWABLE: [u16; 9] = [5, 6, 11, 12, 13, 14, 15, 16, 18];
 
 const STR: &[LayoutRow] = &rows!(1, Str, [ptr, len]);
 const BYTES: &[LayoutRow] = &rows!(2, Bytes, [ptr, len, owner, drop]);
@@ -88,7 +91,8 @@ const REQUEST: &[LayoutRow] = &rows!(
         caller,
     ]
 );
-const RESPONSE: &[LayoutRow] = &rows!(6, Response, [size, status, headers_len, headers, header_owner, body, future]);
+const RESPONSE: &[LayoutRow] =
+    &rows!(6, Response, [size, status, headers_len, headers, header_owner, body, future, stream]);
 const WAKER_TABLE: &[LayoutRow] = &rows!(7, WakerTable, [clone, wake, wake_by_ref, drop]);
 const WAKER: &[LayoutRow] = &rows!(8, Waker, [data, table]);
 const FUTURE: &[LayoutRow] = &rows!(9, Future, [state, poll, drop]);
@@ -112,6 +116,7 @@ const HOST: &[LayoutRow] = &rows!(
         request_retain,
         request_release,
         request_token,
+        request_body_next,
         complete,
         check_session_valid,
         timer,
@@ -133,7 +138,8 @@ const INIT_ARGUMENTS: &[LayoutRow] =
 const INIT_RESULT: &[LayoutRow] = &rows!(15, InitResult, [size, instance, errors]);
 const PLUGIN: &[LayoutRow] =
     &rows!(16, Plugin, [size, abi_draft, abi_major, abi_minor, reserved, load, unload, init, close, extension,]);
-const DOCUMENT_MIGRATIONS: &[LayoutRow] = &rows!(17, DocumentMigrations, [size, migrate]);
+const STREAM: &[LayoutRow] = &rows!(17, Stream, [state, poll_next, drop, flags]);
+const DOCUMENT_MIGRATIONS: &[LayoutRow] = &rows!(18, DocumentMigrations, [size, migrate]);
 
 /// How many rows there are.
 pub const ROWS_LEN: usize = STR.len()
@@ -152,11 +158,12 @@ pub const ROWS_LEN: usize = STR.len()
     + INIT_ARGUMENTS.len()
     + INIT_RESULT.len()
     + PLUGIN.len()
+    + STREAM.len()
     + DOCUMENT_MIGRATIONS.len();
 
 /// All rows, ordered by struct and field.
 pub const ROWS: [LayoutRow; ROWS_LEN] = {
-    let parts: [&[LayoutRow]; 17] = [
+    let parts: [&[LayoutRow]; 18] = [
         STR,
         BYTES,
         HEADER,
@@ -173,6 +180,7 @@ pub const ROWS: [LayoutRow; ROWS_LEN] = {
         INIT_ARGUMENTS,
         INIT_RESULT,
         PLUGIN,
+        STREAM,
         DOCUMENT_MIGRATIONS,
     ];
     let mut all = [LayoutRow { type_id: 0, field: 0, offset: 0, size: 0, align: 0 }; ROWS_LEN];

@@ -1,7 +1,7 @@
 //! A host in a few lines: enough of the callbacks to drive a library, with nothing forgiven.
 
 use core::ffi::c_void;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -70,6 +70,8 @@ pub(crate) struct HostRequest {
     pub(crate) retained: AtomicUsize,
     pub(crate) retains: AtomicUsize,
     pub(crate) session: Option<&'static str>,
+    /// Codes and results of what is asked of the body.
+    pub(crate) pieces: Mutex<VecDeque<(i32, &'static str)>>,
 }
 
 pub(crate) struct Table(abi::Host);
@@ -101,6 +103,7 @@ pub(crate) static TABLE: Table = Table(abi::Host {
     request_retain,
     request_release,
     request_token,
+    request_body_next,
     complete,
     check_session_valid,
     timer,
@@ -215,6 +218,13 @@ unsafe extern "C" fn request_release(handle: *const c_void) {
 
 unsafe extern "C" fn request_token(_: u64, _: *const c_void) -> u64 {
     0
+}
+
+unsafe extern "C" fn request_body_next(_: u64, handle: *const c_void, call: *mut abi::HostCall) -> i32 {
+    let (code, piece) = request(handle).pieces.lock().unwrap().pop_front().unwrap_or((code::OK, ""));
+    // SAFETY: the plug-in's to be filled in.
+    unsafe { call.write(later(Duration::from_millis(2), code, piece)) };
+    code::OK
 }
 
 unsafe extern "C" fn complete(_: u64, _: u64, _: i32, _: abi::ResponseOut) -> i32 {

@@ -114,13 +114,13 @@ impl Instance {
     }
 
     /// Carries a request out, as a worker of the host would.
-    pub(crate) fn call(&self, request: Request) -> (Outcome, HostRequest) {
+    pub(crate) fn call(&self, request: Request) -> (Outcome, Box<HostRequest>) {
         let (steps, host_request) = self.drive(&request, usize::MAX);
         (Outcome::of(steps), host_request)
     }
 
     /// Drops a pending future after its first poll.
-    pub(crate) fn start_and_cancel(&self, request: Request) -> HostRequest {
+    pub(crate) fn start_and_cancel(&self, request: Request) -> Box<HostRequest> {
         let (steps, host_request) = self.drive(&request, 1);
         assert_eq!(steps.answers, [code::PENDING, code::PENDING]);
         host_request
@@ -131,14 +131,16 @@ impl Instance {
         self.drive(&request, usize::MAX).0.allocations
     }
 
-    fn drive(&self, request: &Request, polls_max: usize) -> (Steps, HostRequest) {
-        let host_request = HostRequest { session: request.session, ..HostRequest::default() };
+    fn drive(&self, request: &Request, polls_max: usize) -> (Steps, Box<HostRequest>) {
+        let pieces = std::sync::Mutex::new(request.pieces.iter().copied().collect());
+        // It stays where it is: a stream may ask it for pieces after the call.
+        let host_request = Box::new(HostRequest { session: request.session, pieces, ..HostRequest::default() });
         let headers: Vec<_> = request.headers.iter().map(|(name, value)| header(name, value)).collect();
         let parameters: Vec<_> = request.parameters.iter().map(|(name, value)| parameter(name, value)).collect();
         let str = |text: &str| abi::Str::new(text.as_bytes());
         let crossed = abi::Request {
             size: size_of::<abi::Request>(),
-            handle: (&raw const host_request).cast(),
+            handle: (&raw const *host_request).cast(),
             method: str("GET"),
             path: str(request.path),
             query: str(request.query),
@@ -227,6 +229,7 @@ fn empty_response() -> abi::Response {
         header_owner: abi::Bytes::EMPTY,
         body: abi::Bytes::EMPTY,
         future: abi::Future::NONE,
+        stream: abi::Stream::NONE,
     }
 }
 
@@ -240,6 +243,7 @@ pub(crate) struct Request {
     headers: Vec<(&'static str, &'static str)>,
     parameters: Vec<(&'static str, &'static str)>,
     session: Option<&'static str>,
+    pieces: Vec<(i32, &'static str)>,
 }
 
 impl Request {
@@ -262,6 +266,11 @@ impl Request {
 
     pub(crate) fn session(self, session: &'static str) -> Self {
         Self { session: Some(session), ..self }
+    }
+
+    /// What the host answers when it is asked for the next piece of the body.
+    pub(crate) fn pieces(self, pieces: &[(i32, &'static str)]) -> Self {
+        Self { pieces: pieces.to_vec(), ..self }
     }
 
     pub(crate) fn header(mut self, name: &'static str, value: &'static str) -> Self {
@@ -301,8 +310,35 @@ impl Outcome {
             // SAFETY: handed over by the library, and freed nowhere else.
             unsafe { free(owner.owner, owner.ptr, owner.len) };
         }
-        Self::Ready { before, status: response.status, headers: fields.join(", "), body: take(response.body) }
+        let mut body = take(response.body);
+        if response.stream.poll_next.is_some() {
+            body.push_str(&pull(response.stream));
+        }
+        Self::Ready { before, status: response.status, headers: fields.join(", "), body }
     }
+}
+
+/// Pulls a stream to its end: its pieces in brackets, then how it ended.
+fn pull(stream: abi::Stream) -> String {
+    let mut seen = String::new();
+    let wakes = Arc::new(Wakes::default());
+    loop {
+        let mut chunk = abi::Bytes::EMPTY;
+        let poll_next = stream.poll_next.unwrap();
+        // SAFETY: neither ended nor dropped.
+        let answer = wakes.poll(|waker| unsafe { poll_next(stream.state, waker, &raw mut chunk) });
+        let bytes = take(chunk);
+        match answer {
+            None => wakes.wait(),
+            Some(code::READY) if bytes.is_empty() => break seen.push_str("end"),
+            Some(code::READY) => seen.push_str(&format!("[{bytes}] ")),
+            Some(answer) => break seen.push_str(&format!("{answer} {bytes}")),
+        }
+    }
+    // SAFETY: once, after the last poll.
+    unsafe { stream.drop.unwrap()(stream.state) };
+    wakes.check_dropped();
+    seen
 }
 
 impl fmt::Display for Outcome {

@@ -121,6 +121,73 @@ fn blocking_forms_answer_where_they_may() {
 }
 
 #[test]
+fn bodies_come_in_pieces() {
+    let pieces = [(code::OK, "one"), (code::OK, "two"), (code::OK, "")];
+    let text = "content-type: text/plain; charset=utf-8";
+    for path in ["/stream-body", "/stream-body-own", "/through"] {
+        let library = Library::load();
+        let steady = library.init("steady", STEADY).unwrap();
+        let (outcome, request) = steady.call(Request::to(path).pieces(&pieces));
+        let expected = match path {
+            "/stream-body" => format!("PENDING PENDING PENDING PENDING READY 200 {text} | one+two"),
+            "/stream-body-own" => "READY 200 content-type: application/json | 6".to_owned(),
+            _ => "PENDING READY 200 content-type: application/octet-stream | [one] [two] end".to_owned(),
+        };
+        assert_eq!(outcome.to_string(), expected);
+        assert_eq!(request.retained.load(Ordering::SeqCst), 0);
+    }
+}
+
+#[test]
+fn a_body_that_is_cut_off_is_the_clients_fault() {
+    let cut = |code| {
+        let library = Library::load();
+        let steady = library.init("steady", STEADY).unwrap();
+        let (outcome, _) = steady.call(Request::to("/stream-body").pieces(&[(code::OK, "one"), (code, "")]));
+        assert!(steady.lines().iter().all(|line| line.level > code::level::WARN), "{:?}", steady.lines());
+        outcome.to_string()
+    };
+    expect![[r#"PENDING PENDING PENDING READY 413 content-type: application/problem+json | {"type":"about:blank","title":"Content Too Large","status":413,"code":"content_too_large","detail":"The body is larger than allowed."}"#]].assert_eq(&cut(code::TOO_LARGE));
+    expect![[r#"PENDING PENDING PENDING READY 400 content-type: application/problem+json | {"type":"about:blank","title":"Bad Request","status":400,"code":"bad_request","detail":"The body ended early."}"#]].assert_eq(&cut(code::CANCELLED));
+}
+
+#[test]
+fn responses_come_in_pieces() {
+    check(Request::to("/stream"), expect!["PENDING READY 200 content-type: text/plain | [one] [two] -2 on purpose"]);
+    check(
+        Request::to("/stream-own"),
+        expect!["READY 200 content-type: application/octet-stream | [0] [1] [2] [3] [4] end"],
+    );
+    check(
+        Request::to("/events"),
+        expect![[r#"
+        PENDING READY 200 content-type: text/event-stream, x-accel-buffering: no | [id: 1
+        data: a
+        data: b
+
+        ] [: 
+
+        ] [event: list
+        data: [1]
+
+        ] end"#]],
+    );
+}
+
+#[test]
+fn a_panic_in_a_stream_breaks_it_off() {
+    let answer = "PENDING READY 200 content-type: application/octet-stream |";
+    let library = Library::load();
+    let steady = library.init("steady", STEADY).unwrap();
+    assert_eq!(steady.call(Request::to("/panic-stream")).0.to_string(), format!("{answer} [one] -1 "));
+    let line = steady.lines().pop().unwrap();
+    assert_eq!((line.target.as_str(), line.message.as_str()), ("panic", "panicked: in a stream"));
+    assert_eq!(steady.call(Request::to("/panic-stream-drop")).0.to_string(), format!("{answer} end"));
+    assert_eq!(steady.lines().pop().unwrap().message, "panicked: in the drop of a stream");
+    assert_eq!(steady.close(), code::OK);
+}
+
+#[test]
 fn a_handler_can_pass_a_request_on() {
     check(Request::to("/next"), expect!["NEXT"]);
     check(Request::to("/next-async"), expect!["PENDING NEXT"]);

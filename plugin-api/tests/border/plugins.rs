@@ -1,10 +1,14 @@
 //! The plug-ins under test: what an author writes, and what an author should not.
 #![forbid(unsafe_code)]
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use porth_plugin::futures_core::Stream;
 use porth_plugin::prelude::*;
+use porth_plugin::stream::{keep_alive, produce};
 
 use crate::documents::Keeps;
 
@@ -58,6 +62,14 @@ impl Plugin for Steady {
         endpoints.get("/log", Self::log).short().add()?;
         endpoints.get("/ready", Self::ready).add()?;
         endpoints.get("/info", Self::info).short().add()?;
+        endpoints.post("/stream-body", Self::stream_body).stream_body().body_bytes_max(u64::MAX).add()?;
+        endpoints.post("/stream-body-own", Self::stream_body_own).stream_body().add()?;
+        endpoints.post("/through", Self::through).stream_body().add()?;
+        endpoints.get("/stream", Self::stream).add()?;
+        endpoints.get("/stream-own", Self::stream_own).add()?;
+        endpoints.get("/events", Self::events).add()?;
+        endpoints.get("/panic-stream", Self::panic_stream).add()?;
+        endpoints.get("/panic-stream-drop", Self::panic_stream_drop).add()?;
         endpoints.get("/removed", Self::short).add()?;
         endpoints.remove("GET", "/removed")?;
         Ok(Self { greeting: parameters.greeting, host })
@@ -170,6 +182,69 @@ impl Steady {
         Ok(Response::text(format!("{path} {:?}", request.caller())))
     }
 
+    async fn stream_body(&self, request: Request) -> Result<Response, Error> {
+        let (mut body, mut pieces) = (request.body_stream(), Vec::new());
+        while let Some(piece) = body.next().await? {
+            pieces.push(String::from_utf8_lossy(&piece).into_owned());
+        }
+        Ok(Response::text(pieces.join("+")))
+    }
+
+    fn stream_body_own(&self, request: &Request) -> Result<Response, Error> {
+        let (mut body, mut count) = (request.body_stream(), 0);
+        while let Some(piece) = body.next_blocking()? {
+            count += piece.len();
+        }
+        Response::json(&count)
+    }
+
+    async fn through(&self, request: Request) -> Result<Response, Error> {
+        Ok(Response::stream(request.body_stream()))
+    }
+
+    async fn stream(&self, _: Request) -> Result<Response, Error> {
+        let host = self.host.clone();
+        Response::stream(produce(async move |sender| {
+            sender.send("one").await?;
+            // Not the end.
+            sender.send("").await?;
+            host.timer(Duration::from_millis(1)).await?;
+            sender.send("two").await?;
+            Err(Error::internal("on purpose"))
+        }))
+        .with_header("content-type", "text/plain")
+    }
+
+    fn stream_own(&self, _: &Request) -> Result<Response, Error> {
+        let (sender, response) = Response::channel(1);
+        std::thread::spawn(move || (0..5).try_for_each(|number| sender.send_blocking(number.to_string())));
+        Ok(response)
+    }
+
+    async fn events(&self, _: Request) -> Result<Response, Error> {
+        let host = self.host.clone();
+        let events = produce(async move |events| {
+            events.send(Event::data("a\nb").with_id("1")?).await?;
+            host.timer(Duration::from_millis(200)).await?;
+            events.send(Event::json(&[1])?.with_event("list")?).await?;
+            Ok(())
+        });
+        Ok(Response::events(keep_alive(&self.host, Duration::from_millis(130), events)))
+    }
+
+    async fn panic_stream(&self, _: Request) -> Result<Response, Error> {
+        Ok(Response::stream(produce(async |sender| {
+            sender.send(b"one".to_vec()).await?;
+            // The channel is full until the first was taken.
+            sender.send(b"two".to_vec()).await?;
+            panic!("in a stream");
+        })))
+    }
+
+    async fn panic_stream_drop(&self, _: Request) -> Result<Response, Error> {
+        Ok(Response::stream(Nothing(Bomb("in the drop of a stream"))))
+    }
+
     fn log(&self, _: &Request) -> Result<Response, Error> {
         let span = tracing::info_span!("outer", color = "red", later = tracing::field::Empty);
         let _entered = span.enter();
@@ -177,6 +252,17 @@ impl Steady {
         tracing::debug!("not logged");
         tracing::warn!(count = 3, what = %"shown", "hello {}", "log");
         Ok(Response::empty(204))
+    }
+}
+
+/// A stream of the plug-in's own, without a piece.
+struct Nothing(#[expect(dead_code, reason = "only there to be dropped")] Bomb);
+
+impl Stream for Nothing {
+    type Item = Result<&'static str, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(None)
     }
 }
 

@@ -15,8 +15,8 @@ type Change = (&'static str, &'static str, &'static str);
 /// Fields appended to what the plug-in gives, what it gets, and the table of callbacks, as a newer minor version may.
 const LONGER: &[Change] = &[
     ("lib.rs", "pub const ABI_MINOR: u32 = 0;", "pub const ABI_MINOR: u32 = 1;"),
-    ("call.rs", "    pub future: Future,\n}", "    pub future: Future,\n    /// New.\n    pub extra: u64,\n}"),
-    ("rows.rs", "header_owner, body, future]", "header_owner, body, future, extra]"),
+    ("call.rs", "    pub stream: Stream,\n}", "    pub stream: Stream,\n    /// New.\n    pub extra: u64,\n}"),
+    ("rows.rs", "header_owner, body, future, stream]", "header_owner, body, future, stream, extra]"),
     ("call.rs", "    pub caller: Str,\n}", "    pub caller: Str,\n    /// New.\n    pub extra: Str,\n}"),
     ("rows.rs", "        caller,\n", "        caller,\n        extra,\n"),
     (

@@ -105,6 +105,7 @@ fn the_numbers_are_the_same() {
         ("PORTH_CANCELLED", i64::from(code::CANCELLED)),
         ("PORTH_CONFLICT", i64::from(code::CONFLICT)),
         ("PORTH_BUSY", i64::from(code::BUSY)),
+        ("PORTH_TOO_LARGE", i64::from(code::TOO_LARGE)),
         ("PORTH_READY", i64::from(code::READY)),
         ("PORTH_PENDING", i64::from(code::PENDING)),
         ("PORTH_NEXT", i64::from(code::NEXT)),
@@ -116,6 +117,8 @@ fn the_numbers_are_the_same() {
         ("PORTH_LEVEL_DEBUG", i64::from(code::level::DEBUG)),
         ("PORTH_LEVEL_TRACE", i64::from(code::level::TRACE)),
         ("PORTH_ENDPOINT_SHORT", i64::from(code::endpoint::SHORT)),
+        ("PORTH_ENDPOINT_STREAM_BODY", i64::from(code::endpoint::STREAM_BODY)),
+        ("PORTH_STREAM_ENDLESS", i64::try_from(code::stream::ENDLESS).unwrap()),
         ("PORTH_ROWS_LEN", porth_abi::rows::ROWS_LEN as i64),
     ];
     assert_eq!(numbers_of(&header()), BTreeMap::from(known.map(|(name, value)| (name.to_owned(), value))));

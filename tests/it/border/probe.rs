@@ -165,19 +165,19 @@ fn limits_hold_in_a_probe() {
 fn a_table_that_contradicts_the_note_is_refused() {
     let table = |table| Library { table: Some(table), ..Library::default() };
     check_refused(
-        &table("80, 1, 1, 0, 0, load, unload, init, close_instance, NULL"),
+        &table("80, 2, 1, 0, 0, load, unload, init, close_instance, NULL"),
         expect![
             "library `libx.so` has a bad table `PORTH_PLUGIN_V1`: size is 80, this host expects 64 (of its note), at least 64"
         ],
     );
     check_refused(
-        &table("sizeof(struct plugin), 1, 2, 0, 0, load, unload, init, close_instance"),
+        &table("sizeof(struct plugin), 2, 2, 0, 0, load, unload, init, close_instance"),
         expect![
             "library `libx.so` has a bad table `PORTH_PLUGIN_V1`: abi_major is 2, this host expects 1 (of its note)"
         ],
     );
     check_refused(
-        &table("sizeof(struct plugin), 1, 1, 0, 0, load, unload, NULL, close_instance"),
+        &table("sizeof(struct plugin), 2, 1, 0, 0, load, unload, NULL, close_instance"),
         expect!["library `libx.so` has a bad table `PORTH_PLUGIN_V1`: init is null, this host expects a function"],
     );
 }
@@ -265,7 +265,7 @@ fn a_library_of_a_newer_minor_version_opens() {
     note.abi_minor = 1;
     let library = Library {
         note: Some(note_bytes(&note)),
-        table: Some("sizeof(struct plugin), 1, 1, 1, 0, load, unload, init, close_instance"),
+        table: Some("sizeof(struct plugin), 2, 1, 1, 0, load, unload, init, close_instance"),
         ..Library::default()
     };
     workshop.compile("libx.so", &library);

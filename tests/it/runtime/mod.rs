@@ -4,4 +4,5 @@ mod crash;
 mod documents;
 mod misbehaviour;
 mod raw;
+mod streams;
 mod zoo;

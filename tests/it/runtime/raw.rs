@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::support::client::{Client, Next};
 use crate::support::server::{Server, Setup, wait_until};
 
 fn server() -> Server {
@@ -36,6 +37,32 @@ fn a_malformed_answer_is_502_and_nothing_of_it_is_sent() {
     // What a refused answer owned was freed all the same, each once.
     assert_eq!(server.get("/api/raw/freed").body, "10");
     assert_eq!(server.child_pid(), pid);
+}
+
+#[test]
+fn a_stream_ends_as_the_plug_in_says_or_is_cut() {
+    let server = server();
+    let stream = |path: &str| {
+        let mut client = Client::get(&server, &format!("/api/raw/{path}"));
+        client.rest()
+    };
+    for (path, end) in [
+        ("stream-end", Next::End),
+        ("stream-later", Next::End),
+        ("stream-null", Next::Cut),
+        ("stream-next", Next::Cut),
+        ("stream-failed", Next::Cut),
+    ] {
+        assert_eq!(stream(path), (12, end), "{path}");
+    }
+    assert_eq!(server.get("/api/raw/body-and-stream").summary(), "502 plugin_malformed");
+    server.wait_for_log("broke off: it answered a piece of a body with a null pointer with a length of 5 bytes");
+    server.wait_for_log("broke off: it answered the number 2, which means nothing here");
+    server.wait_for_log("broke off: it failed: for a reason in C");
+    // Five times three pieces and a stream; a body and a stream.
+    wait_until("all to be freed", || server.get("/api/raw/freed").body == "22");
+    // 13 is BUSY, 3 is PARAM.
+    assert_eq!(server.get("/api/raw/body-twice").body, "0 13 3");
 }
 
 #[test]

@@ -52,7 +52,7 @@ async fn a_newer_database_is_refused(store: &Store) {
 async fn a_damaged_ledger_is_refused(store: &Store) {
     let damages = [
         ("UPDATE porth_ledger SET checksum = 'x'", "version 1 has checksum `x`"),
-        ("UPDATE porth_ledger SET version = 0", "version 1 is missing before version 0"),
+        ("UPDATE porth_ledger SET version = 0 WHERE version = 1", "version 1 is missing before version 0"),
         ("DELETE FROM porth_ledger", "no version is recorded"),
         ("ALTER TABLE porth_ledger DROP COLUMN checksum", "checksum"),
     ];

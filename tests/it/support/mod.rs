@@ -1,5 +1,6 @@
 //! How a test gets to what it needs.
 
+pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod postgres;
 pub(crate) mod scale;
