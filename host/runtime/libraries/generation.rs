@@ -11,7 +11,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::abi::{InitError, Instance, Library, NewInstance, Services};
+use crate::abi::fault::InstanceSlot;
+use crate::abi::{InitError, Instance, Library, MigrateError, NewInstance, Services};
 use crate::runtime::lifecycle;
 
 /// How many generations of one library may be draining before another one is refused.
@@ -66,6 +67,21 @@ impl Generation {
             Some(library) => library.init(new, services),
             None => Err(InitError::Failed { code: 0, errors: vec!["the library was unloaded".to_owned()] }),
         }
+    }
+
+    /// Calls `migrate` of the extension for documents.
+    ///
+    /// # Errors
+    /// As [`Library::migrate`].
+    pub fn migrate(
+        &self,
+        (kind, module): (&str, &str),
+        from: u64,
+        slot: &'static InstanceSlot,
+        services: Arc<dyn Services>,
+    ) -> Result<String, MigrateError> {
+        let library = self.library.as_ref().ok_or(MigrateError::Unknown)?;
+        library.migrate((kind, module), from, slot, services)
     }
 
     /// Notes that an instance of it did not come to its end: its library is never unloaded.

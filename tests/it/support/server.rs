@@ -326,6 +326,13 @@ impl Server {
         std::mem::replace(&mut self.setup, setup).start()
     }
 
+    /// Starts the server anew on the same data after its parent process was killed.
+    pub(crate) fn start_after_kill(mut self) -> Self {
+        self.process.wait().unwrap();
+        let setup = Setup::new();
+        std::mem::replace(&mut self.setup, setup).start()
+    }
+
     fn terminate(&mut self) {
         if self.process.try_wait().is_ok_and(|status| status.is_none()) {
             self.signal(rustix::process::Signal::TERM);
