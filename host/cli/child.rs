@@ -33,9 +33,14 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
     // Before any plug-in's code runs, so that whatever ends this process has a name.
     abi::fault::install(control.socket())?;
     abi::set_max_log_level(telemetry::max_level());
-    let tokio =
-        tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(runtime::mark_worker).build()?;
-    match tokio.block_on(serve(&control, handover)) {
+    let workers = std::thread::available_parallelism().map_or(2, usize::from) + runtime::RESERVE_WORKERS;
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .on_thread_start(runtime::mark_worker)
+        .on_thread_stop(runtime::unmark_worker)
+        .build()?;
+    match tokio.block_on(serve(&control, handover, workers)) {
         Ok(()) => control.leave(0),
         Err(failure) => {
             tracing::error!("{}", failure.message);
@@ -44,9 +49,9 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
     }
 }
 
-async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
+async fn serve(control: &Control, handover: Handover, workers: usize) -> Result<(), Failure> {
     let takes_over = handover.start.take_over;
-    let (server, mut drained) = match start(control, handover).await {
+    let (server, mut drained) = match start(control, handover, workers).await {
         Ok(started) => started,
         // The other process goes on; the parent says why.
         Err(failure) if takes_over => {
@@ -75,9 +80,14 @@ struct Server {
 
 /// Starts everything, from the store to the listeners. Also gives where the parent's wish to finish comes in, with the
 /// time that is left then.
-async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::Receiver<Option<Duration>>), Failure> {
+async fn start(
+    control: &Control,
+    handover: Handover,
+    workers: usize,
+) -> Result<(Server, watch::Receiver<Option<Duration>>), Failure> {
     let Handover { start, must_run, config, listeners, local, lock } = handover;
     let config = Arc::new(config);
+    telemetry::process::set_child(start.generation, start.crashes);
     let (token, leadership) = LeaderToken::new(start.lead);
     let (orders, inbox) = mpsc::unbounded_channel();
     control.listen(move |order| {
@@ -94,6 +104,8 @@ async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::
     let libraries = Libraries::scan(&config, |file| start.keeps_closed(file)).await.map_err(Failure::configuration)?;
     let records = Instances::new(db.clone());
     let runtime = Runtime::new(Arc::clone(&config), libraries, records, leadership.clone(), hooks(control));
+    let told = control.clone();
+    runtime.watch_workers(workers, move |stuck| told.stuck(&stuck.instance, stuck.library.as_deref()))?;
     let (drain, drained) = watch::channel(None);
     tokio::spawn(heed(control.clone(), inbox, token, runtime.clone(), drain));
     match must_run {
@@ -163,9 +175,7 @@ impl Server {
         if open > 0 {
             tracing::warn!(open, "{open} connections were still open after {} ms", deadline.as_millis());
         }
-        // Ends what never ends by itself, and then its connections.
         self.runtime.stop(ends.saturating_duration_since(Instant::now())).await;
-        self.connections.ended(LAST_WORDS).await;
         if let Err(error) = self.keys.flush().await {
             tracing::warn!(%error, "the last uses of API keys were not stored: {error}");
         }
@@ -278,6 +288,3 @@ async fn beat(control: Control, interval: Duration) {
         control.alive();
     }
 }
-
-/// How long connections may take to end once nothing answers them any more.
-const LAST_WORDS: Duration = Duration::from_millis(500);

@@ -35,6 +35,7 @@ kinds! {
     PLUGIN_FAILED: INTERNAL_SERVER_ERROR "plugin_failed" "The plug-in failed";
     PLUGIN_MALFORMED: BAD_GATEWAY "plugin_malformed" "The plug-in answered something that cannot be sent";
     INSTANCE_NOT_RUNNING: SERVICE_UNAVAILABLE "instance_not_running" "The instance is not running";
+    INSTANCE_BROKEN: SERVICE_UNAVAILABLE "instance_broken" "The instance failed too often";
     INSTANCE_BUSY: SERVICE_UNAVAILABLE "instance_busy" "The instance has too much to do";
     STORE_BUSY: SERVICE_UNAVAILABLE "store_busy" "The store has too much to do";
     PLUGIN_DEADLINE: GATEWAY_TIMEOUT "plugin_deadline" "The plug-in did not answer in time";
@@ -173,6 +174,10 @@ pub(super) fn from_call(error: &CallError, instance: &str) -> Problem {
         CallError::NotTaken => return Problem::new(NOT_FOUND, "no endpoint took the request"),
         CallError::Busy => {
             return Problem::new(INSTANCE_BUSY, "try again").with(header::RETRY_AFTER, "1");
+        }
+        CallError::Broken(retry_after) => {
+            let seconds = retry_after.as_millis().div_ceil(1000).max(1).to_string();
+            return Problem::new(INSTANCE_BROKEN, "try again later").with(header::RETRY_AFTER, &seconds);
         }
         CallError::BodyTooLarge(bytes_max) => return body::too_large(*bytes_max),
         CallError::Panicked => PLUGIN_PANICKED,

@@ -1,4 +1,4 @@
-//! Whether the server lives, whether it is ready, and what the pages must know of it.
+//! Whether the server lives, whether it is ready, what it has counted, and what the pages must know of it.
 
 use std::sync::atomic::Ordering;
 
@@ -9,6 +9,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::App;
+use super::caller::Admin;
+use crate::telemetry::metrics::{Exposition, MEDIA_TYPE};
 
 /// `GET /health/live`: the process answers.
 pub(super) async fn live() -> Json<Value> {
@@ -22,6 +24,15 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not ready"}))).into_response()
     }
+}
+
+/// `GET /metrics`: what was counted, in the text format of Prometheus. For administrators only: it tells which endpoints
+/// there are and how they are used, and behind a proxy every caller looks local.
+pub(super) async fn metrics(_: Admin, State(app): State<App>) -> Response {
+    let mut exposition = Exposition::default();
+    crate::telemetry::process::expose(&mut exposition);
+    app.0.runtime.expose(&mut exposition);
+    ([(http::header::CONTENT_TYPE, MEDIA_TYPE)], exposition.into_text()).into_response()
 }
 
 /// `GET /config`: what pages and clients need before anybody logs in.

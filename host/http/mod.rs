@@ -80,6 +80,7 @@ pub fn router(app: &App) -> Edge<Router> {
         .route("/local/key", post(local::new_key));
     let host_routes = Router::new()
         .route("/config", get(health::config))
+        .route("/metrics", get(health::metrics))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .nest(&format!("/{}", app.0.config.api_prefix), api)

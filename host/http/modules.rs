@@ -13,7 +13,7 @@ use super::fields::Fields;
 use super::{App, now_ms};
 use crate::domain::instances::NewInstance;
 use crate::runtime::instances::PLUGIN;
-use crate::runtime::{Edit, InstanceView};
+use crate::runtime::{Edit, HealthView, InstanceView};
 
 /// `GET /mod/type/`: every module by kind, with what its parameters must satisfy.
 pub(super) async fn types(_: Admin, State(app): State<App>) -> Json<Value> {
@@ -148,7 +148,7 @@ pub(super) async fn detached<T: Send + 'static>(
 }
 
 fn view(instance: &InstanceView) -> Value {
-    let InstanceView { record, status, error } = instance;
+    let InstanceView { record, status, error, health } = instance;
     json!({
         "module": record.module,
         "name": record.name,
@@ -161,5 +161,25 @@ fn view(instance: &InstanceView) -> Value {
         "status": status.as_str(),
         "error": error,
         "quarantine": record.quarantine,
+        "health": health.as_ref().map(health_view),
     })
+}
+
+fn health_view(health: &HealthView) -> Value {
+    let mut view = json!({
+        "status": health.status.as_str(),
+        "reasons": health.reasons,
+        "moved": !health.on_workers(),
+        "calls": health.calls,
+        "threads": {
+            "running": health.threads.threads,
+            "idle": health.threads.idle,
+            "overdue": health.threads.overdue,
+            "waiting": health.threads.waiting,
+        },
+    });
+    if let Some(view) = view.as_object_mut() {
+        view.extend(health.totals.iter().map(|(name, total)| ((*name).to_owned(), json!(total))));
+    }
+    view
 }

@@ -80,37 +80,46 @@ impl Drop for Opened {
 }
 
 /// Serves a TCP listener until the connections are drained.
-pub async fn serve_tcp(listener: TcpListener, router: Edge<Router>, connections: Connections) {
-    let mut draining = connections.draining.subscribe();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = begun(&mut draining) => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                // Answers are small and complete: waiting to fill a segment only delays them.
-                let _ = stream.set_nodelay(true);
-                answer(stream, router.clone(), &connections);
+pub fn serve_tcp(listener: TcpListener, router: Edge<Router>, connections: Connections) -> impl Future<Output = ()> {
+    // Counted with the connections, and from now on: who waits for their end waits for the last one that is accepted.
+    let opened = connections.opened();
+    async move {
+        let mut draining = connections.draining.subscribe();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = begun(&mut draining) => break,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    // Answers are small and complete: waiting to fill a segment only delays them.
+                    let _ = stream.set_nodelay(true);
+                    answer(stream, router.clone(), &connections);
+                }
+                Err(error) => refused(&error).await,
             }
-            Err(error) => refused(&error).await,
         }
+        drop(opened);
     }
 }
 
 /// Serves the control socket until the connections are drained: whoever can open it administers.
-pub async fn serve_local(listener: UnixListener, router: Edge<Router>, connections: Connections) {
-    let mut draining = connections.draining.subscribe();
-    let router = axum::Extension(Local).layer(router);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = begun(&mut draining) => return,
-        };
-        match accepted {
-            Ok((stream, _)) => answer(stream, router.clone(), &connections),
-            Err(error) => refused(&error).await,
+pub fn serve_local(listener: UnixListener, router: Edge<Router>, connections: Connections) -> impl Future<Output = ()> {
+    let opened = connections.opened();
+    async move {
+        let mut draining = connections.draining.subscribe();
+        let router = axum::Extension(Local).layer(router);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = begun(&mut draining) => break,
+            };
+            match accepted {
+                Ok((stream, _)) => answer(stream, router.clone(), &connections),
+                Err(error) => refused(&error).await,
+            }
         }
+        drop(opened);
     }
 }
 

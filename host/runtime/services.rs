@@ -4,10 +4,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use porth_abi::code;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use super::counted::Metric;
+use super::meter::{Meter, Meters};
 use super::routes::{Routes, RoutesBuilder};
 use crate::abi::{CallRequest, CallbackError, HostFuture, LogLine, NewEndpoint, Services};
 use crate::config::Config;
@@ -19,6 +21,8 @@ pub(super) struct Shared {
     pub config: Arc<Config>,
     /// The host's runtime, which drives what plug-ins wait for.
     pub runtime: tokio::runtime::Handle,
+    /// What is counted.
+    pub meters: Arc<Meters>,
 }
 
 /// The host as an instance sees it.
@@ -26,18 +30,69 @@ pub(super) struct InstanceServices {
     shared: Shared,
     key: String,
     name: String,
+    module: String,
     generation: u64,
     rights: Vec<String>,
     /// `None` once `init` is over.
     endpoints: Mutex<Option<RoutesBuilder>>,
+    meter: Arc<Meter>,
+    /// The plug-in's metrics by the numbers it knows, with their names.
+    metrics: RwLock<Vec<(String, Arc<Metric>)>>,
+    /// Waits of the instance end when this does.
+    open: watch::Sender<()>,
 }
 
 impl InstanceServices {
     /// For an instance about to be initialised. `rights` are those granted.
     #[must_use]
-    pub(super) fn new(shared: Shared, key: &str, name: &str, generation: u64, rights: Vec<String>) -> Self {
-        let endpoints = Mutex::new(Some(RoutesBuilder::new(&shared.config.limits)));
-        Self { shared, key: key.to_owned(), name: name.to_owned(), generation, rights, endpoints }
+    pub(super) fn new(
+        shared: Shared,
+        key: &str,
+        (module, name): (&str, &str),
+        generation: u64,
+        rights: Vec<String>,
+    ) -> Self {
+        let meter = shared.meters.of(key);
+        let endpoints = Mutex::new(Some(RoutesBuilder::new(&shared.config.limits, Arc::clone(&meter))));
+        Self {
+            shared,
+            key: key.to_owned(),
+            name: name.to_owned(),
+            module: module.to_owned(),
+            generation,
+            rights,
+            endpoints,
+            meter,
+            metrics: RwLock::default(),
+            open: watch::Sender::new(()),
+        }
+    }
+
+    /// What is counted of the instance.
+    #[must_use]
+    pub(super) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// Runs `work` with a metric; what it refuses is logged once for each metric, because few plug-ins look.
+    fn with_metric(
+        &self,
+        id: u32,
+        work: impl FnOnce(&Metric) -> Result<(), CallbackError>,
+    ) -> Result<(), CallbackError> {
+        let metrics = self.metrics.read();
+        let (name, metric) = usize::try_from(id)
+            .ok()
+            .and_then(|id| metrics.get(id))
+            .ok_or_else(|| CallbackError::parameter("a number that is no metric's"))?;
+        let done = work(metric);
+        if let Err(error) = &done
+            && metric.first_refusal()
+        {
+            let detail = &error.detail;
+            tracing::warn!(instance = self.key, metric = name, "instance {}, metric `{name}`: {detail}", self.key);
+        }
+        done
     }
 
     /// Ends the time in which endpoints can be registered, and hands them over.
@@ -70,6 +125,24 @@ impl Services for InstanceServices {
         log(&self.key, line);
     }
 
+    fn metric_add(&self, name: &str, kind: u32, help: &str) -> Result<u32, CallbackError> {
+        let metric = self.meter.counted.add(&self.module, name, kind, help)?;
+        let mut metrics = self.metrics.write();
+        let id = metrics.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            metrics.push((name.to_owned(), metric));
+            metrics.len() - 1
+        });
+        u32::try_from(id).map_err(|_| CallbackError::new(code::BUSY, "too many metrics"))
+    }
+
+    fn metric_increment(&self, id: u32, labels: &[(&str, &str)], value: f64) -> Result<(), CallbackError> {
+        self.with_metric(id, |metric| metric.increment(labels, value))
+    }
+
+    fn metric_observe(&self, id: u32, labels: &[(&str, &str)], value: f64) -> Result<(), CallbackError> {
+        self.with_metric(id, |metric| metric.observe(labels, value))
+    }
+
     fn add_endpoint(&self, endpoint: NewEndpoint) -> Result<(), CallbackError> {
         self.with_endpoints(|builder| builder.add(endpoint))
     }
@@ -96,14 +169,20 @@ impl Services for InstanceServices {
 
     fn timer(&self, delay: Duration) -> Result<HostFuture, CallbackError> {
         let (sender, receiver) = oneshot::channel();
+        let mut open = self.open.subscribe();
         // Driven by the host: a plug-in polls from threads that know nothing of the host's runtime.
         let timer = self.shared.runtime.spawn(async move {
-            tokio::time::sleep(delay).await;
-            let _ = sender.send(());
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {
+                    let _ = sender.send(());
+                }
+                // Nothing is ever sent: this is the end of the instance, whose waits end with it.
+                _ = open.changed() => {}
+            }
         });
         Ok(Box::pin(async move {
             let _stopped_with_the_wait = AbortOnDrop(timer.abort_handle());
-            receiver.await.map_err(|_| CallbackError::new(code::CLOSED, "the host is ending"))?;
+            receiver.await.map_err(|_| CallbackError::new(code::CLOSED, "the instance is closed"))?;
             Ok(Vec::new())
         }))
     }
@@ -161,6 +240,18 @@ fn only_instances<T>() -> Result<T, CallbackError> {
 impl Services for LibraryServices {
     fn log(&self, line: LogLine<'_>) {
         log(&self.file, line);
+    }
+
+    fn metric_add(&self, _: &str, _: u32, _: &str) -> Result<u32, CallbackError> {
+        only_instances()
+    }
+
+    fn metric_increment(&self, _: u32, _: &[(&str, &str)], _: f64) -> Result<(), CallbackError> {
+        only_instances()
+    }
+
+    fn metric_observe(&self, _: u32, _: &[(&str, &str)], _: f64) -> Result<(), CallbackError> {
+        only_instances()
     }
 
     fn add_endpoint(&self, _: NewEndpoint) -> Result<(), CallbackError> {

@@ -226,6 +226,7 @@ impl Runtime {
             let mut present = self.0.present.lock();
             for (record, running) in running {
                 exchanged.push(running.key.clone());
+                self.0.shared.meters.keep(&running.key, &running.meter);
                 previous.push(present.insert(key(&record.kind, &record.name), Present::Running(running)));
             }
         }

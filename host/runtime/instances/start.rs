@@ -168,12 +168,13 @@ impl Runtime {
         start: &'a Start,
         records: &'a mut [InstanceRecord],
     ) -> Vec<(&'a mut InstanceRecord, &'a str)> {
-        let declares =
-            |file: &String, record: &InstanceRecord| self.0.libraries.declares(file, &record.kind, &record.module);
         let hit = |record: &mut InstanceRecord| {
             let hit = start.quarantine.iter().find(|quarantined| match &quarantined.instance {
                 Some(instance) => *instance == key(&record.kind, &record.name),
-                None => quarantined.library.as_ref().is_some_and(|file| declares(file, record)),
+                None => quarantined
+                    .library
+                    .as_ref()
+                    .is_some_and(|file| self.0.libraries.declares(file, &record.kind, &record.module)),
             });
             hit.map(|quarantined| quarantined.reason.as_str())
         };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::support::keep_alive::{Client, Load, under_load};
+use crate::support::load::{KeptClient, Load, under_load};
 use crate::support::scale::scaled;
 use crate::support::server::{PATIENCE, Server, Setup, built, wait_until};
 
@@ -266,7 +266,7 @@ fn sigterm_during_a_recycle_finishes_what_is_under_way() {
 #[test]
 fn a_draining_child_says_so_where_the_server_is_not_ready() {
     let mut server = server("");
-    let mut kept = Client::new(server.address);
+    let mut kept = KeptClient::new(server.address);
     assert_eq!(kept.get("/health/ready").unwrap().status, 200);
     server.signal(Signal::HUP);
     server.wait_for_log("child 1 finishes what is under way");

@@ -3,7 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod database;
-pub(crate) mod keep_alive;
+pub(crate) mod load;
 pub(crate) mod postgres;
 pub(crate) mod scale;
 pub(crate) mod server;

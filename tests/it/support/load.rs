@@ -1,4 +1,6 @@
-//! A client that keeps its connection, as browsers and proxies do, and never asks twice.
+//! Load: clients that keep their connections, as browsers and proxies do, and never ask twice.
+//!
+//! Start at [`under_load`].
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -8,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::server::PATIENCE;
 
 /// A client with at most one connection, which it keeps until the server announces its end.
-pub(crate) struct Client {
+pub(crate) struct KeptClient {
     address: SocketAddr,
     connection: Option<BufReader<TcpStream>>,
 }
@@ -23,7 +25,7 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
-impl Client {
+impl KeptClient {
     pub(crate) fn new(address: SocketAddr) -> Self {
         Self { address, connection: None }
     }
@@ -117,7 +119,7 @@ pub(crate) fn under_load<T>(address: SocketAddr, paths: &[String], work: impl Fn
 
 fn ask_until(stop: &AtomicBool, address: SocketAddr, path: &str) -> Load {
     let mut load = Load::default();
-    let mut client = Client::new(address);
+    let mut client = KeptClient::new(address);
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
         match client.get(path) {
