@@ -66,7 +66,8 @@ pub(super) struct Inner {
 pub struct Hooks {
     /// An administrator lifted the quarantine of the instance of this key.
     pub on_lifted: Hook,
-    /// This process has retired so many generations that a fresh one should take over, for this reason; told once.
+    /// This process has retired so many generations that a fresh one should take over, for this reason. Told again if
+    /// none does and there are once more as many.
     pub on_worn_out: Hook,
 }
 

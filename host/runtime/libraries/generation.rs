@@ -4,7 +4,7 @@
 //! way. With the last of them its library is unloaded; its code stays mapped, which is why the [`Generations`] counts it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -130,7 +130,8 @@ pub(super) struct Generations {
     past: Mutex<BTreeMap<String, Past>>,
     /// How many generations are on their way out.
     unloading: watch::Sender<usize>,
-    is_worn_out: AtomicBool,
+    /// How many times over this process is worn out, as far as it was told.
+    wear: AtomicU64,
     on_worn_out: OnceLock<Hook>,
 }
 
@@ -142,12 +143,13 @@ impl Generations {
             deadline,
             past: Mutex::default(),
             unloading: watch::Sender::new(0),
-            is_worn_out: AtomicBool::new(false),
+            wear: AtomicU64::new(0),
             on_worn_out: OnceLock::new(),
         }
     }
 
-    /// Who hears, once, that this process has retired as much as it should.
+    /// Who hears that this process has retired as much as it should; and again, should it go on, each time it has once
+    /// more.
     pub(super) fn set_on_worn_out(&self, on_worn_out: Hook) {
         let _ = self.on_worn_out.set(on_worn_out);
         self.check_wear();
@@ -200,11 +202,9 @@ impl Generations {
             .lock()
             .values()
             .fold((0, 0), |(retired, bytes), past| (retired + past.retired, bytes + past.retired_bytes));
-        if retired < RETIRED_MAX && bytes < RETIRED_BYTES_MAX {
-            return;
-        }
+        let wear = (retired / RETIRED_MAX).max(bytes / RETIRED_BYTES_MAX);
         let Some(on_worn_out) = self.on_worn_out.get() else { return };
-        if !self.is_worn_out.swap(true, Ordering::SeqCst) {
+        if wear > self.wear.fetch_max(wear, Ordering::SeqCst) {
             let reason = format!("{retired} retired generations of libraries with {bytes} bytes");
             tracing::info!("this process is worn out: {reason}");
             on_worn_out(&reason);
@@ -238,13 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn wear_is_told_once_by_number_or_by_size() {
+    fn wear_is_told_by_number_or_by_size() {
         let many = |count: usize, bytes: u64| {
             heard(move |generations| {
                 (0..count).for_each(|index| generations.wasted(&format!("lib{}.so", index % 3), bytes))
             })
         };
-        assert_eq!((many(63, 1), many(64, 1), many(200, 1)), (0, 1, 1));
-        assert_eq!((many(3, 16 << 20), many(4, 16 << 20), many(9, 16 << 20)), (0, 1, 1));
+        assert_eq!((many(63, 1), many(64, 1), many(127, 1), many(128, 1)), (0, 1, 1, 2));
+        assert_eq!((many(3, 16 << 20), many(4, 16 << 20), many(7, 16 << 20), many(8, 16 << 20)), (0, 1, 1, 2));
     }
 }

@@ -368,8 +368,16 @@ impl Drop for Server {
 
 /// Waits until something holds.
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    wait_for(what, || holds().then_some(()));
+}
+
+/// Waits until something is there.
+pub(crate) fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
-    while !holds() {
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
         assert!(began.elapsed() < PATIENCE, "waited for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
