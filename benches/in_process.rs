@@ -5,9 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use porth::config::{Config, Overrides};
+use porth::domain::access::Access;
+use porth::domain::clients::Clients;
+use porth::domain::documents::{DocumentLimits, Documents};
 use porth::domain::instances::Instances;
 use porth::domain::keys::ApiKeys;
 use porth::domain::leadership::LeaderToken;
+use porth::domain::lockout::{Lockout, LockoutRules};
+use porth::domain::login::LoginSessions;
+use porth::domain::passwords::Passwords;
+use porth::domain::scopes::Scopes;
+use porth::domain::users::Users;
 use porth::http::server::{Connections, serve_tcp};
 use porth::http::{self, App};
 use porth::runtime::{Hooks, Libraries, RESERVE_WORKERS, Runtime, Start, mark_worker, unmark_worker};
@@ -33,12 +41,24 @@ pub(crate) fn serve(config: &str) -> Result<()> {
     runtime.block_on(async {
         let db = Db::open(&config.database, &config.data, 0).await?;
         let libraries = Libraries::scan(&config, |_| None).await?;
-        let (_leader, leadership) = LeaderToken::new(true);
         let hooks = Hooks { on_lifted: Box::new(|_| ()), on_worn_out: Box::new(|_| ()) };
-        let instances = Runtime::new(Arc::clone(&config), libraries, Instances::new(db.clone()), leadership, hooks);
+        let passwords = Passwords::new(1, 1);
+        let access = Access {
+            users: Users::new(db.clone(), passwords.clone()),
+            scopes: Scopes::new(db.clone()),
+            sessions: LoginSessions::new(db.clone(), 1),
+            lockout: Lockout::new(db.clone(), LockoutRules::default()),
+        };
+        let (_token, leadership) = LeaderToken::new(true);
+        let limits = DocumentLimits { documents_max: 1, documents_bytes_max: 1, document_bytes_max: 1 };
+        let documents = Documents::new(db.clone(), limits);
+        let records = Instances::new(db.clone());
+        let instances =
+            Runtime::new(Arc::clone(&config), libraries, records, access.clone(), leadership, documents, hooks);
         instances.watch_workers(workers, |_| ())?;
         instances.start(&Start::default(), 0).await?;
-        let app = App::new(config, instances, ApiKeys::new(db));
+        let clients = Clients::new(db.clone(), passwords);
+        let app = App::new(config, instances, ApiKeys::new(db), access, clients);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         println!("{}", listener.local_addr()?);
         tokio::spawn(serve_tcp(listener, http::router(&app), Connections::default()));

@@ -12,9 +12,19 @@ use tokio::time::MissedTickBehavior;
 use super::{Failure, now_ms};
 use crate::abi;
 use crate::config::Config;
+use crate::config::Limits;
+use crate::domain::StoreError;
+use crate::domain::access::Access;
+use crate::domain::clients::Clients;
+use crate::domain::documents::{DocumentLimits, Documents};
 use crate::domain::instances::Instances;
 use crate::domain::keys::ApiKeys;
 use crate::domain::leadership::{LeaderToken, Leadership};
+use crate::domain::lockout::{Lockout, LockoutRules};
+use crate::domain::login::LoginSessions;
+use crate::domain::passwords::Passwords;
+use crate::domain::scopes::Scopes;
+use crate::domain::users::Users;
 use crate::http::server::{Connections, serve_local, serve_tcp};
 use crate::http::{self, App};
 use crate::runtime::{self, Hooks, Libraries, Runtime, Watch};
@@ -103,7 +113,18 @@ async fn start(
     let watch = begin_watch(&config);
     let libraries = Libraries::scan(&config, |file| start.keeps_closed(file)).await.map_err(Failure::configuration)?;
     let records = Instances::new(db.clone());
-    let runtime = Runtime::new(Arc::clone(&config), libraries, records, leadership.clone(), hooks(control));
+    let (access, clients) = identity(&db);
+    let documents = Documents::new(db.clone(), document_limits(&config));
+    tokio::spawn(runtime::purge_documents(documents.clone()));
+    let runtime = Runtime::new(
+        Arc::clone(&config),
+        libraries,
+        records,
+        access.clone(),
+        leadership.clone(),
+        documents,
+        hooks(control),
+    );
     let told = control.clone();
     runtime.watch_workers(workers, move |stuck| told.stuck(&stuck.instance, stuck.library.as_deref()))?;
     let (drain, drained) = watch::channel(None);
@@ -115,8 +136,13 @@ async fn start(
         }
     }
 
+    for (scope, display_name) in [(&config.admin_scope, "Administration"), (&config.profile_scope, "One's own profile")]
+    {
+        access.scopes.ensure(scope, display_name).await.map_err(Failure::configuration)?;
+    }
+    tokio::spawn(purge(access.clone()));
     let keys = ApiKeys::new(db.clone());
-    let app = App::new(Arc::clone(&config), runtime.clone(), keys.clone());
+    let app = App::new(Arc::clone(&config), runtime.clone(), keys.clone(), access, clients);
     let router = http::router(&app);
     let connections = Connections::default();
     for listener in listeners {
@@ -239,6 +265,11 @@ async fn watch_while_leading(watch: Watch, config: Arc<Config>, runtime: Runtime
 /// How long the last bytes of a stream may take.
 const STREAMS_END: Duration = Duration::from_millis(500);
 
+fn document_limits(config: &Config) -> DocumentLimits {
+    let Limits { documents_max, documents_bytes_max, document_bytes_max, .. } = config.limits;
+    DocumentLimits { documents_max, documents_bytes_max, document_bytes_max }
+}
+
 /// Watches the plug-in directory. A server without it is only less convenient.
 fn begin_watch(config: &Config) -> Option<Watch> {
     let watch = Watch::begin(&config.plugins);
@@ -248,6 +279,34 @@ fn begin_watch(config: &Config) -> Option<Watch> {
             tracing::warn!(%error, "the plug-in directory `{directory}` is not watched: {error}");
         })
         .ok()
+}
+
+/// Everything that is known of people and applications.
+fn identity(db: &Db) -> (Access, Clients) {
+    // One processor stays free for everything that is no log-in.
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let passwords = Passwords::new(processors.saturating_sub(1), PASSWORDS_WAITING_MAX);
+    let access = Access {
+        users: Users::new(db.clone(), passwords.clone()),
+        scopes: Scopes::new(db.clone()),
+        sessions: LoginSessions::new(db.clone(), SESSION_LIFETIME_MS),
+        lockout: Lockout::new(db.clone(), LockoutRules::default()),
+    };
+    (access, Clients::new(db.clone(), passwords))
+}
+
+/// Deletes now and then what is over.
+async fn purge(access: Access) {
+    let mut interval = tokio::time::interval(PURGE_EVERY);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        match access.purge(now_ms()).await {
+            Ok(()) => {}
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::warn!(%error, "expired sessions were not deleted: {error}"),
+        }
+    }
 }
 
 /// What the parent says, in the runtime's words.
@@ -288,3 +347,9 @@ async fn beat(control: Control, interval: Duration) {
         control.alive();
     }
 }
+
+/// How many log-ins may wait for their password's hash; more are told to come again.
+const PASSWORDS_WAITING_MAX: usize = 256;
+/// How long a log-in session lives after its last log-in: four weeks.
+const SESSION_LIFETIME_MS: i64 = 28 * 86_400_000;
+const PURGE_EVERY: Duration = Duration::from_secs(60);

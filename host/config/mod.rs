@@ -91,6 +91,12 @@ pub struct Limits {
     pub panics_window_ms: u64,
     /// How long such an instance stays closed until one request may try it again, in milliseconds.
     pub broken_ms: u64,
+    /// How many documents an instance may keep.
+    pub documents_max: u64,
+    /// How many bytes the documents of an instance may have together.
+    pub documents_bytes_max: u64,
+    /// The largest document in bytes.
+    pub document_bytes_max: u64,
 }
 
 /// When a crashing instance is taken out.
@@ -149,6 +155,22 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether clients come by https.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.external_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+
+    /// The name of the session cookie as browsers see it: under https with the prefix that keeps other hosts and plain
+    /// http from setting it (RFC 6265bis, section 4.1.3.2).
+    #[must_use]
+    pub fn session_cookie(&self) -> String {
+        let prefix = if self.is_https() { "__Host-" } else { "" };
+        format!("{prefix}{}", self.session_cookie_name)
+    }
+}
+
 /// What the list of digests is called unless it is called otherwise.
 const PLUGINS_LOCK: &str = "plugins.lock";
 
@@ -189,6 +211,9 @@ impl Default for Limits {
             panics_max: 10,
             panics_window_ms: 60_000,
             broken_ms: 30_000,
+            documents_max: 100_000,
+            documents_bytes_max: 256 << 20,
+            document_bytes_max: 1 << 20,
         }
     }
 }

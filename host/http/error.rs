@@ -6,7 +6,12 @@ use serde_json::json;
 
 use super::body;
 use crate::domain::StoreError;
+use crate::domain::access::LogInError;
+use crate::domain::clients::PutClientError;
 use crate::domain::keys::CreateKeyError;
+use crate::domain::passwords::PasswordError;
+use crate::domain::scopes::PutScopeError;
+use crate::domain::users::PutUserError;
 use crate::runtime::{CallError, ChangeError, InitError, ReloadError, StartError};
 
 /// A kind of error: its status, its stable code, its title.
@@ -24,11 +29,15 @@ kinds! {
     BAD_REQUEST: BAD_REQUEST "bad_request" "The request is malformed";
     INVALID: BAD_REQUEST "invalid" "The request asks for something that cannot be";
     UNAUTHORIZED: UNAUTHORIZED "unauthorized" "Credentials are missing or not sufficient";
+    FORBIDDEN: FORBIDDEN "forbidden" "What was shown is not enough";
+    FOREIGN_ORIGIN: FORBIDDEN "foreign_origin" "Pages of another origin may not do this";
     NOT_FOUND: NOT_FOUND "not_found" "There is nothing here";
     METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed" "The resource has no such method";
     CONFLICT: CONFLICT "conflict" "The resource is in a state that forbids it";
     RECYCLING: CONFLICT "recycling" "The server is being recycled";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is larger than allowed";
+    LOCKED_OUT: TOO_MANY_REQUESTS "locked_out" "Too many log-ins failed";
+    PASSWORDS_BUSY: SERVICE_UNAVAILABLE "passwords_busy" "Too many log in at once";
     INTERNAL: INTERNAL_SERVER_ERROR "internal" "Something failed here";
     INIT_FAILED: INTERNAL_SERVER_ERROR "instance_init_failed" "The instance could not be initialised";
     PLUGIN_PANICKED: INTERNAL_SERVER_ERROR "plugin_panicked" "The plug-in failed";
@@ -127,9 +136,9 @@ impl From<StartError> for Problem {
             StartError::Init(InitError::Parameters(errors)) if !errors.is_empty() => Self::invalid(errors),
             StartError::Init(InitError::Parameters(_)) => Self::invalid(vec![text]),
             // Administrators may read why: `init` wrote it for them.
-            StartError::Init(InitError::Failed { .. } | InitError::Panicked) | StartError::Deadline(_) => {
-                Self::new(INIT_FAILED, text)
-            }
+            StartError::Init(InitError::Failed { .. } | InitError::Panicked)
+            | StartError::Documents(_)
+            | StartError::Deadline(_) => Self::new(INIT_FAILED, text),
         }
     }
 }
@@ -164,6 +173,71 @@ impl From<CreateKeyError> for Problem {
             CreateKeyError::Name => Self::invalid(vec![format!("name: {error}")]),
             CreateKeyError::Random(_) => Self::logged(INTERNAL, error),
             CreateKeyError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PasswordError> for Problem {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Length { .. } => Self::invalid(vec![format!("password: {error}")]),
+            PasswordError::Busy => Self::new(PASSWORDS_BUSY, "try again").with(header::RETRY_AFTER, "1"),
+            PasswordError::Hash(_) => Self::logged(INTERNAL, error),
+        }
+    }
+}
+
+impl From<LogInError> for Problem {
+    fn from(error: LogInError) -> Self {
+        match error {
+            LogInError::Wrong => Self::new(UNAUTHORIZED, error.to_string()),
+            LogInError::LockedOut(locked_out) => {
+                let seconds = locked_out.retry_after_ms.saturating_add(999) / 1_000;
+                Self::new(LOCKED_OUT, "try again later").with(header::RETRY_AFTER, &seconds.to_string())
+            }
+            LogInError::Password(error) => error.into(),
+            LogInError::Random(_) => Self::logged(INTERNAL, error),
+            LogInError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutUserError> for Problem {
+    fn from(error: PutUserError) -> Self {
+        let text = error.to_string();
+        match error {
+            PutUserError::Invalid(errors) => Self::invalid(errors),
+            PutUserError::NameTaken { .. } | PutUserError::LooksAlike { .. } => {
+                Self::invalid(vec![format!("username: {text}")])
+            }
+            PutUserError::Unknown { .. } => Self::new(NOT_FOUND, text),
+            PutUserError::Password(error) => error.into(),
+            PutUserError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutScopeError> for Problem {
+    fn from(error: PutScopeError) -> Self {
+        let text = error.to_string();
+        match error {
+            PutScopeError::Invalid(errors) => Self::invalid(errors),
+            PutScopeError::NameTaken { .. } => Self::invalid(vec![format!("name: {text}")]),
+            PutScopeError::Unknown { .. } => Self::new(NOT_FOUND, text),
+            PutScopeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutClientError> for Problem {
+    fn from(error: PutClientError) -> Self {
+        let text = error.to_string();
+        match error {
+            PutClientError::Invalid(errors) => Self::invalid(errors),
+            PutClientError::IdTaken { .. } => Self::invalid(vec![format!("client_id: {text}")]),
+            PutClientError::Unknown { .. } => Self::new(NOT_FOUND, text),
+            PutClientError::Password(error) => error.into(),
+            PutClientError::Store(error) => error.into(),
         }
     }
 }

@@ -42,7 +42,7 @@ pub(super) async fn config(State(app): State<App>) -> Json<Value> {
         "api_prefix": config.api_prefix,
         "admin_scope": config.admin_scope,
         "profile_scope": config.profile_scope,
-        // Nobody has a profile before there are users.
+        // People cannot delete themselves yet.
         "delete_profile": false,
     }))
 }

@@ -180,12 +180,17 @@ async fn admit(app: &App, parts: &Parts, chain: &Chain) -> Result<Cow<'static, s
         return Ok(Caller::Nobody.json());
     }
     // In a box of its own: what asks the store is large, and most calls do not need it.
-    let caller = Box::pin(Caller::of(parts, app)).await?;
-    if chain.iter().all(|endpoint| caller.satisfies(&endpoint.auth)) {
-        Ok(caller.json())
-    } else {
-        Err(caller::unauthorized())
+    Box::pin(let_in(app, parts, chain)).await
+}
+
+async fn let_in(app: &App, parts: &Parts, chain: &Chain) -> Result<Cow<'static, str>, Problem> {
+    let caller = Caller::of(parts, app).await?;
+    for endpoint in chain.iter() {
+        if !caller.satisfies(&endpoint.auth, app).await? {
+            return Err(caller::refused(&caller));
+        }
     }
+    Ok(caller.json())
 }
 
 /// Header fields by which a proxy in front would say who the user is: from outside they mean nothing, so plug-ins do not

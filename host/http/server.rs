@@ -20,6 +20,10 @@ use super::{Edge, Local, Mount, connection};
 /// How long a listener waits after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub std::net::IpAddr);
+
 /// The connections of a server, to drain them.
 #[derive(Clone)]
 pub struct Connections {
@@ -94,10 +98,11 @@ where
                 () = begun(&mut draining) => break,
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, address)) => {
                     // Answers are small and complete: waiting to fill a segment only delays them.
                     let _ = stream.set_nodelay(true);
-                    answer(stream, service.clone(), &connections);
+                    let service = axum::Extension(Peer(address.ip())).layer(service.clone());
+                    answer(stream, service, &connections);
                 }
                 Err(error) => refused(&error).await,
             }

@@ -7,6 +7,7 @@ pub mod body;
 mod breaker;
 pub mod call;
 mod counted;
+mod documents;
 pub mod health;
 pub mod instances;
 pub mod libraries;
@@ -19,6 +20,7 @@ pub mod routes;
 pub mod running;
 pub mod schema;
 mod services;
+mod session;
 mod table;
 mod threads;
 pub mod watch;
@@ -26,6 +28,7 @@ pub mod watchdog;
 
 pub use body::Body;
 pub use call::{CallError, Incoming, call};
+pub use documents::purge as purge_documents;
 pub use health::{HealthStatus, HealthView, Place};
 pub use instances::{
     ChangeError, Edit, Hooks, InstanceView, LibraryState, Outcome, Prepared, Quarantined, ReloadError, Report, Runtime,
@@ -35,6 +38,7 @@ pub use libraries::{Libraries, Module, Verdict};
 pub use reserve::RESERVE_WORKERS;
 pub use routes::{Auth, Chain, Found};
 pub use running::Call;
+pub use session::session_cookie;
 pub use table::Looked;
 pub use watch::Watch;
 pub use watchdog::{Stuck, mark_worker, unmark_worker};

@@ -9,20 +9,28 @@ use porth_abi::code;
 use tokio::sync::{oneshot, watch};
 
 use super::counted::Metric;
+use super::documents::InstanceDocuments;
 use super::meter::{Meter, Meters};
 use super::routes::{Routes, RoutesBuilder};
-use crate::abi::{CallRequest, CallbackError, HostFuture, LogLine, NewEndpoint, Services};
+use super::session::{self, session_cookie};
+use crate::abi::{CallRequest, CallbackError, DocumentCall, HostFuture, LogLine, NewEndpoint, Services};
 use crate::config::Config;
+use crate::domain::access::Access;
+use crate::domain::documents::Documents;
 
 /// What all instances share.
 #[derive(Clone)]
 pub(super) struct Shared {
     /// The configuration.
     pub config: Arc<Config>,
+    /// Sessions and who is in them.
+    pub access: Access,
     /// The host's runtime, which drives what plug-ins wait for.
     pub runtime: tokio::runtime::Handle,
     /// What is counted.
     pub meters: Arc<Meters>,
+    /// The documents of all instances.
+    pub documents: Documents,
 }
 
 /// The host as an instance sees it.
@@ -33,6 +41,7 @@ pub(super) struct InstanceServices {
     module: String,
     generation: u64,
     rights: Vec<String>,
+    documents: InstanceDocuments,
     /// `None` once `init` is over.
     endpoints: Mutex<Option<RoutesBuilder>>,
     meter: Arc<Meter>,
@@ -51,6 +60,7 @@ impl InstanceServices {
         (module, name): (&str, &str),
         generation: u64,
         rights: Vec<String>,
+        documents: InstanceDocuments,
     ) -> Self {
         let meter = shared.meters.of(key);
         let endpoints = Mutex::new(Some(RoutesBuilder::new(&shared.config.limits, Arc::clone(&meter))));
@@ -61,11 +71,24 @@ impl InstanceServices {
             module: module.to_owned(),
             generation,
             rights,
+            documents,
             endpoints,
             meter,
             metrics: RwLock::default(),
             open: watch::Sender::new(()),
         }
+    }
+
+    /// For a migration of an instance's documents: it has no rights, and registers nothing.
+    #[must_use]
+    pub(super) fn of_migration(
+        shared: Shared,
+        key: &str,
+        names: (&str, &str),
+        generation: u64,
+        documents: InstanceDocuments,
+    ) -> Self {
+        Self { endpoints: Mutex::new(None), ..Self::new(shared, key, names, generation, Vec::new(), documents) }
     }
 
     /// What is counted of the instance.
@@ -107,6 +130,18 @@ impl InstanceServices {
         }
         tracing::warn!(instance = self.key, right, "instance {} was denied: it lacks the right `{right}`", self.key);
         Err(CallbackError::new(code::DENIED, format!("the instance was not granted the right `{right}`")))
+    }
+
+    /// A future that the host drives: a plug-in polls from threads that know nothing of the host's runtime.
+    fn on_host(&self, work: impl Future<Output = Result<Vec<u8>, CallbackError>> + Send + 'static) -> HostFuture {
+        let (sender, receiver) = oneshot::channel();
+        let task = self.shared.runtime.spawn(async move {
+            let _ = sender.send(work.await);
+        });
+        Box::pin(async move {
+            let _stopped_with_the_wait = AbortOnDrop(task.abort_handle());
+            receiver.await.map_err(|_| CallbackError::new(code::CLOSED, "the host is ending"))?
+        })
     }
 
     fn with_endpoints<T>(
@@ -151,40 +186,28 @@ impl Services for InstanceServices {
         self.with_endpoints(|builder| builder.remove(method, path))
     }
 
-    fn check_session_valid(&self, request: Arc<CallRequest>, _scopes: &str) -> Result<HostFuture, CallbackError> {
+    fn check_session_valid(&self, request: Arc<CallRequest>, scopes: &str) -> Result<HostFuture, CallbackError> {
         self.need("sessions")?;
-        // No log-in exists before the identity core: whatever cookie comes, there is no session behind it.
-        let cookie = format!("{}=", self.shared.config.session_cookie_name);
-        let mut cookies = request.parts().headers.get_all(http::header::COOKIE).iter();
-        let sent = cookies.any(|value| {
-            value.to_str().is_ok_and(|value| value.split(';').any(|pair| pair.trim_start().starts_with(&cookie)))
-        });
-        let error = if sent {
-            CallbackError::new(code::NOT_FOUND, "no such session")
-        } else {
-            CallbackError::new(code::UNAUTHORIZED, "the request has no session cookie")
-        };
-        Ok(Box::pin(std::future::ready(Err(error))))
+        let cookie = session_cookie(&request.parts().headers, &self.shared.config).map(str::to_owned);
+        let scopes: Vec<String> = scopes.split_ascii_whitespace().map(str::to_owned).collect();
+        let (access, now_ms) = (self.shared.access.clone(), now_ms());
+        Ok(self.on_host(async move { session::check(&access, cookie.as_deref(), &scopes, now_ms).await }))
     }
 
     fn timer(&self, delay: Duration) -> Result<HostFuture, CallbackError> {
-        let (sender, receiver) = oneshot::channel();
         let mut open = self.open.subscribe();
         // Driven by the host: a plug-in polls from threads that know nothing of the host's runtime.
-        let timer = self.shared.runtime.spawn(async move {
+        Ok(self.on_host(async move {
             tokio::select! {
-                () = tokio::time::sleep(delay) => {
-                    let _ = sender.send(());
-                }
+                () = tokio::time::sleep(delay) => Ok(Vec::new()),
                 // Nothing is ever sent: this is the end of the instance, whose waits end with it.
-                _ = open.changed() => {}
+                _ = open.changed() => Err(CallbackError::new(code::CLOSED, "the instance is closed")),
             }
-        });
-        Ok(Box::pin(async move {
-            let _stopped_with_the_wait = AbortOnDrop(timer.abort_handle());
-            receiver.await.map_err(|_| CallbackError::new(code::CLOSED, "the instance is closed"))?;
-            Ok(Vec::new())
         }))
+    }
+
+    fn documents(&self, call: DocumentCall) -> Result<HostFuture, CallbackError> {
+        Ok(self.documents.ask(call))
     }
 
     fn spawn(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>) -> Result<(), CallbackError> {
@@ -201,7 +224,7 @@ impl Services for InstanceServices {
             "api_prefix": config.api_prefix,
             "admin_scope": config.admin_scope,
             "profile_scope": config.profile_scope,
-            "session_cookie_name": config.session_cookie_name,
+            "session_cookie_name": config.session_cookie(),
         })
         .to_string()
     }
@@ -270,6 +293,10 @@ impl Services for LibraryServices {
         only_instances()
     }
 
+    fn documents(&self, _: DocumentCall) -> Result<HostFuture, CallbackError> {
+        only_instances()
+    }
+
     fn spawn(&self, _: Pin<Box<dyn Future<Output = ()> + Send>>) -> Result<(), CallbackError> {
         only_instances()
     }
@@ -281,6 +308,12 @@ impl Services for LibraryServices {
     fn external_url(&self) -> Result<String, CallbackError> {
         only_instances()
     }
+}
+
+/// Milliseconds since 1970, UTC.
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Writes a plug-in's line with the host's own log; `who` is the instance's key or the library's file.

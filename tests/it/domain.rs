@@ -1,4 +1,10 @@
 //! `host/domain` on SQLite and on PostgreSQL.
 
+mod clients;
+mod documents;
 mod instances;
 mod keys;
+mod lockout;
+mod login;
+mod scopes;
+mod users;
