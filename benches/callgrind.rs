@@ -1,22 +1,24 @@
 //! Instructions per request, counted by callgrind: the same on a busy machine and on an idle one. The kernel's are not
 //! among them.
 //!
-//! A server runs under callgrind and dumps its counts whenever this side writes a line to its standard input, before and
-//! after a number of requests; what lies between is theirs.
+//! Callgrind dumps its counts when a server is asked for its checkpoint, before and after a number of requests; what lies
+//! between is theirs.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::load::Load;
+use crate::load::{Load, ask_once};
 use crate::rounds::{HANDLERS, Subject, many, one, paths_of_many};
-use crate::servers::{self, Server};
+use crate::servers::{self, Home, Server};
 use crate::{Result, compiled_in};
 
 /// How many requests are counted.
 const REQUESTS: usize = 2000;
 /// How many come before, for what happens once.
 const WARM_UP: usize = 400;
+/// How long a server rests after a dump, which its watchdog may have taken for a call that does not come back.
+const REST: Duration = Duration::from_millis(300);
 
 /// Instructions per request for each subject; nothing where valgrind is not installed.
 pub(crate) fn run() -> Result<Vec<(Subject, u64)>> {
@@ -27,31 +29,35 @@ pub(crate) fn run() -> Result<Vec<(Subject, u64)>> {
     let mut counts = Vec::new();
     for (edge, subject) in [(compiled_in::PLAIN, Subject::Plain), (compiled_in::SAME_EDGE, Subject::SameEdge)] {
         let output = directory.path().join(edge);
-        let mut server = servers::compiled_in(edge, |command| under_callgrind(&command, &output))?;
-        counts.push((subject, count(&mut server, &output, 1, &[compiled_in::PATH.to_owned()])?));
+        let server = servers::compiled_in(edge, |command| under_callgrind(&command, &output))?;
+        counts.push((subject, count(&server, &output, 1, &[compiled_in::PATH.to_owned()])?));
     }
     let output = directory.path().join("one");
-    let home = one()?;
-    // Once without callgrind, so that the probe of the library is remembered: it would run under callgrind, too.
-    drop(home.serve_in_process(|command| command)?);
-    let mut server = home.serve_in_process(|command| under_callgrind(&command, &output))?;
+    let (_home, server) = start(one()?, &output)?;
     for (number, handler) in HANDLERS.into_iter().enumerate() {
         let paths = [format!("/api/bench/{handler}")];
-        counts.push((Subject::Plugin(handler), count(&mut server, &output, 2 * number + 1, &paths)?));
+        counts.push((Subject::Plugin(handler), count(&server, &output, 2 * number + 1, &paths)?));
     }
     drop(server);
     let output = directory.path().join("many");
-    let home = many()?;
-    drop(home.serve_in_process(|command| command)?);
-    let mut server = home.serve_in_process(|command| under_callgrind(&command, &output))?;
-    counts.push((Subject::Many, count(&mut server, &output, 1, &paths_of_many())?));
+    let (_home, server) = start(many()?, &output)?;
+    counts.push((Subject::Many, count(&server, &output, 1, &paths_of_many())?));
     Ok(counts)
 }
 
-fn under_callgrind(command: &Command, output: &Path) -> Command {
+fn start(home: Home, output: &Path) -> Result<(Home, Server)> {
+    // Once without callgrind, so that the probe of the library is remembered: it would run under callgrind, too.
+    drop(home.serve()?);
+    let server = home.serve_under_callgrind(output)?;
+    Ok((home, server))
+}
+
+/// The same command under callgrind, which dumps at each checkpoint: `output` with `.1`, `.2` and so on.
+pub(crate) fn under_callgrind(command: &Command, output: &Path) -> Command {
     let mut valgrind = Command::new("valgrind");
     valgrind
-        .args(["--quiet", "--tool=callgrind", "--dump-before=*callgrind*checkpoint*"])
+        .args(["--quiet", "--tool=callgrind"])
+        .args(["--dump-before=bench::checkpoint", "--dump-before=*::compiled_in::checkpoint"])
         .arg(format!("--callgrind-out-file={}", output.display()))
         .arg(command.get_program())
         .args(command.get_args())
@@ -59,41 +65,15 @@ fn under_callgrind(command: &Command, output: &Path) -> Command {
     valgrind
 }
 
-/// Asks and counts, between the checkpoints `first` and the next.
-fn count(server: &mut Server, output: &Path, first: usize, paths: &[String]) -> Result<u64> {
+/// Asks and counts, between the dump of the number `first` and the next.
+fn count(server: &Server, output: &Path, first: usize, paths: &[String]) -> Result<u64> {
     let mut load = Load::connect(server.address, paths)?;
     load.ask(WARM_UP)?;
-    server.pass_checkpoint()?;
+    ask_once(server.address, compiled_in::CHECKPOINT)?;
+    std::thread::sleep(REST);
     load.ask(REQUESTS)?;
-    server.pass_checkpoint()?;
+    ask_once(server.address, compiled_in::CHECKPOINT)?;
     let dump = std::fs::read_to_string(format!("{}.{}", output.display(), first + 1))?;
     let total = dump.lines().find_map(|line| line.strip_prefix("totals: ")).ok_or("a dump without a total")?;
     Ok(total.trim().parse::<u64>()? / REQUESTS as u64)
-}
-
-/// The server's side: passes a checkpoint for each line that comes, until standard input ends.
-pub(crate) fn obey() -> Result<()> {
-    for line in std::io::stdin().lines() {
-        line?;
-        checkpoint();
-        println!("passed");
-    }
-    Ok(())
-}
-
-/// Callgrind dumps when this is called.
-#[inline(never)]
-fn checkpoint() {
-    std::hint::black_box(());
-}
-
-impl Server {
-    /// Makes a server under callgrind dump, and waits until it has.
-    fn pass_checkpoint(&mut self) -> Result<()> {
-        let stdin = self.process.stdin.as_mut().ok_or("a server that cannot be told")?;
-        stdin.write_all(b"\n")?;
-        let mut line = String::new();
-        self.lines.read_line(&mut line)?;
-        if line.trim() == "passed" { Ok(()) } else { Err(format!("expected a checkpoint, got `{line}`").into()) }
-    }
 }

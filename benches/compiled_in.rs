@@ -7,12 +7,14 @@ use porth::http::Edge;
 use porth::http::server::{Connections, serve_tcp};
 use serde::Serialize;
 
-use crate::{Result, callgrind};
+use crate::Result;
 
 /// The command that serves it.
 pub(crate) const COMMAND: &str = "compiled-in";
 /// Where the handler is.
 pub(crate) const PATH: &str = "/api/bench/sync";
+/// Where the fixture and this have what callgrind watches for.
+pub(crate) const CHECKPOINT: &str = "/api/bench/checkpoint";
 /// As axum itself serves an application.
 pub(crate) const PLAIN: &str = "plain";
 /// With Porth's layer around it, over Porth's connections.
@@ -23,13 +25,14 @@ pub(crate) fn serve(edge: &str) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
     println!("{}", listener.local_addr()?);
-    let router = Router::new().route(PATH, get(handler));
+    let router = Router::new().route(PATH, get(handler)).route(CHECKPOINT, get(pass_checkpoint));
     if edge == PLAIN {
         runtime.spawn(async { axum::serve(listener, router).await });
     } else {
         runtime.spawn(serve_tcp(listener, Edge::new(router), Connections::default()));
     }
-    callgrind::obey()
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    Ok(())
 }
 
 #[derive(Serialize)]
@@ -39,4 +42,14 @@ struct Answer {
 
 async fn handler(_: Request) -> Json<Answer> {
     Json(Answer { message: "hello host" })
+}
+
+async fn pass_checkpoint() {
+    checkpoint();
+}
+
+/// Callgrind dumps when this is called.
+#[inline(never)]
+fn checkpoint() {
+    std::hint::black_box(());
 }

@@ -6,17 +6,17 @@
 //! missed only if both miss it.
 //!
 //! Start at [`measure`]. This binary is also what it measures: with arguments it is the handler compiled in
-//! ([`compiled_in`]), or the host in one process for callgrind ([`in_process`]).
+//! ([`compiled_in`]), or the parent of a child that runs under callgrind ([`under_callgrind`]).
 
 mod callgrind;
 mod compiled_in;
-mod in_process;
 mod load;
 mod once;
 mod processes;
 mod report;
 mod rounds;
 mod servers;
+mod under_callgrind;
 
 use std::process::ExitCode;
 
@@ -30,9 +30,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match *arguments.as_slice() {
         [compiled_in::COMMAND, edge] => compiled_in::serve(edge),
-        [in_process::COMMAND, config] => in_process::serve(config),
-        // The host in one process probes libraries with its own binary.
-        ["probe", ..] => return porth::cli::main(),
+        [under_callgrind::COMMAND, config, output] => under_callgrind::serve(config, output),
         ref parts => measure(parts),
     };
     match done {

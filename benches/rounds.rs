@@ -134,13 +134,16 @@ pub(crate) fn one() -> Result<Home> {
     Home::new(&[("bench", "bench".to_owned())])
 }
 
-/// A server with many.
+/// A server with many, the first of them under the same name.
 pub(crate) fn many() -> Result<Home> {
-    let instances: Vec<_> = (0..MANY).map(|number| ("bench", format!("bench-{number}"))).collect();
-    Home::new(&instances)
+    Home::new(&names_of_many().map(|name| ("bench", name)).collect::<Vec<_>>())
 }
 
 /// The short handler of each of the many.
 pub(crate) fn paths_of_many() -> Vec<String> {
-    (0..MANY).map(|number| format!("/api/bench-{number}/sync")).collect()
+    names_of_many().map(|name| format!("/api/{name}/sync")).collect()
+}
+
+fn names_of_many() -> impl Iterator<Item = String> {
+    std::iter::once("bench".to_owned()).chain((1..MANY).map(|number| format!("bench-{number}")))
 }

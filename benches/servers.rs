@@ -1,6 +1,6 @@
 //! The servers that are measured: each a process in a directory of its own, ended when dropped.
 
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Result, compiled_in, in_process, load};
+use crate::{Result, compiled_in, load, under_callgrind};
 
 /// How long a server may take to start and to end, even under callgrind on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,8 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Server {
     pub(crate) process: Child,
     pub(crate) address: SocketAddr,
-    /// What it goes on saying; empty for one that says nothing.
-    pub(crate) lines: Box<dyn BufRead>,
 }
 
 impl Server {
@@ -27,20 +25,19 @@ impl Server {
     pub(crate) fn that_says_where(mut command: Command, before: &str) -> Result<Self> {
         let mut process =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|error| cannot(&command, &error))?;
-        let mut lines = BufReader::new(process.stdout.take().ok_or("a child without standard output")?);
-        let said = lines.by_ref().lines().map_while(std::io::Result::ok);
-        let address = said.into_iter().find_map(|line| line.strip_prefix(before)?.parse().ok());
+        let lines = BufReader::new(process.stdout.take().ok_or("a child without standard output")?).lines();
+        let address = lines.map_while(std::io::Result::ok).find_map(|line| line.strip_prefix(before)?.parse().ok());
         let Some(address) = address else {
             let _ = process.kill();
             return Err(format!("{command:?} did not start: {}", process.wait()?).into());
         };
-        Ok(Self { process, address, lines: Box::new(lines) })
+        Ok(Self { process, address })
     }
 
     /// Starts one that listens where it is told, and waits until it answers.
     fn that_is_told(command: &mut Command, address: SocketAddr, path: &str) -> Result<Self> {
         let process = command.stdin(Stdio::null()).spawn().map_err(|error| cannot(command, &error))?;
-        let mut server = Self { process, address, lines: Box::new(std::io::empty()) };
+        let mut server = Self { process, address };
         let began = Instant::now();
         while let Err(error) = load::ask_once(address, path) {
             if began.elapsed() > PATIENCE || server.process.try_wait()?.is_some() {
@@ -75,6 +72,9 @@ impl Drop for Server {
     }
 }
 
+/// What a parent says once it listens, before the address.
+const LISTENING: &str = "listening on http://";
+
 /// A directory for Porth: configuration, libraries, data.
 pub(crate) struct Home(tempfile::TempDir);
 
@@ -88,9 +88,11 @@ impl Home {
         let mut config = "[quarantine]\ncrashes = 0\nunattributed_crashes = 0\n".to_owned();
         for (module, name) in instances {
             let library = format!("lib{module}.so");
-            // Cargo puts the libraries of development dependencies beside whoever depends on them.
-            std::fs::copy(std::env::current_exe()?.with_file_name(&library), plugins.join(&library))
-                .map_err(|error| format!("{library}: {error}"))?;
+            if !plugins.join(&library).exists() {
+                // Cargo puts the libraries of development dependencies beside whoever depends on them.
+                std::fs::copy(std::env::current_exe()?.with_file_name(&library), plugins.join(&library))
+                    .map_err(|error| format!("{library}: {error}"))?;
+            }
             let parameters = if *module == "hello" { r#"{ greeting = "Hello" }"# } else { "{}" };
             config += &format!("[[instance]]\nmodule = \"{module}\"\nname = \"{name}\"\nparameters = {parameters}\n");
         }
@@ -109,18 +111,23 @@ impl Home {
 
     /// `porth serve` with what it logs.
     pub(crate) fn serve_and_log(&self, what: &str) -> Result<Server> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_porth"));
+        let mut command = porth();
         command.arg("serve").arg("--config").arg(self.config()).args(["--listen", "127.0.0.1:0"]);
         command.env("PORTH_LOG", what).env_remove("PORTH_LISTEN");
-        Server::that_says_where(command, "listening on http://")
+        Server::that_says_where(command, LISTENING)
     }
 
-    /// This binary as the host in one process; `wrap` may put another program around it.
-    pub(crate) fn serve_in_process(&self, wrap: impl FnOnce(Command) -> Command) -> Result<Server> {
+    /// The same with the child under callgrind, which writes to `output`.
+    pub(crate) fn serve_under_callgrind(&self, output: &Path) -> Result<Server> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(in_process::COMMAND).arg(self.config());
-        Server::that_says_where(wrap(command), "")
+        command.arg(under_callgrind::COMMAND).arg(self.config()).arg(output);
+        Server::that_says_where(command, LISTENING)
     }
+}
+
+/// The program.
+pub(crate) fn porth() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_porth"))
 }
 
 /// This binary as the handler compiled in; `wrap` may put another program around it.
