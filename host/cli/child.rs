@@ -158,6 +158,7 @@ impl Server {
         if open > 0 {
             // Endless streams end here, and what they have sent so far arrives.
             self.runtime.end_streams();
+            self.connections.end();
             open = self.connections.ended(STREAMS_END).await;
         }
         if open > 0 {

@@ -16,7 +16,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 use tower::Layer;
 
-use super::{Edge, Local, connection};
+use super::connection::{self, Drain, reached};
+use super::{Edge, Local};
 
 /// How long a listener waits after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -24,7 +25,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The connections of a server, to drain them.
 #[derive(Clone)]
 pub struct Connections {
-    draining: watch::Sender<bool>,
+    draining: watch::Sender<Drain>,
     open: Arc<Open>,
 }
 
@@ -36,7 +37,7 @@ struct Open {
 
 impl Default for Connections {
     fn default() -> Self {
-        Self { draining: watch::Sender::new(false), open: Arc::default() }
+        Self { draining: watch::Sender::new(Drain::No), open: Arc::default() }
     }
 }
 
@@ -44,7 +45,12 @@ impl Connections {
     /// Stops accepting. Every connection ends with the answer to the request that is under way or comes next, which says
     /// so, or after some seconds without a request. No request is cut short.
     pub fn drain(&self) {
-        self.draining.send_replace(true);
+        self.draining.send_replace(Drain::Soon);
+    }
+
+    /// Time is up: every connection ends with the answer that is under way, or at once.
+    pub fn end(&self) {
+        self.draining.send_replace(Drain::Now);
     }
 
     /// Waits up to `patience` until no connection is open. Answers how many still are.
@@ -88,7 +94,7 @@ pub fn serve_tcp(listener: TcpListener, router: Edge<Router>, connections: Conne
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = begun(&mut draining) => break,
+                () = reached(&mut draining, Drain::Soon) => break,
             };
             match accepted {
                 Ok((stream, _)) => {
@@ -112,7 +118,7 @@ pub fn serve_local(listener: UnixListener, router: Edge<Router>, connections: Co
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = begun(&mut draining) => break,
+                () = reached(&mut draining, Drain::Soon) => break,
             };
             match accepted {
                 Ok((stream, _)) => answer(stream, router.clone(), &connections),
@@ -121,11 +127,6 @@ pub fn serve_local(listener: UnixListener, router: Edge<Router>, connections: Co
         }
         drop(opened);
     }
-}
-
-/// Waits until the connections are being drained.
-async fn begun(draining: &mut watch::Receiver<bool>) {
-    let _ = draining.wait_for(|draining| *draining).await;
 }
 
 async fn refused(error: &std::io::Error) {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
+use crate::support::client;
 use crate::support::load::{KeptClient, Load, under_load};
 use crate::support::scale::scaled;
 use crate::support::server::{PATIENCE, Server, Setup, built, wait_until};
@@ -261,6 +262,24 @@ fn sigterm_during_a_recycle_finishes_what_is_under_way() {
         assert_eq!(code, Some(0), "{log}");
         assert!(children.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()), "{log}");
     }
+}
+
+#[test]
+fn an_endless_stream_goes_on_in_the_old_child_until_the_deadline() {
+    let server = Setup::new().libraries(&["streams"]).config("limits.drain_deadline_ms = 1000").start();
+    server.add("streams", "s", &json!({}));
+    let mut reader = client::Client::get(&server, "/api/s/endless");
+    assert_eq!(reader.text(), "1\n");
+    let (old, began) = (server.child_pid(), Instant::now());
+    server.signal(Signal::HUP);
+    server.wait_for_log("child 1 finishes what is under way");
+    assert_eq!(server.get("/api/s/state").json()["instance"], 1, "the fresh child's first");
+    assert_eq!(server.child_pids()[0], old);
+    let (bytes, end) = reader.rest();
+    assert_eq!(end, client::Next::End);
+    assert!(bytes > 0 && began.elapsed() >= Duration::from_secs(1), "{bytes} bytes, {:?}", began.elapsed());
+    server.wait_for_log("child 1 has finished");
+    assert!(!server.log().contains("still open"), "{}", server.log());
 }
 
 #[test]
