@@ -57,7 +57,7 @@ async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
     };
     control.ready()?;
     let deadline = drained.wait_for(Option::is_some).await?.unwrap_or_default();
-    server.finish(deadline).await;
+    server.finish(control, deadline).await;
     Ok(())
 }
 
@@ -79,6 +79,7 @@ async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::
     let Handover { start, must_run, config, listeners, local, lock } = handover;
     let config = Arc::new(config);
     let (token, leadership) = LeaderToken::new(start.lead);
+    let (go_on, taking_over) = watch::channel(false);
     let (orders, inbox) = mpsc::unbounded_channel();
     control.listen(move |order| {
         let _ = orders.send(order);
@@ -95,11 +96,12 @@ async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::
     let records = Instances::new(db.clone());
     let runtime = Runtime::new(Arc::clone(&config), libraries, records, leadership.clone(), hooks(control));
     let (drain, drained) = watch::channel(None);
-    tokio::spawn(heed(control.clone(), inbox, token, runtime.clone(), drain));
+    let wishes = Wishes { token: Arc::new(token), take_over: go_on, drain };
+    tokio::spawn(heed(control.clone(), inbox, wishes, runtime.clone()));
     match must_run {
         None => runtime.start(&start, now_ms()).await.map_err(Failure::configuration)?,
         Some(must_run) => {
-            take_over(control, &runtime, leadership.clone(), &start, &must_run, watch.as_ref()).await?;
+            take_over(control, &runtime, taking_over, &start, &must_run, watch.as_ref()).await?;
         }
     }
 
@@ -125,26 +127,26 @@ async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::
 async fn take_over(
     control: &Control,
     runtime: &Runtime,
-    mut leadership: Leadership,
+    mut taking_over: watch::Receiver<bool>,
     start: &runtime::Start,
     must_run: &[String],
     watch: Option<&Watch>,
 ) -> Result<(), Failure> {
     let prepared = runtime.prepare(start).await.map_err(Failure::configuration)?;
-    // When the other one has died meanwhile, this one leads already and serves with what it has.
-    if let Some(reason) = runtime.missing(&prepared, must_run).filter(|_| !leadership.leads()) {
+    // When the other one has died meanwhile, this one serves with what it has.
+    if let Some(reason) = runtime.missing(&prepared, must_run).filter(|_| !*taking_over.borrow()) {
         runtime.stop(Duration::ZERO).await;
         return Err(Failure::new(reason));
     }
     control.initialised()?;
-    leadership.gained().await;
+    taking_over.wait_for(|go_on| *go_on).await?;
     let has_changed = !watch.is_some_and(Watch::is_quiet);
     runtime.catch_up(start, prepared, has_changed, now_ms()).await.map_err(Failure::configuration)
 }
 
 impl Server {
     /// Finishes what is under way and closes everything.
-    async fn finish(self, deadline: Duration) {
+    async fn finish(self, control: &Control, deadline: Duration) {
         let ends = Instant::now() + deadline;
         // Unless another process has taken over: then the server as a whole is as ready as it was.
         if self.leadership.leads() {
@@ -153,7 +155,10 @@ impl Server {
         if let Some(watching) = &self.watching {
             watching.abort();
         }
-        self.connections.drain();
+        self.connections.drain().await;
+        if let Err(error) = control.closed() {
+            tracing::warn!(%error, "the parent was not told that nothing is accepted any more: {error}");
+        }
         let mut open = self.connections.ended(deadline).await;
         if open > 0 {
             // Endless streams end here, and what they have sent so far arrives.
@@ -172,15 +177,18 @@ impl Server {
     }
 }
 
-/// Does what the parent wants.
-async fn heed(
-    control: Control,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-    token: LeaderToken,
-    runtime: Runtime,
+/// Where what the parent wants goes.
+struct Wishes {
+    token: Arc<LeaderToken>,
+    /// Catch up and accept.
+    take_over: watch::Sender<bool>,
+    /// Finish within this time.
     drain: watch::Sender<Option<Duration>>,
-) {
-    let token = Arc::new(token);
+}
+
+/// Does what the parent wants.
+async fn heed(control: Control, mut orders: mpsc::UnboundedReceiver<Order>, wishes: Wishes, runtime: Runtime) {
+    let Wishes { token, take_over, drain } = wishes;
     while let Some(order) = orders.recv().await {
         let told = match order {
             Order::Drain(deadline) => {
@@ -188,8 +196,14 @@ async fn heed(
                 Ok(())
             }
             Order::TellRunning => control.running(&runtime.running()),
+            Order::TakeOver => {
+                take_over.send_replace(true);
+                Ok(())
+            }
             Order::Lead => {
                 token.lead();
+                // Nobody is left to take over from.
+                take_over.send_replace(true);
                 Ok(())
             }
             Order::Resign => {

@@ -31,8 +31,27 @@ pub struct Connections {
 
 #[derive(Default)]
 struct Open {
+    listeners: Counter,
+    connections: Counter,
+}
+
+/// How many there are, and who waits for the end of the last.
+#[derive(Default)]
+struct Counter {
     count: AtomicUsize,
     none: Notify,
+}
+
+impl Counter {
+    async fn none(&self) {
+        loop {
+            let none = self.none.notified();
+            if self.count.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
 }
 
 impl Default for Connections {
@@ -42,10 +61,12 @@ impl Default for Connections {
 }
 
 impl Connections {
-    /// Stops accepting. Every connection ends with the answer to the request that is under way or comes next, which says
-    /// so, or after some seconds without a request. No request is cut short.
-    pub fn drain(&self) {
+    /// Stops accepting, and answers when nothing is accepted any more. Every connection ends with the answer to the
+    /// request that is under way or comes next, which says so, or after some seconds without a request. No request is
+    /// cut short.
+    pub async fn drain(&self) {
         self.draining.send_replace(Drain::Soon);
+        self.open.listeners.none().await;
     }
 
     /// Time is up: every connection ends with the answer that is under way, or at once.
@@ -55,40 +76,34 @@ impl Connections {
 
     /// Waits up to `patience` until no connection is open. Answers how many still are.
     pub async fn ended(&self, patience: Duration) -> usize {
-        let count = || self.open.count.load(Ordering::SeqCst);
-        let ended = async {
-            loop {
-                let none = self.open.none.notified();
-                if count() == 0 {
-                    return;
-                }
-                none.await;
-            }
-        };
-        let _ = tokio::time::timeout(patience, ended).await;
-        count()
+        let _ = tokio::time::timeout(patience, self.open.connections.none()).await;
+        self.open.connections.count.load(Ordering::SeqCst)
     }
 
-    fn opened(&self) -> Opened {
-        self.open.count.fetch_add(1, Ordering::SeqCst);
-        Opened(Arc::clone(&self.open))
+    fn count(&self, counter: fn(&Open) -> &Counter) -> Counted {
+        counter(&self.open).count.fetch_add(1, Ordering::SeqCst);
+        Counted { open: Arc::clone(&self.open), counter }
     }
 }
 
-struct Opened(Arc<Open>);
+/// One of those that are counted.
+struct Counted {
+    open: Arc<Open>,
+    counter: fn(&Open) -> &Counter,
+}
 
-impl Drop for Opened {
+impl Drop for Counted {
     fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.none.notify_waiters();
+        let counter = (self.counter)(&self.open);
+        if counter.count.fetch_sub(1, Ordering::SeqCst) == 1 {
+            counter.none.notify_waiters();
         }
     }
 }
 
 /// Serves a TCP listener until the connections are drained.
 pub fn serve_tcp(listener: TcpListener, router: Edge<Router>, connections: Connections) -> impl Future<Output = ()> {
-    // Counted with the connections, and from now on: who waits for their end waits for the last one that is accepted.
-    let opened = connections.opened();
+    let listening = connections.count(|open| &open.listeners);
     async move {
         let mut draining = connections.draining.subscribe();
         loop {
@@ -105,13 +120,13 @@ pub fn serve_tcp(listener: TcpListener, router: Edge<Router>, connections: Conne
                 Err(error) => refused(&error).await,
             }
         }
-        drop(opened);
+        drop((listener, listening));
     }
 }
 
 /// Serves the control socket until the connections are drained: whoever can open it administers.
 pub fn serve_local(listener: UnixListener, router: Edge<Router>, connections: Connections) -> impl Future<Output = ()> {
-    let opened = connections.opened();
+    let listening = connections.count(|open| &open.listeners);
     async move {
         let mut draining = connections.draining.subscribe();
         let router = axum::Extension(Local).layer(router);
@@ -125,7 +140,7 @@ pub fn serve_local(listener: UnixListener, router: Edge<Router>, connections: Co
                 Err(error) => refused(&error).await,
             }
         }
-        drop(opened);
+        drop((listener, listening));
     }
 }
 
@@ -139,7 +154,7 @@ where
     S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let (opened, draining) = (connections.opened(), connections.draining.subscribe());
+    let (opened, draining) = (connections.count(|open| &open.connections), connections.draining.subscribe());
     tokio::spawn(async move {
         connection::serve(stream, service, draining).await;
         drop(opened);

@@ -22,7 +22,7 @@ impl Runtime {
         running.map(|(key, _)| key.clone()).collect()
     }
 
-    /// As [`start`](Self::start), but stores nothing; [`catch_up`](Self::catch_up) does once this process leads.
+    /// As [`start`](Self::start), but stores nothing; [`catch_up`](Self::catch_up) does once the other process resigned.
     ///
     /// # Errors
     /// As `start`.
@@ -63,7 +63,7 @@ impl Runtime {
         now_ms: i64,
     ) -> Result<(), StartUpError> {
         let Prepared { records: mut before, without_plugins } = prepared;
-        if has_changed && let Err(error) = self.rescan().await {
+        if has_changed && let Err(error) = self.rescan_alone().await {
             tracing::warn!(%error, "the plug-in directory was not looked at again: {error}");
         }
         let mut changed = Vec::new();

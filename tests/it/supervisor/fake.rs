@@ -9,7 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -288,14 +288,14 @@ fn child() {
 struct Leads {
     path: PathBuf,
     generation: u64,
-    /// How often it was told to.
-    told: AtomicU64,
+    /// Whether the child is to accept.
+    goes_on: AtomicBool,
 }
 
 impl Leads {
     fn new(handover: &Handover) -> Arc<Self> {
         let (path, generation) = (handover.config.data.join("leaders"), handover.start.generation);
-        let leads = Arc::new(Self { path, generation, told: AtomicU64::new(0) });
+        let leads = Arc::new(Self { path, generation, goes_on: AtomicBool::new(false) });
         if handover.start.lead {
             leads.lead();
         }
@@ -311,7 +311,10 @@ impl Leads {
             !status.is_empty() && !status.contains(") Z ")
         });
         self.write(if alive { "two" } else { "lead" });
-        self.told.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn go_on(&self) {
+        self.goes_on.store(true, Ordering::SeqCst);
     }
 
     fn write(&self, what: &str) {
@@ -320,7 +323,7 @@ impl Leads {
     }
 
     fn wait(&self) {
-        while self.told.load(Ordering::SeqCst) == 0 {
+        while !self.goes_on.load(Ordering::SeqCst) {
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -337,10 +340,18 @@ fn heed(orders: &mpsc::Receiver<Order>, control: &Control, mode: &str, leads: &L
                 leads.write("resigned");
                 control.resigned().unwrap();
             }
-            Order::Lead => leads.lead(),
-            Order::Drain(_) if mode == "stay" => accepting.store(false, Ordering::SeqCst),
+            Order::TakeOver => leads.go_on(),
+            Order::Lead => {
+                leads.lead();
+                leads.go_on();
+            }
+            Order::Drain(_) if mode == "stay" => {
+                accepting.store(false, Ordering::SeqCst);
+                control.closed().unwrap();
+            }
             Order::Drain(_) => {
                 accepting.store(false, Ordering::SeqCst);
+                let _ = control.closed();
                 let control = control.clone();
                 // Longer than `slow` takes.
                 let pause = Duration::from_millis(if mode == "worn-out" { 0 } else { 600 });
@@ -355,7 +366,7 @@ fn heed(orders: &mpsc::Receiver<Order>, control: &Control, mode: &str, leads: &L
 
 /// What a child does that is to take over, by what is in the file `next`: nothing special; `fail`; `exit`, `crash JSON`
 /// or `hang` before it is initialised; `slow`, takes a second until then; `slow-crash`, crashes then; `crash-waiting`,
-/// while the other one shall resign; `crash-leading`, once it leads.
+/// while the other one shall resign; `crash-accepting`, when it is to accept.
 fn take_over(control: &Control, handover: &Handover, leads: &Leads, alive: &AtomicBool) {
     let what = std::fs::read_to_string(handover.config.data.join("next")).unwrap_or_default();
     let (verb, rest) = what.split_once(' ').unwrap_or((&what, ""));
@@ -383,7 +394,7 @@ fn take_over(control: &Control, handover: &Handover, leads: &Leads, alive: &Atom
         std::process::abort();
     }
     leads.wait();
-    if verb == "crash-leading" {
+    if verb == "crash-accepting" {
         std::process::abort();
     }
 }
