@@ -88,7 +88,12 @@ async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::
         tokio::spawn(beat(control.clone(), Duration::from_millis(config.limits.hang_ms / 4)));
     }
 
-    let db = Db::open(&config.database, &config.data, now_ms()).await.map_err(Failure::configuration)?;
+    // Whoever takes over may still be dropped, and then the other process and its program go on.
+    let db = match must_run {
+        None => Db::open(&config.database, &config.data, now_ms()).await,
+        Some(_) => Db::open_unchanged(&config.database, &config.data).await,
+    };
+    let db = db.map_err(Failure::configuration)?;
     let start = from_parent(start);
     // Before the libraries are looked at, so that no change is missed.
     let watch = begin_watch(&config);
