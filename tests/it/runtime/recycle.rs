@@ -39,7 +39,7 @@ fn start_ms(server: &Server) -> u64 {
 /// The memory of a process that is its own, and how many descriptors it has.
 fn size(pid: i32) -> (u64, usize) {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
     let kib = line.trim().trim_end_matches(" kB").parse().unwrap();
     (kib, std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count())
 }
