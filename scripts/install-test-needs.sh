@@ -12,30 +12,7 @@ if [ ${#missing[@]} -eq 0 ]; then
     exit 0
 fi
 
-if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
+if ! "$(dirname "$0")/install-packages.sh" "${missing[@]}"; then
     echo "Not installed: ${missing[*]}. The tests that need them are left out. On Debian: apt-get install ${missing[*]}" >&2
     [ "${CI:-}" != true ]
-    exit
 fi
-
-# Debian starts a server when it installs one. The tests start their own, so this file says no meanwhile.
-policy=/usr/sbin/policy-rc.d
-kept=
-if [ -e "$policy" ]; then
-    kept=$policy.kept-by-porth
-    mv "$policy" "$kept"
-fi
-restore() {
-    rm -f "$policy"
-    if [ -n "$kept" ]; then
-        mv "$kept" "$policy"
-    fi
-}
-trap restore EXIT
-printf '#!/bin/sh\nexit 101\n' > "$policy"
-chmod 0755 "$policy"
-
-echo "Installing for the tests: ${missing[*]}" >&2
-export DEBIAN_FRONTEND=noninteractive
-apt-get update --quiet=2
-apt-get install --quiet=2 --yes --no-install-recommends "${missing[@]}"

@@ -3,6 +3,8 @@
 //! Every function here guards itself, so that no panic of the host reaches a plug-in's frames, and looks its context up,
 //! so that a late or made-up number answers CLOSED.
 
+mod metrics;
+
 use std::any::Any;
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -17,6 +19,7 @@ use porth_abi::{
     ResponseOut, Str, Waker, code,
 };
 
+use self::metrics::{metric_add, metric_increment, metric_observe};
 use super::answer;
 use super::body;
 use super::bytes::{borrow_text, hand_over};
@@ -61,6 +64,9 @@ static TABLE: Table = Table(Host {
     reserved: 0,
     max_log_level: MAX_LOG_LEVEL.as_ptr().cast_const(),
     log,
+    metric_add,
+    metric_increment,
+    metric_observe,
     add_endpoint,
     remove_endpoint,
     request_retain,

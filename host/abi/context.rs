@@ -83,6 +83,21 @@ pub struct NewEndpoint {
 pub trait Services: Send + Sync {
     /// Writes a line to the log.
     fn log(&self, line: LogLine<'_>);
+    /// Makes a metric, or finds it; answers its number.
+    ///
+    /// # Errors
+    /// PARAM for what is wrong with it, BUSY when there are too many.
+    fn metric_add(&self, name: &str, kind: u32, help: &str) -> Result<u32, CallbackError>;
+    /// Adds to a counter or a gauge.
+    ///
+    /// # Errors
+    /// PARAM for what is wrong, BUSY when there are too many series.
+    fn metric_increment(&self, id: u32, labels: &[(&str, &str)], value: f64) -> Result<(), CallbackError>;
+    /// Records a duration in seconds in a histogram, or sets a gauge.
+    ///
+    /// # Errors
+    /// As [`metric_increment`](Self::metric_increment).
+    fn metric_observe(&self, id: u32, labels: &[(&str, &str)], value: f64) -> Result<(), CallbackError>;
     /// Registers an endpoint.
     ///
     /// # Errors

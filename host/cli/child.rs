@@ -12,9 +12,17 @@ use tokio::time::MissedTickBehavior;
 use super::{Failure, now_ms};
 use crate::abi;
 use crate::config::Config;
+use crate::domain::StoreError;
+use crate::domain::access::Access;
+use crate::domain::clients::Clients;
 use crate::domain::instances::Instances;
 use crate::domain::keys::ApiKeys;
 use crate::domain::leadership::{LeaderToken, Leadership};
+use crate::domain::lockout::{Lockout, LockoutRules};
+use crate::domain::login::LoginSessions;
+use crate::domain::passwords::Passwords;
+use crate::domain::scopes::Scopes;
+use crate::domain::users::Users;
 use crate::http::server::{Connections, serve_local, serve_tcp};
 use crate::http::{self, App};
 use crate::runtime::{self, Hooks, Libraries, Runtime, Watch};
@@ -33,9 +41,14 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
     // Before any plug-in's code runs, so that whatever ends this process has a name.
     abi::fault::install(control.socket())?;
     abi::set_max_log_level(telemetry::max_level());
-    let tokio =
-        tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(runtime::mark_worker).build()?;
-    match tokio.block_on(serve(&control, handover)) {
+    let workers = std::thread::available_parallelism().map_or(2, usize::from) + runtime::RESERVE_WORKERS;
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .on_thread_start(runtime::mark_worker)
+        .on_thread_stop(runtime::unmark_worker)
+        .build()?;
+    match tokio.block_on(serve(&control, handover, workers)) {
         Ok(()) => control.leave(0),
         Err(failure) => {
             tracing::error!("{}", failure.message);
@@ -44,9 +57,9 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
     }
 }
 
-async fn serve(control: &Control, handover: Handover) -> Result<(), Failure> {
+async fn serve(control: &Control, handover: Handover, workers: usize) -> Result<(), Failure> {
     let takes_over = handover.start.take_over;
-    let (server, mut drained) = match start(control, handover).await {
+    let (server, mut drained) = match start(control, handover, workers).await {
         Ok(started) => started,
         // The other process goes on; the parent says why.
         Err(failure) if takes_over => {
@@ -75,9 +88,14 @@ struct Server {
 
 /// Starts everything, from the store to the listeners. Also gives where the parent's wish to finish comes in, with the
 /// time that is left then.
-async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::Receiver<Option<Duration>>), Failure> {
+async fn start(
+    control: &Control,
+    handover: Handover,
+    workers: usize,
+) -> Result<(Server, watch::Receiver<Option<Duration>>), Failure> {
     let Handover { start, must_run, config, listeners, local, lock } = handover;
     let config = Arc::new(config);
+    telemetry::process::set_child(start.generation, start.crashes);
     let (token, leadership) = LeaderToken::new(start.lead);
     let (go_on, taking_over) = watch::channel(false);
     let (orders, inbox) = mpsc::unbounded_channel();
@@ -99,7 +117,11 @@ async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::
     let watch = begin_watch(&config);
     let libraries = Libraries::scan(&config, |file| start.keeps_closed(file)).await.map_err(Failure::configuration)?;
     let records = Instances::new(db.clone());
-    let runtime = Runtime::new(Arc::clone(&config), libraries, records, leadership.clone(), hooks(control));
+    let (access, clients) = identity(&db);
+    let runtime =
+        Runtime::new(Arc::clone(&config), libraries, records, access.clone(), leadership.clone(), hooks(control));
+    let told = control.clone();
+    runtime.watch_workers(workers, move |stuck| told.stuck(&stuck.instance, stuck.library.as_deref()))?;
     let (drain, drained) = watch::channel(None);
     let wishes = Wishes { token: Arc::new(token), take_over: go_on, drain };
     tokio::spawn(heed(control.clone(), inbox, wishes, runtime.clone()));
@@ -110,8 +132,13 @@ async fn start(control: &Control, handover: Handover) -> Result<(Server, watch::
         }
     }
 
+    for (scope, display_name) in [(&config.admin_scope, "Administration"), (&config.profile_scope, "One's own profile")]
+    {
+        access.scopes.ensure(scope, display_name).await.map_err(Failure::configuration)?;
+    }
+    tokio::spawn(purge(access.clone(), leadership.clone()));
     let keys = ApiKeys::new(db.clone());
-    let app = App::new(Arc::clone(&config), runtime.clone(), keys.clone());
+    let app = App::new(Arc::clone(&config), runtime.clone(), keys.clone(), access, clients);
     let router = http::router(&app);
     let connections = Connections::default();
     for listener in listeners {
@@ -258,6 +285,35 @@ fn begin_watch(config: &Config) -> Option<Watch> {
         .ok()
 }
 
+/// Everything that is known of people and applications.
+fn identity(db: &Db) -> (Access, Clients) {
+    // One processor stays free for everything that is no log-in.
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let passwords = Passwords::new(processors.saturating_sub(1), PASSWORDS_WAITING_MAX);
+    let access = Access {
+        users: Users::new(db.clone(), passwords.clone()),
+        scopes: Scopes::new(db.clone()),
+        sessions: LoginSessions::new(db.clone(), SESSION_LIFETIME_MS),
+        lockout: Lockout::new(db.clone(), LockoutRules::default()),
+    };
+    (access, Clients::new(db.clone(), passwords))
+}
+
+/// Deletes now and then what is over, while this process leads.
+async fn purge(access: Access, leadership: Leadership) {
+    let mut interval = tokio::time::interval(PURGE_EVERY);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let Some(_lease) = leadership.begin() else { continue };
+        match access.purge(now_ms()).await {
+            Ok(()) => {}
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::warn!(%error, "expired sessions were not deleted: {error}"),
+        }
+    }
+}
+
 /// What the parent says, in the runtime's words.
 fn from_parent(start: message::Start) -> runtime::Start {
     let quarantine = start.quarantine.into_iter().map(|quarantined| runtime::Quarantined {
@@ -296,3 +352,9 @@ async fn beat(control: Control, interval: Duration) {
         control.alive();
     }
 }
+
+/// How many log-ins may wait for their password's hash; more are told to come again.
+const PASSWORDS_WAITING_MAX: usize = 256;
+/// How long a log-in session lives after its last log-in: four weeks.
+const SESSION_LIFETIME_MS: i64 = 28 * 86_400_000;
+const PURGE_EVERY: Duration = Duration::from_secs(60);

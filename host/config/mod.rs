@@ -82,6 +82,15 @@ pub struct Limits {
     pub instance_threads_max: usize,
     /// How long a child may be silent before the parent replaces it, in milliseconds; 0 means for ever.
     pub hang_ms: u64,
+    /// How long code that runs between other requests may keep a worker, in milliseconds, until its instance has to run
+    /// on threads of its own.
+    pub stuck_ms: u64,
+    /// How many panics of an instance within `panics_window_ms` close it to requests; 0 means never.
+    pub panics_max: u32,
+    /// How long a panic counts, in milliseconds.
+    pub panics_window_ms: u64,
+    /// How long such an instance stays closed until one request may try it again, in milliseconds.
+    pub broken_ms: u64,
 }
 
 /// When a crashing instance is taken out.
@@ -140,6 +149,22 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether clients come by https.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.external_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+
+    /// The name of the session cookie as browsers see it: under https with the prefix that keeps other hosts and plain
+    /// http from setting it (RFC 6265bis, section 4.1.3.2).
+    #[must_use]
+    pub fn session_cookie(&self) -> String {
+        let prefix = if self.is_https() { "__Host-" } else { "" };
+        format!("{prefix}{}", self.session_cookie_name)
+    }
+}
+
 /// What the list of digests is called unless it is called otherwise.
 const PLUGINS_LOCK: &str = "plugins.lock";
 
@@ -176,6 +201,10 @@ impl Default for Limits {
             library_bytes_max: 256 << 20,
             instance_threads_max: 16,
             hang_ms: 10_000,
+            stuck_ms: 1000,
+            panics_max: 10,
+            panics_window_ms: 60_000,
+            broken_ms: 30_000,
         }
     }
 }

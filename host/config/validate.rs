@@ -55,6 +55,11 @@ impl Config {
             // A child tells that it lives four times in this long; a shorter one would call a busy machine a hang.
             check_range(problems, "limits.hang_ms (unless 0)", limits.hang_ms, 200..=DAY_MS);
         }
+        // The watchdog looks every 20 ms; what is shorter than some of its looks would blame whoever is merely scheduled out.
+        check_range(problems, "limits.stuck_ms", limits.stuck_ms, 100..=DAY_MS);
+        check_range(problems, "limits.panics_max", limits.panics_max, 0..=1000);
+        check_range(problems, "limits.panics_window_ms", limits.panics_window_ms, 1..=DAY_MS);
+        check_range(problems, "limits.broken_ms", limits.broken_ms, 1..=DAY_MS);
         check_range(problems, "quarantine.crashes", quarantine.crashes, 0..=1000);
         check_range(problems, "quarantine.unattributed_crashes", quarantine.unattributed_crashes, 0..=1000);
         check_range(problems, "quarantine.window_s", quarantine.window_s, 1..=DAY_MS / 1000);
@@ -114,7 +119,7 @@ const TOML_DATE: &str = "$__toml_private_datetime";
 const DAY_MS: u64 = 86_400_000;
 const SCOPE_WANTED: &str = "printable ASCII without space, `\"` and `\\` (RFC 6749, section 3.3)";
 /// What the host serves outside the prefix.
-const HOST_SEGMENTS: [&str; 6] = ["admin", "config", "health", "login", "profile", "services"];
+const HOST_SEGMENTS: [&str; 7] = ["admin", "config", "health", "login", "metrics", "profile", "services"];
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,26 @@
 //! The rules: what may be asked of the house's records, and what becomes of them.
 //!
-//! Start at the service of what you look for: [`instances::Instances`], [`keys::ApiKeys`]. A service is cheap to clone
-//! and may be asked from many threads. The time comes in, as milliseconds since 1970 (UTC).
+//! Start at the service of what you look for: [`access::Access`], [`users::Users`], [`clients::Clients`], [`scopes::Scopes`],
+//! [`login::LoginSessions`], [`lockout::Lockout`], [`instances::Instances`], [`keys::ApiKeys`]. A service is cheap to clone and may be asked from many threads. The time
+//! comes in, as milliseconds since 1970 (UTC).
 
+pub mod access;
+pub mod clients;
 pub mod instances;
 pub mod keys;
 pub mod leadership;
+pub mod lockout;
+pub mod login;
+pub mod passwords;
+pub mod scopes;
+pub mod username;
+pub mod users;
 
+mod identity;
+mod search;
+
+pub use self::identity::DATABASE;
+pub use self::search::Page;
 pub use crate::store::StoreError;
 
 use uuid::{NoContext, Timestamp, Uuid};

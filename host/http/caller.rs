@@ -7,12 +7,13 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use serde_json::json;
 
-use super::error::{Problem, UNAUTHORIZED};
-use super::{App, Local};
+use super::error::{FORBIDDEN, Problem, UNAUTHORIZED};
+use super::{App, Local, cookie, now_ms};
+use crate::domain::access::Present;
 use crate::runtime::Auth;
 
 /// Who a request comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Caller {
     /// Nobody in particular.
     Nobody,
@@ -20,18 +21,22 @@ pub(super) enum Caller {
     Local,
     /// The holder of an API key, by the key's name: this administers.
     Key(String),
+    /// The current user of the cookie's session.
+    User(Box<Present>),
 }
 
 impl Caller {
-    /// Reads the credentials of a request: the control socket, or `Authorization: token <key>`.
+    /// Reads the credentials of a request: the control socket, `Authorization: token <key>`, or else the session's cookie.
     pub(super) async fn of(parts: &Parts, app: &App) -> Result<Self, Problem> {
         if parts.extensions.get::<Local>().is_some() {
             return Ok(Self::Local);
         }
         let Some(key) = parts.headers.get(AUTHORIZATION).and_then(|value| token(value.as_bytes())) else {
-            return Ok(Self::Nobody);
+            let Some(cookie) = cookie::read(&parts.headers, &app.0.config) else { return Ok(Self::Nobody) };
+            let present = app.0.access.present(cookie, now_ms()).await?;
+            return Ok(present.map_or(Self::Nobody, |present| Self::User(Box::new(present))));
         };
-        Ok(app.0.keys.verify(key, super::now_ms()).await?.map_or(Self::Nobody, |key| Self::Key(key.name)))
+        Ok(app.0.keys.verify(key, now_ms()).await?.map_or(Self::Nobody, |key| Self::Key(key.name)))
     }
 
     /// As plug-ins get it.
@@ -40,16 +45,30 @@ impl Caller {
             Self::Nobody => Cow::Borrowed(r#"{"kind":"none"}"#),
             Self::Local => Cow::Borrowed(r#"{"kind":"key","name":"porth.sock"}"#),
             Self::Key(name) => Cow::Owned(json!({"kind": "key", "name": name}).to_string()),
+            Self::User(present) => {
+                Cow::Owned(json!({"kind": "user", "name": present.user.username.as_str()}).to_string())
+            }
         }
     }
 
     /// Whether an endpoint lets this caller in.
-    pub(super) fn satisfies(&self, auth: &Auth) -> bool {
-        match auth {
-            Auth::None => true,
-            Auth::Admin => *self != Self::Nobody,
-            // There is no session and no client before the identity core, so nobody can have one.
-            Auth::Session | Auth::Scope(_) | Auth::Client => false,
+    pub(super) async fn satisfies(&self, auth: &Auth, app: &App) -> Result<bool, Problem> {
+        match (auth, self) {
+            (Auth::None, _) => Ok(true),
+            (Auth::Admin, _) => self.administers(app).await,
+            (Auth::Session, Self::User(_)) => Ok(true),
+            (Auth::Scope(scope), Self::User(present)) => Ok(app.0.access.permits(present, scope, now_ms()).await?),
+            // No way to show a client's credentials exists yet, so nobody is one.
+            (Auth::Session | Auth::Scope(_) | Auth::Client, _) => Ok(false),
+        }
+    }
+
+    /// Whether this caller administers.
+    async fn administers(&self, app: &App) -> Result<bool, Problem> {
+        match self {
+            Self::Nobody => Ok(false),
+            Self::Local | Self::Key(_) => Ok(true),
+            Self::User(present) => Ok(app.0.access.permits(present, &app.0.config.admin_scope, now_ms()).await?),
         }
     }
 }
@@ -68,14 +87,19 @@ impl FromRequestParts<App> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        match Caller::of(parts, app).await? {
-            Caller::Nobody => Err(unauthorized()),
-            Caller::Local | Caller::Key(_) => Ok(Self),
-        }
+        if Caller::of(parts, app).await?.administers(app).await? { Ok(Self) } else { Err(unauthorized()) }
     }
 }
 
 /// The answer to a caller who must not.
 pub(super) fn unauthorized() -> Problem {
-    Problem::new(UNAUTHORIZED, "expected `Authorization: token <API key>`; `porth key new` makes a key")
+    Problem::new(UNAUTHORIZED, "expected a session that suffices, or `Authorization: token <API key>`")
+}
+
+/// The answer to a caller whom an endpoint of a plug-in does not let in.
+pub(super) fn refused(caller: &Caller) -> Problem {
+    match caller {
+        Caller::User(_) => Problem::new(FORBIDDEN, "the session does not suffice"),
+        _ => unauthorized(),
+    }
 }

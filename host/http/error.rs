@@ -6,7 +6,12 @@ use serde_json::json;
 
 use super::body;
 use crate::domain::StoreError;
+use crate::domain::access::LogInError;
+use crate::domain::clients::PutClientError;
 use crate::domain::keys::CreateKeyError;
+use crate::domain::passwords::PasswordError;
+use crate::domain::scopes::PutScopeError;
+use crate::domain::users::PutUserError;
 use crate::runtime::{CallError, ChangeError, InitError, ReloadError, StartError};
 
 /// A kind of error: its status, its stable code, its title.
@@ -24,17 +29,22 @@ kinds! {
     BAD_REQUEST: BAD_REQUEST "bad_request" "The request is malformed";
     INVALID: BAD_REQUEST "invalid" "The request asks for something that cannot be";
     UNAUTHORIZED: UNAUTHORIZED "unauthorized" "Credentials are missing or not sufficient";
+    FORBIDDEN: FORBIDDEN "forbidden" "What was shown is not enough";
+    FOREIGN_ORIGIN: FORBIDDEN "foreign_origin" "Pages of another origin may not do this";
     NOT_FOUND: NOT_FOUND "not_found" "There is nothing here";
     METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed" "The resource has no such method";
     CONFLICT: CONFLICT "conflict" "The resource is in a state that forbids it";
     RECYCLING: CONFLICT "recycling" "The server is being recycled";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is larger than allowed";
+    LOCKED_OUT: TOO_MANY_REQUESTS "locked_out" "Too many log-ins failed";
+    PASSWORDS_BUSY: SERVICE_UNAVAILABLE "passwords_busy" "Too many log in at once";
     INTERNAL: INTERNAL_SERVER_ERROR "internal" "Something failed here";
     INIT_FAILED: INTERNAL_SERVER_ERROR "instance_init_failed" "The instance could not be initialised";
     PLUGIN_PANICKED: INTERNAL_SERVER_ERROR "plugin_panicked" "The plug-in failed";
     PLUGIN_FAILED: INTERNAL_SERVER_ERROR "plugin_failed" "The plug-in failed";
     PLUGIN_MALFORMED: BAD_GATEWAY "plugin_malformed" "The plug-in answered something that cannot be sent";
     INSTANCE_NOT_RUNNING: SERVICE_UNAVAILABLE "instance_not_running" "The instance is not running";
+    INSTANCE_BROKEN: SERVICE_UNAVAILABLE "instance_broken" "The instance failed too often";
     INSTANCE_BUSY: SERVICE_UNAVAILABLE "instance_busy" "The instance has too much to do";
     STORE_BUSY: SERVICE_UNAVAILABLE "store_busy" "The store has too much to do";
     PLUGIN_DEADLINE: GATEWAY_TIMEOUT "plugin_deadline" "The plug-in did not answer in time";
@@ -167,12 +177,81 @@ impl From<CreateKeyError> for Problem {
     }
 }
 
+impl From<PasswordError> for Problem {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Length { .. } => Self::invalid(vec![format!("password: {error}")]),
+            PasswordError::Busy => Self::new(PASSWORDS_BUSY, "try again").with(header::RETRY_AFTER, "1"),
+            PasswordError::Hash(_) => Self::logged(INTERNAL, error),
+        }
+    }
+}
+
+impl From<LogInError> for Problem {
+    fn from(error: LogInError) -> Self {
+        match error {
+            LogInError::Wrong => Self::new(UNAUTHORIZED, error.to_string()),
+            LogInError::LockedOut(locked_out) => {
+                let seconds = locked_out.retry_after_ms.saturating_add(999) / 1_000;
+                Self::new(LOCKED_OUT, "try again later").with(header::RETRY_AFTER, &seconds.to_string())
+            }
+            LogInError::Password(error) => error.into(),
+            LogInError::Random(_) => Self::logged(INTERNAL, error),
+            LogInError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutUserError> for Problem {
+    fn from(error: PutUserError) -> Self {
+        let text = error.to_string();
+        match error {
+            PutUserError::Invalid(errors) => Self::invalid(errors),
+            PutUserError::NameTaken { .. } | PutUserError::LooksAlike { .. } => {
+                Self::invalid(vec![format!("username: {text}")])
+            }
+            PutUserError::Unknown { .. } => Self::new(NOT_FOUND, text),
+            PutUserError::Password(error) => error.into(),
+            PutUserError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutScopeError> for Problem {
+    fn from(error: PutScopeError) -> Self {
+        let text = error.to_string();
+        match error {
+            PutScopeError::Invalid(errors) => Self::invalid(errors),
+            PutScopeError::NameTaken { .. } => Self::invalid(vec![format!("name: {text}")]),
+            PutScopeError::Unknown { .. } => Self::new(NOT_FOUND, text),
+            PutScopeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutClientError> for Problem {
+    fn from(error: PutClientError) -> Self {
+        let text = error.to_string();
+        match error {
+            PutClientError::Invalid(errors) => Self::invalid(errors),
+            PutClientError::IdTaken { .. } => Self::invalid(vec![format!("client_id: {text}")]),
+            PutClientError::Unknown { .. } => Self::new(NOT_FOUND, text),
+            PutClientError::Password(error) => error.into(),
+            PutClientError::Store(error) => error.into(),
+        }
+    }
+}
+
 /// What a failed call of an endpoint tells the client. The plug-in's own words stay in the log.
 pub(super) fn from_call(error: &CallError, instance: &str) -> Problem {
     let kind = match error {
         CallError::NotTaken => return Problem::new(NOT_FOUND, "no endpoint took the request"),
         CallError::Busy => {
             return Problem::new(INSTANCE_BUSY, "try again").with(header::RETRY_AFTER, "1");
+        }
+        CallError::Broken(retry_after) => {
+            let seconds = retry_after.as_millis().div_ceil(1000).max(1).to_string();
+            return Problem::new(INSTANCE_BROKEN, "try again later").with(header::RETRY_AFTER, &seconds);
         }
         CallError::BodyTooLarge(bytes_max) => return body::too_large(*bytes_max),
         CallError::Panicked => PLUGIN_PANICKED,

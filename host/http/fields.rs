@@ -83,6 +83,30 @@ impl Fields {
         text.unwrap_or_default()
     }
 
+    /// A whole number.
+    pub(super) fn number(&mut self, name: &str) -> Option<i64> {
+        let value = self.take(name)?;
+        match value.as_i64() {
+            Some(number) => Some(number),
+            None => self.wrong(name, "a whole number", &value),
+        }
+    }
+
+    /// What was not asked for yet.
+    pub(super) fn rest(&mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.members)
+    }
+
+    /// Whether a member is there, perhaps null.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
+    /// Notes something else that is wrong.
+    pub(super) fn refuse(&mut self, error: String) {
+        self.errors.push(error);
+    }
+
     /// All that was wrong, if anything was.
     pub(super) fn finish(self) -> Result<(), Problem> {
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }

@@ -1,4 +1,4 @@
-//! Whether the server lives, whether it is ready, and what the pages must know of it.
+//! Whether the server lives, whether it is ready, what it has counted, and what the pages must know of it.
 
 use std::sync::atomic::Ordering;
 
@@ -9,6 +9,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::App;
+use super::caller::Admin;
+use crate::telemetry::metrics::{Exposition, MEDIA_TYPE};
 
 /// `GET /health/live`: the process answers.
 pub(super) async fn live() -> Json<Value> {
@@ -24,6 +26,15 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
     }
 }
 
+/// `GET /metrics`: what was counted, in the text format of Prometheus. For administrators only: it tells which endpoints
+/// there are and how they are used, and behind a proxy every caller looks local.
+pub(super) async fn metrics(_: Admin, State(app): State<App>) -> Response {
+    let mut exposition = Exposition::default();
+    crate::telemetry::process::expose(&mut exposition);
+    app.0.runtime.expose(&mut exposition);
+    ([(http::header::CONTENT_TYPE, MEDIA_TYPE)], exposition.into_text()).into_response()
+}
+
 /// `GET /config`: what pages and clients need before anybody logs in.
 pub(super) async fn config(State(app): State<App>) -> Json<Value> {
     let config = &app.0.config;
@@ -31,7 +42,7 @@ pub(super) async fn config(State(app): State<App>) -> Json<Value> {
         "api_prefix": config.api_prefix,
         "admin_scope": config.admin_scope,
         "profile_scope": config.profile_scope,
-        // Nobody has a profile before there are users.
+        // People cannot delete themselves yet.
         "delete_profile": false,
     }))
 }

@@ -25,7 +25,7 @@ pub(super) async fn show(_: Admin, State(app): State<App>, Path(file): Path<Stri
 /// `PUT /admin/library/:file/reload`: answers after the exchange.
 pub(super) async fn reload(_: Admin, State(app): State<App>, Path(file): Path<String>) -> Result<Json<Value>, Problem> {
     // Names as the directory's listing has them; no other leads anywhere.
-    if file.contains('/') || !file.ends_with(".so") {
+    if !file.ends_with(".so") || file.chars().any(|c| c == '/' || c.is_control()) {
         return Err(unknown(&file));
     }
     let report = detached(async move { app.0.runtime.reload(&file).await }).await??;

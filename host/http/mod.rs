@@ -3,9 +3,12 @@
 //! Start at [`router`]; [`server`] answers connections with it. A handler here extracts, calls one service
 //! of the domain or the runtime, and maps the answer; rules and SQL are elsewhere.
 
+mod auth;
 mod body;
 mod caller;
+mod clients;
 mod connection;
+mod cookie;
 mod edge;
 mod error;
 mod fields;
@@ -14,8 +17,13 @@ mod libraries;
 mod local;
 mod modules;
 mod mount;
+mod origin;
+mod page;
 mod path;
+mod profile;
+mod scopes;
 pub mod server;
+mod users;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,11 +32,14 @@ use axum::Router;
 use axum::routing::{get, post, put};
 
 use crate::config::Config;
+use crate::domain::access::Access;
+use crate::domain::clients::Clients;
 use crate::domain::keys::ApiKeys;
 use crate::runtime::Runtime;
 
 pub use edge::Edge;
 pub use local::Local;
+pub use server::Peer;
 
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +49,8 @@ struct Parts {
     config: Arc<Config>,
     runtime: Runtime,
     keys: ApiKeys,
+    access: Access,
+    clients: Clients,
     ready: AtomicBool,
     /// The host's routes once more, for paths that only differ in their slashes.
     host_routes: std::sync::OnceLock<Router>,
@@ -46,11 +59,13 @@ struct Parts {
 impl App {
     /// Not ready yet; see [`set_ready`](Self::set_ready).
     #[must_use]
-    pub fn new(config: Arc<Config>, runtime: Runtime, keys: ApiKeys) -> Self {
+    pub fn new(config: Arc<Config>, runtime: Runtime, keys: ApiKeys, access: Access, clients: Clients) -> Self {
         Self(Arc::new(Parts {
             config,
             runtime,
             keys,
+            access,
+            clients,
             ready: AtomicBool::new(false),
             host_routes: std::sync::OnceLock::new(),
         }))
@@ -77,9 +92,19 @@ pub fn router(app: &App) -> Edge<Router> {
         .route("/admin/library", get(libraries::list))
         .route("/admin/library/{file}", get(libraries::show))
         .route("/admin/library/{file}/reload", put(libraries::reload))
-        .route("/local/key", post(local::new_key));
+        .route("/user", get(users::list).post(users::add))
+        .route("/user/{username}", get(users::show).put(users::change).delete(users::delete))
+        .route("/client", get(clients::list).post(clients::add))
+        .route("/client/{client_id}", get(clients::show).put(clients::change).delete(clients::delete))
+        .route("/scope", get(scopes::list).post(scopes::add))
+        .route("/scope/{scope}", get(scopes::show).put(scopes::change).delete(scopes::delete))
+        .route("/auth", post(auth::log_in).delete(auth::log_out))
+        .route("/profile_list", get(profile::list))
+        .route("/local/key", post(local::new_key))
+        .route_layer(axum::middleware::from_fn_with_state(app.clone(), origin::check));
     let host_routes = Router::new()
         .route("/config", get(health::config))
+        .route("/metrics", get(health::metrics))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .nest(&format!("/{}", app.0.config.api_prefix), api)

@@ -2,18 +2,18 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use http::Request;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::caller::Admin;
 use super::error::{INVALID, Problem};
 use super::fields::Fields;
+use super::page::Asked;
 use super::{App, now_ms};
 use crate::domain::instances::NewInstance;
 use crate::runtime::instances::PLUGIN;
-use crate::runtime::{Edit, InstanceView};
+use crate::runtime::{Edit, HealthView, InstanceView};
 
 /// `GET /mod/type/`: every module by kind, with what its parameters must satisfy.
 pub(super) async fn types(_: Admin, State(app): State<App>) -> Json<Value> {
@@ -34,29 +34,9 @@ pub(super) async fn types(_: Admin, State(app): State<App>) -> Json<Value> {
     Json(kinds)
 }
 
-/// Which part of a list is asked for.
-#[derive(Debug, Deserialize)]
-pub(super) struct Page {
-    offset: Option<usize>,
-    limit: Option<usize>,
-    pattern: Option<String>,
-}
-
-const LIMIT_DEFAULT: usize = 100;
-const LIMIT_MAX: usize = 200;
-
 /// `GET /mod/plugin/`: the instances.
-pub(super) async fn list(
-    _: Admin,
-    State(app): State<App>,
-    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Value>, Problem> {
-    let Query(page) = page.map_err(|rejection| Problem::new(INVALID, rejection.body_text()))?;
-    let limit = page.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Problem::new(INVALID, format!("limit: expected 1 to {LIMIT_MAX}, found {limit}")));
-    }
-    let pattern = page.pattern.unwrap_or_default().to_lowercase();
+pub(super) async fn list(_: Admin, State(app): State<App>, Asked(page): Asked) -> Result<Json<Value>, Problem> {
+    let pattern = page.pattern.to_lowercase();
     let instances = app.0.runtime.list(PLUGIN).await?;
     let shown = instances
         .iter()
@@ -66,8 +46,8 @@ pub(super) async fn list(
                 .iter()
                 .any(|text| text.to_lowercase().contains(&pattern))
         })
-        .skip(page.offset.unwrap_or(0))
-        .take(limit)
+        .skip(usize::try_from(page.offset).unwrap_or(usize::MAX))
+        .take(usize::try_from(page.limit).unwrap_or(usize::MAX))
         .map(view);
     Ok(Json(shown.collect()))
 }
@@ -148,7 +128,7 @@ pub(super) async fn detached<T: Send + 'static>(
 }
 
 fn view(instance: &InstanceView) -> Value {
-    let InstanceView { record, status, error } = instance;
+    let InstanceView { record, status, error, health } = instance;
     json!({
         "module": record.module,
         "name": record.name,
@@ -161,5 +141,25 @@ fn view(instance: &InstanceView) -> Value {
         "status": status.as_str(),
         "error": error,
         "quarantine": record.quarantine,
+        "health": health.as_ref().map(health_view),
     })
+}
+
+fn health_view(health: &HealthView) -> Value {
+    let mut view = json!({
+        "status": health.status.as_str(),
+        "reasons": health.reasons,
+        "moved": !health.on_workers(),
+        "calls": health.calls,
+        "threads": {
+            "running": health.threads.threads,
+            "idle": health.threads.idle,
+            "overdue": health.threads.overdue,
+            "waiting": health.threads.waiting,
+        },
+    });
+    if let Some(view) = view.as_object_mut() {
+        view.extend(health.totals.iter().map(|(name, total)| ((*name).to_owned(), json!(total))));
+    }
+    view
 }

@@ -92,11 +92,12 @@ async fn admit(app: &App, parts: &http::request::Parts, chain: &Chain) -> Result
         return Ok(Caller::Nobody.json());
     }
     let caller = Caller::of(parts, app).await?;
-    if chain.iter().all(|endpoint| caller.satisfies(&endpoint.auth)) {
-        Ok(caller.json())
-    } else {
-        Err(caller::unauthorized())
+    for endpoint in chain.iter() {
+        if !caller.satisfies(&endpoint.auth, app).await? {
+            return Err(caller::refused(&caller));
+        }
     }
+    Ok(caller.json())
 }
 
 /// Header fields by which a proxy in front would say who the user is: from outside they mean nothing, so plug-ins do not

@@ -22,6 +22,10 @@ use super::{Edge, Local};
 /// How long a listener waits after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub std::net::IpAddr);
+
 /// The connections of a server, to drain them.
 #[derive(Clone)]
 pub struct Connections {
@@ -112,10 +116,11 @@ pub fn serve_tcp(listener: TcpListener, router: Edge<Router>, connections: Conne
                 () = reached(&mut draining, Drain::Soon) => break,
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, address)) => {
                     // Answers are small and complete: waiting to fill a segment only delays them.
                     let _ = stream.set_nodelay(true);
-                    answer(stream, router.clone(), &connections);
+                    let router = axum::Extension(Peer(address.ip())).layer(router.clone());
+                    answer(stream, router, &connections);
                 }
                 Err(error) => refused(&error).await,
             }

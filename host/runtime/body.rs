@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::libraries::Generation;
 use super::running::Call;
+use super::threads::{Overdue, Threads};
 use crate::abi::{AnswerStream, OpenBody, OwnedBytes};
 
 /// What is sent as an answer's body.
@@ -104,7 +105,7 @@ impl StreamBody {
 
 impl Drop for StreamBody {
     fn drop(&mut self) {
-        drop(self.0.take(Stage::Ended));
+        self.0.leave();
     }
 }
 
@@ -119,9 +120,18 @@ enum Stage {
     Flowing(Source),
     /// Taken out while the plug-in is asked, so that no lock is held meanwhile.
     Asked,
+    /// A thread of the instance asks the plug-in, which must not be asked on a worker.
+    Away {
+        /// Whether somebody has looked meanwhile.
+        wanted: bool,
+        threads: Threads,
+    },
+    /// What the thread has brought.
+    Brought(Source, Bytes),
     /// The plug-in broke it off. Shown to the client only when what came before has gone out.
     BrokenOff,
-    Ended,
+    /// It has ended; with a thread that asked for it and has not come back.
+    Ended(#[expect(dead_code, reason = "counts the thread until it is dropped")] Option<Overdue>),
 }
 
 /// Where a stream comes from. Dropped from the top: after the call the instance may close.
@@ -132,54 +142,180 @@ struct Source {
     call: Call,
 }
 
-impl Flow {
-    fn poll_next(&self, task: &Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
-        self.task.register(task.waker());
-        let mut source = match self.take(Stage::Asked) {
-            Stage::Flowing(source) => source,
-            Stage::BrokenOff => return Poll::Ready(Some(Err(BrokenOff))),
-            Stage::Asked | Stage::Ended => return Poll::Ready(None),
-        };
-        let piece = match source.stream.poll_next(task) {
-            Poll::Pending => None,
-            Poll::Ready(Some(Ok(piece))) => Some(bytes(piece, &source.call.generation)),
+/// What came of asking a plug-in.
+enum Asked {
+    Piece(Bytes),
+    NotYet,
+    BrokenOff,
+    End,
+}
+
+impl Source {
+    fn ask(&mut self, task: &Context<'_>) -> Asked {
+        match self.stream.poll_next(task) {
+            Poll::Pending => Asked::NotYet,
+            Poll::Ready(Some(Ok(piece))) => Asked::Piece(bytes(piece, &self.call.generation)),
             Poll::Ready(Some(Err(failure))) => {
-                let (key, request_id) = (&source.call.key, &source.request_id);
+                let (key, request_id) = (&self.call.key, &self.request_id);
                 tracing::error!(instance = key, request_id, "instance {key}: an answer broke off: {failure}");
-                self.take(Stage::BrokenOff);
-                // The connection sends what it has while it waits, and would drop it at an error.
-                task.waker().wake_by_ref();
-                return Poll::Pending;
+                Asked::BrokenOff
             }
-            Poll::Ready(None) => {
-                self.take(Stage::Ended);
-                return Poll::Ready(None);
-            }
-        };
-        let mut stage = self.stage.lock();
-        if matches!(*stage, Stage::Ended) {
-            drop(stage);
-            // Ended meanwhile. What was asked for is still sent.
-            drop(source);
-            return Poll::Ready(piece.map(Ok));
+            Poll::Ready(None) => Asked::End,
         }
-        *stage = Stage::Flowing(source);
-        piece.map_or(Poll::Pending, |piece| Poll::Ready(Some(Ok(piece))))
     }
 
-    /// Takes out how it stands. What has ended, well or not, stays so.
-    fn take(&self, leave: Stage) -> Stage {
+    /// Drops it where the plug-in's code may run.
+    fn drop_in_place(self) {
+        if self.call.health.may_use_workers() {
+            return;
+        }
+        let threads = self.call.threads.clone();
+        threads.clone().go_on(Box::new(move || {
+            // Nobody waits for it, so that it counts as stuck from the start, should its drop not come back.
+            let overdue = threads.overdue();
+            drop(self);
+            drop(overdue);
+        }));
+    }
+}
+
+impl Flow {
+    fn poll_next(self: &Arc<Self>, task: &Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        self.task.register(task.waker());
+        let mut source = match self.take() {
+            Stage::Flowing(source) => source,
+            Stage::Brought(source, piece) => {
+                self.put(source);
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            Stage::Away { .. } => return Poll::Pending,
+            Stage::BrokenOff => return Poll::Ready(Some(Err(BrokenOff))),
+            Stage::Asked | Stage::Ended(_) => return Poll::Ready(None),
+        };
+        if !source.call.health.may_use_workers() {
+            self.ask_away(source, task.waker().clone());
+            return Poll::Pending;
+        }
+        match source.ask(task) {
+            Asked::Piece(piece) => {
+                self.put(source);
+                Poll::Ready(Some(Ok(piece)))
+            }
+            Asked::NotYet => {
+                if self.put(source) {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(None)
+                }
+            }
+            Asked::BrokenOff => {
+                self.finish(Stage::BrokenOff);
+                // The connection sends what it has while it waits, and would drop it at an error.
+                task.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Asked::End => {
+                self.finish(Stage::Ended(None));
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    /// Has a thread of the instance ask, which wakes the connection when it has something to say.
+    fn ask_away(self: &Arc<Self>, source: Source, waker: Waker) {
+        let threads = source.call.threads.clone();
+        {
+            let mut stage = self.stage.lock();
+            if matches!(*stage, Stage::Ended(_)) {
+                drop(stage);
+                source.drop_in_place();
+                return;
+            }
+            *stage = Stage::Away { wanted: false, threads: threads.clone() };
+        }
+        let flow = Arc::clone(self);
+        threads.go_on(Box::new(move || flow.ask_here(source, &waker)));
+    }
+
+    /// On a thread of the instance.
+    fn ask_here(&self, mut source: Source, waker: &Waker) {
+        let asked = source.ask(&Context::from_waker(waker));
         let mut stage = self.stage.lock();
-        match &*stage {
-            Stage::Flowing(_) | Stage::Asked => std::mem::replace(&mut *stage, leave),
+        let Stage::Away { wanted, .. } = &*stage else {
+            // Ended meanwhile: this is where it is dropped, and where the thread is free again.
+            let ended = std::mem::replace(&mut *stage, Stage::Ended(None));
+            drop(stage);
+            drop(source);
+            drop(ended);
+            return;
+        };
+        let wake = *wanted || !matches!(asked, Asked::NotYet);
+        let (next, done) = match asked {
+            Asked::Piece(piece) => (Stage::Brought(source, piece), None),
+            Asked::NotYet => (Stage::Flowing(source), None),
+            Asked::BrokenOff => (Stage::BrokenOff, Some(source)),
+            Asked::End => (Stage::Ended(None), Some(source)),
+        };
+        *stage = next;
+        drop(stage);
+        drop(done);
+        if wake {
+            self.task.wake();
+        }
+    }
+
+    /// Takes out how it stands, to go on with it. What has ended, well or not, stays so; so does what is away.
+    fn take(&self) -> Stage {
+        let mut stage = self.stage.lock();
+        match &mut *stage {
+            Stage::Flowing(_) | Stage::Brought(..) | Stage::Asked => std::mem::replace(&mut *stage, Stage::Asked),
+            Stage::Away { wanted, threads } => {
+                *wanted = true;
+                Stage::Away { wanted: true, threads: threads.clone() }
+            }
             Stage::BrokenOff => Stage::BrokenOff,
-            Stage::Ended => Stage::Ended,
+            Stage::Ended(_) => Stage::Ended(None),
+        }
+    }
+
+    /// Puts it back; `false` when it has ended meanwhile.
+    fn put(&self, source: Source) -> bool {
+        let mut stage = self.stage.lock();
+        if matches!(*stage, Stage::Ended(_)) {
+            drop(stage);
+            source.drop_in_place();
+            return false;
+        }
+        *stage = Stage::Flowing(source);
+        true
+    }
+
+    /// It has come to an end while it was taken out.
+    fn finish(&self, end: Stage) {
+        let mut stage = self.stage.lock();
+        if !matches!(*stage, Stage::Ended(_)) {
+            *stage = end;
+        }
+    }
+
+    /// Nobody wants more of it.
+    fn leave(&self) {
+        let mut stage = self.stage.lock();
+        let end = match &*stage {
+            Stage::Away { threads, .. } => Stage::Ended(Some(threads.overdue())),
+            Stage::Ended(_) | Stage::BrokenOff => return,
+            Stage::Flowing(_) | Stage::Brought(..) | Stage::Asked => Stage::Ended(None),
+        };
+        let before = std::mem::replace(&mut *stage, end);
+        drop(stage);
+        if let Stage::Flowing(source) | Stage::Brought(source, _) = before {
+            source.drop_in_place();
         }
     }
 
     /// Ends it where it is, for the client as for the plug-in, also when the client does not read.
     fn end(&self) {
-        drop(self.take(Stage::Ended));
+        self.leave();
         self.task.wake();
     }
 }

@@ -4,23 +4,21 @@
 //! of the instance), watches the deadline, and turns what comes back into a response or a [`CallError`].
 
 use std::borrow::Cow;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Method, Response, StatusCode};
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::body::{self, Body, StreamBody};
+use super::own::{self, Answering};
 use super::routes::{Chain, Endpoint};
 use super::running::Call;
-use super::threads::Overdue;
 use crate::abi::request::{PathParameter, RequestParts};
-use crate::abi::{Answer, AnswerBody, BodyError, CallRequest, Called, Failure, OpenBody, RequestBody};
+use crate::abi::{Answer, AnswerBody, BodyError, CallRequest, Called, Failure, HandlerFuture, OpenBody, RequestBody};
 
 /// Why a call brought no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +41,9 @@ pub enum CallError {
     /// All threads of the instance are busy.
     #[error("all threads of the instance are busy")]
     Busy,
+    /// The instance panicked too often; when one request may try it again.
+    #[error("the instance panicked too often")]
+    Broken(Duration),
     /// While the handler asked for the request's body it proved larger than so many bytes.
     #[error("the request's body is larger than {0} bytes")]
     BodyTooLarge(u64),
@@ -85,42 +86,80 @@ pub async fn call(
     hidden: impl Fn(&http::HeaderName) -> bool,
 ) -> Result<Response<Body>, CallError> {
     let started = Instant::now();
+    let trial = call.health.breaker.admit(started.into_std()).map_err(|refused| call.refused(refused.retry_after))?;
     let Incoming { parts, path_start, body, parameters, request_id, caller } = incoming;
     let deadline = chain.first().map_or(Duration::ZERO, |endpoint| endpoint.deadline);
     let source = RequestParts { parts, path_start, parameters, deadline, request_id, caller };
     let comes_in = matches!(body, RequestBody::Pieces(_));
     let request = CallRequest::new(source, body, hidden);
     let body = comes_in.then(|| OpenBody::new(&request));
-    let asked = ask(&call, chain, &request, started).await;
+    let (mut answered, endpoint) = ask(&call, chain, &request, started).await;
     // As where the host reads the body: the handler need not care.
-    if let Ok(_) | Err(CallError::Failed(_)) = asked
+    if let Ok(_) | Err(CallError::Failed(_)) = answered
         && let Some(BodyError::TooLarge(bytes_max)) = body.as_ref().and_then(OpenBody::error)
     {
-        return Err(CallError::BodyTooLarge(bytes_max));
+        answered = Err(CallError::BodyTooLarge(bytes_max));
     }
-    asked.map(|answer| response(answer, call, &request, body))
-}
-
-async fn ask(call: &Call, chain: &Chain, request: &Arc<CallRequest>, started: Instant) -> Result<Answer, CallError> {
-    for endpoint in chain.iter() {
-        let ends = started + endpoint.deadline;
-        let called = if endpoint.short {
-            endpoint.handler.call(request, call.slot)
-        } else {
-            on_own_thread(call, endpoint, request, ends).await?
-        };
-        let answer = match called {
-            Called::Ready(answer) => Some(answer),
-            Called::Next => None,
-            Called::Pending(future) => until(ends, endpoint.deadline, future).await??,
-            Called::Deferred(deferred) => Some(until(ends, endpoint.deadline, deferred).await??),
-            Called::Failed(failure) => return Err(failure.into()),
-        };
-        if let Some(answer) = answer {
-            return Ok(answer);
+    let now = Instant::now();
+    if let Some(endpoint) = endpoint {
+        match &answered {
+            Ok(answer) => endpoint.meter.answered(answer.status, now - started),
+            Err(error) => endpoint.meter.failed(error, now - started),
         }
     }
-    Err(CallError::NotTaken)
+    if let Err(error) = &answered {
+        call.failed(error, now.into_std());
+    }
+    if let Some(trial) = trial {
+        // Handlers that leave the request to others work, too.
+        match &answered {
+            Ok(_) | Err(CallError::NotTaken | CallError::BodyTooLarge(_)) => trial.succeeded(),
+            Err(_) => trial.failed(now.into_std()),
+        }
+    }
+    answered.map(|answer| response(answer, call, &request, body))
+}
+
+/// Asks the handlers in turn; answers the one whose answer it is, too, or the last.
+async fn ask<'a>(
+    call: &Call,
+    chain: &'a Chain,
+    request: &Arc<CallRequest>,
+    started: Instant,
+) -> (Result<Answer, CallError>, Option<&'a Arc<Endpoint>>) {
+    for endpoint in chain.iter() {
+        match ask_one(call, endpoint, request, started + endpoint.deadline).await {
+            Ok(None) => {}
+            Ok(Some(answer)) => return (Ok(answer), Some(endpoint)),
+            Err(error) => return (Err(error), Some(endpoint)),
+        }
+    }
+    (Err(CallError::NotTaken), chain.last())
+}
+
+/// Asks one handler, where its code may run; `None` says that the request is not its own.
+async fn ask_one(
+    call: &Call,
+    endpoint: &Arc<Endpoint>,
+    request: &Arc<CallRequest>,
+    ends: Instant,
+) -> Result<Option<Answer>, CallError> {
+    let on_worker = call.health.may_use_workers();
+    let called = if endpoint.short && on_worker {
+        endpoint.handler.call(request, call.slot)
+    } else {
+        own::call(call, endpoint, request, !on_worker, ends).await?
+    };
+    match called {
+        Called::Ready(answer) => Ok(Some(answer)),
+        Called::Next => Ok(None),
+        Called::Pending(future) => {
+            let polled = Polled::Here { call, future: Some(future), ends };
+            Ok(until(ends, endpoint.deadline, polled).await??)
+        }
+        Called::Deferred(deferred) => Ok(Some(until(ends, endpoint.deadline, deferred).await??)),
+        Called::Failed(failure) => Err(failure.into()),
+    }
 }
 
 /// Waits for a future until the deadline. The first poll comes before any timer: most futures are ready then.
@@ -133,46 +172,50 @@ async fn until<T>(ends: Instant, deadline: Duration, future: impl Future<Output 
     }
 }
 
-/// Where a call on an own thread stands; who moves it from `RUNNING` decides what comes of it.
-const RUNNING: u8 = 0;
-const ENDED: u8 = 1;
-const OVERDUE: u8 = 2;
+/// A handler's future, polled here as long as the instance may use the workers, and by its own threads from then on.
+enum Polled<'a> {
+    Here { call: &'a Call, future: Option<HandlerFuture>, ends: Instant },
+    There(Answering),
+}
 
-async fn on_own_thread(
-    call: &Call,
-    endpoint: &Arc<Endpoint>,
-    request: &Arc<CallRequest>,
-    ends: Instant,
-) -> Result<Called, CallError> {
-    let (sender, receiver) = oneshot::channel();
-    let state = Arc::new((AtomicU8::new(RUNNING), parking_lot::Mutex::new(None::<Overdue>)));
-    let job = {
-        // The job holds the call: the instance is not closed while a thread is in its code, however late.
-        let (call, endpoint, request) = (call.clone(), Arc::clone(endpoint), Arc::clone(request));
-        let state = Arc::clone(&state);
-        move || {
-            // Nobody waits any more: the client left or the deadline passed while the job waited for a thread.
-            if !sender.is_closed() {
-                let called = endpoint.handler.call(&request, call.slot);
-                let _ = sender.send(called);
-            }
-            if state.0.swap(ENDED, Ordering::SeqCst) == OVERDUE {
-                drop(state.1.lock().take());
-            }
+impl Polled<'_> {
+    /// Moves the future to the threads of the instance, if it may not be here any more.
+    fn leave_worker(&mut self) {
+        if let Self::Here { call, future, ends } = self
+            && !call.health.may_use_workers()
+            && let Some(future) = future.take()
+        {
+            *self = Self::There(own::take_over(call, future, *ends));
         }
-    };
-    call.threads.run(Box::new(job)).map_err(|_| CallError::Busy)?;
-    match tokio::time::timeout_at(ends, receiver).await {
-        Ok(Ok(called)) => Ok(called),
-        Ok(Err(_)) => Err(CallError::Failed("its thread ended".to_owned())),
-        Err(_) => {
-            // Put in place before the state says so: the job then finds it.
-            *state.1.lock() = Some(call.threads.overdue());
-            if state.0.compare_exchange(RUNNING, OVERDUE, Ordering::SeqCst, Ordering::SeqCst).is_err() {
-                drop(state.1.lock().take());
-            }
-            Err(CallError::Deadline(endpoint.deadline))
+    }
+}
+
+impl Future for Polled<'_> {
+    /// `None` says that the request is not this handler's.
+    type Output = Result<Option<Answer>, Failure>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        this.leave_worker();
+        match this {
+            Self::Here { future: Some(future), .. } => Pin::new(future).poll(task),
+            Self::Here { future: None, .. } => Poll::Pending,
+            Self::There(answering) => Pin::new(answering).poll(task).map(|called| match called {
+                Called::Ready(answer) => Ok(Some(answer)),
+                Called::Next => Ok(None),
+                Called::Failed(failure) => Err(failure),
+                Called::Pending(_) | Called::Deferred(_) => {
+                    Err(Failure::Malformed("a future from a future".to_owned()))
+                }
+            }),
         }
+    }
+}
+
+/// What an unfinished future does when it is dropped is the plug-in's code, too.
+impl Drop for Polled<'_> {
+    fn drop(&mut self) {
+        self.leave_worker();
     }
 }
 

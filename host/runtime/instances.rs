@@ -6,20 +6,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
+use super::health::{Health, HealthView};
 use super::libraries::{Held, Hook, Libraries, Module};
 use super::lifecycle;
 use super::running::Running;
 use super::services::{InstanceServices, Shared};
 use super::table::{Looked, Mounted, Table};
 use super::threads::Threads;
+use crate::abi;
 use crate::abi::fault::InstanceSlot;
-use crate::abi::{self, this_thread_must_not_block};
 use crate::config::Config;
+use crate::domain::access::Access;
 use crate::domain::instances::{InstanceRecord, Instances};
 use crate::domain::leadership::{Leadership, Lease};
 
@@ -41,10 +43,10 @@ const STOP_MIN: Duration = Duration::from_secs(1);
 
 /// Libraries, modules and instances. Cheap to clone.
 #[derive(Clone)]
-pub struct Runtime(Arc<Inner>);
+pub struct Runtime(pub(super) Arc<Inner>);
 
-struct Inner {
-    shared: Shared,
+pub(super) struct Inner {
+    pub(super) shared: Shared,
     libraries: Libraries,
     records: Instances,
     leadership: Leadership,
@@ -64,6 +66,26 @@ pub struct Hooks {
     pub on_lifted: Hook,
     /// This process has retired so many generations that a fresh one should take over, for this reason; told once.
     pub on_worn_out: Hook,
+}
+
+impl Inner {
+    /// The running instance of that key.
+    pub(super) fn running(&self, key: &str) -> Option<Arc<Running>> {
+        match self.present.lock().get(key) {
+            Some(Present::Running(running)) => Some(Arc::clone(running)),
+            _ => None,
+        }
+    }
+
+    /// All running instances, ordered by key.
+    pub(super) fn all_running(&self) -> Vec<Arc<Running>> {
+        let present = self.present.lock();
+        let running = present.values().filter_map(|present| match present {
+            Present::Running(running) => Some(Arc::clone(running)),
+            Present::Failed(_) => None,
+        });
+        running.collect()
+    }
 }
 
 /// What an instance does at present.
@@ -104,6 +126,8 @@ pub struct InstanceView {
     pub status: Status,
     /// Why it does not run although it should.
     pub error: Option<String>,
+    /// How well it does; none while it does not run.
+    pub health: Option<HealthView>,
 }
 
 /// Why an instance could not be started.
@@ -136,12 +160,13 @@ impl Runtime {
         config: Arc<Config>,
         libraries: Libraries,
         records: Instances,
+        access: Access,
         leadership: Leadership,
         hooks: Hooks,
     ) -> Self {
         libraries.set_on_worn_out(hooks.on_worn_out);
         Self(Arc::new(Inner {
-            shared: Shared { config, runtime: tokio::runtime::Handle::current() },
+            shared: Shared { config, access, runtime: tokio::runtime::Handle::current(), meters: Arc::default() },
             libraries,
             records,
             leadership,
@@ -167,13 +192,17 @@ impl Runtime {
 
     fn view(&self, record: InstanceRecord) -> InstanceView {
         let present = self.0.present.lock().get(&key(&record.kind, &record.name)).cloned();
+        let health = match &present {
+            Some(Present::Running(running)) => Some(running.health_view(Instant::now())),
+            _ => None,
+        };
         let (status, error) = match present {
             Some(Present::Running(_)) => (Status::Running, None),
             _ if !record.enabled => (Status::Stopped, None),
             Some(Present::Failed(error)) => (Status::Failed, Some(error)),
             None => (Status::Failed, Some("it was not started".to_owned())),
         };
-        InstanceView { record, status, error }
+        InstanceView { record, status, error, health }
     }
 
     /// Waits until no other change of the instance is under way, and keeps others out until the guard is dropped.
@@ -204,8 +233,8 @@ impl Runtime {
         let key = key(plan.kind, plan.name);
         let slot = InstanceSlot::register(&key, &generation.file);
         let rights = plan.grants.map_or_else(|| module.description.needs.clone(), <[String]>::to_vec);
-        let services =
-            Arc::new(InstanceServices::new(self.0.shared.clone(), &key, plan.name, generation.number, rights));
+        let names = (plan.module, plan.name);
+        let services = Arc::new(InstanceServices::new(self.0.shared.clone(), &key, names, generation.number, rights));
         let init = {
             let services = Arc::clone(&services);
             let generation = Arc::clone(&generation);
@@ -237,7 +266,8 @@ impl Runtime {
             .ok_or(StartError::Deadline(deadline))??;
         let routes = services.take_routes().unwrap_or_default();
         let threads = Threads::new(plan.name, config.limits.instance_threads_max);
-        Ok(Arc::new(Running::new(key, instance, routes, threads, generation)))
+        let watched = (Health::new(&config.limits), Arc::clone(services.meter()));
+        Ok(Arc::new(Running::new(key, instance, routes, threads, generation, watched)))
     }
 
     /// Makes an instance reachable and retires the one it replaces.
@@ -245,6 +275,7 @@ impl Runtime {
         if kind == PLUGIN {
             self.0.table.set(name, Some(Mounted::Running(Arc::clone(&running))));
         }
+        self.0.shared.meters.keep(&running.key, &running.meter);
         let previous = self.0.present.lock().insert(key(kind, name), Present::Running(running));
         self.retire(previous);
     }
@@ -269,6 +300,7 @@ impl Runtime {
         if kind == PLUGIN {
             self.0.table.set(name, None);
         }
+        self.0.shared.meters.forget(&key(kind, name));
     }
 
     fn retire(&self, previous: Option<Present>) {
@@ -344,9 +376,4 @@ impl<'a> From<&'a InstanceRecord> for Plan<'a> {
 #[must_use]
 pub fn key(kind: &str, name: &str) -> String {
     format!("{kind}/{name}")
-}
-
-/// Marks a thread of the host's runtime: a plug-in's blocking callbacks answer WOULD_BLOCK on it.
-pub fn mark_worker() {
-    this_thread_must_not_block();
 }

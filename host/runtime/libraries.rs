@@ -202,6 +202,11 @@ impl Libraries {
             let mut state = self.0.state.write();
             let entry = state.entries.entry(file.clone()).or_default();
             (entry.file_digest, entry.file_abi) = (candidate.digest, candidate.abi);
+            // Of one that is gone and was never loaded there is nothing to show.
+            if matches!(candidate.found, Found::Gone) && entry.numbers == 0 {
+                state.entries.remove(file);
+                return;
+            }
         }
         match &candidate.found {
             Found::Gone => self.note(file, Verdict::Gone, Some(GONE.to_owned())),
@@ -209,14 +214,6 @@ impl Libraries {
             Found::Unlisted(reason) => self.note(file, Verdict::Unlisted, Some(reason.clone())),
             Found::Refused(reason) => self.note(file, Verdict::Refused, Some(reason.clone())),
             Found::Fine(_) => {}
-        }
-    }
-
-    /// Forgets a file that is gone and of which nothing was ever loaded.
-    pub(super) fn forget(&self, file: &str) {
-        let mut state = self.0.state.write();
-        if state.entries.get(file).is_some_and(|entry| entry.verdict == Verdict::Gone && entry.numbers == 0) {
-            state.entries.remove(file);
         }
     }
 

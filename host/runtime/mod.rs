@@ -4,28 +4,41 @@
 //! `crate::domain`'s business; HTTP is `crate::http`'s.
 
 pub mod body;
+mod breaker;
 pub mod call;
+mod counted;
+pub mod health;
 pub mod instances;
 pub mod libraries;
 mod lifecycle;
+mod meter;
+mod metrics;
+mod own;
+mod reserve;
 pub mod routes;
 pub mod running;
 pub mod schema;
 mod services;
+mod session;
 mod table;
 mod threads;
 pub mod watch;
+pub mod watchdog;
 
 pub use body::Body;
 pub use call::{CallError, Incoming, call};
+pub use health::{HealthStatus, HealthView, Place};
 pub use instances::{
     ChangeError, Edit, Hooks, InstanceView, LibraryState, Outcome, Prepared, Quarantined, ReloadError, Report, Runtime,
-    Start, StartError, Status, mark_worker,
+    Start, StartError, Status,
 };
 pub use libraries::{Libraries, Module, Verdict};
+pub use reserve::RESERVE_WORKERS;
 pub use routes::{Auth, Chain, Found};
 pub use running::Call;
+pub use session::session_cookie;
 pub use table::Looked;
 pub use watch::Watch;
+pub use watchdog::{Stuck, mark_worker, unmark_worker};
 
 pub use crate::abi::{BodyError, InitError, Pieces, RequestBody};

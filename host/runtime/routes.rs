@@ -10,6 +10,7 @@ use http::Method;
 use porth_abi::code;
 use smallvec::SmallVec;
 
+use super::meter::{Meter, RouteMeter};
 use crate::abi::request::PathParameter;
 use crate::abi::{CallbackError, Handler, NewEndpoint};
 use crate::config::Limits;
@@ -64,6 +65,8 @@ pub struct Endpoint {
     pub deadline: Duration,
     /// What to call.
     pub handler: Handler,
+    /// What is counted of its calls.
+    pub(super) meter: Arc<RouteMeter>,
     priority: u32,
 }
 
@@ -71,9 +74,9 @@ pub struct Endpoint {
 pub type Chain = Arc<[Arc<Endpoint>]>;
 
 /// Endpoints while `init` runs.
-#[derive(Debug)]
 pub struct RoutesBuilder {
     limits: Limits,
+    meter: Arc<Meter>,
     /// By pattern, then by method; `*` for any.
     patterns: BTreeMap<String, BTreeMap<String, Vec<Arc<Endpoint>>>>,
 }
@@ -82,10 +85,10 @@ pub struct RoutesBuilder {
 const ENDPOINTS_MAX: usize = 4096;
 
 impl RoutesBuilder {
-    /// No endpoints yet; `limits` fills in what they leave out.
+    /// No endpoints yet; `limits` fills in what they leave out, `meter` counts their calls.
     #[must_use]
-    pub fn new(limits: &Limits) -> Self {
-        Self { limits: limits.clone(), patterns: BTreeMap::new() }
+    pub(super) fn new(limits: &Limits, meter: Arc<Meter>) -> Self {
+        Self { limits: limits.clone(), meter, patterns: BTreeMap::new() }
     }
 
     /// Registers an endpoint.
@@ -118,6 +121,7 @@ impl RoutesBuilder {
             body_bytes_max: new.body_bytes_max.unwrap_or(self.limits.body_bytes_max),
             deadline: new.deadline.unwrap_or(Duration::from_millis(self.limits.deadline_ms)),
             handler: new.handler,
+            meter: self.meter.route(&new.method, &new.path),
             priority: new.priority,
         }));
         // Stable: equal priorities keep the order of registration.
@@ -276,7 +280,7 @@ mod tests {
     }
 
     fn refused(endpoints: &[NewEndpoint]) -> String {
-        let mut builder = RoutesBuilder::new(&Limits::default());
+        let mut builder = RoutesBuilder::new(&Limits::default(), Arc::default());
         let errors: Vec<_> =
             endpoints.iter().filter_map(|new| builder.add(new.clone()).err()).map(|error| error.detail).collect();
         errors.join("\n")
@@ -314,7 +318,7 @@ mod tests {
     }
 
     fn order(method: &Method, path: &str) -> String {
-        let mut builder = RoutesBuilder::new(&Limits::default());
+        let mut builder = RoutesBuilder::new(&Limits::default(), Arc::default());
         for (method, priority, handler) in [("GET", 5, 1), ("*", 3, 2), ("GET", 3, 3), ("POST", 9, 4)] {
             builder.add(endpoint(method, "/a/{x}", priority, handler)).unwrap();
         }

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::body::EndlessStreams;
+use super::call::CallError;
+use super::health::{Health, HealthView, Trouble};
 use super::libraries::Generation;
 use super::lifecycle;
+use super::meter::Meter;
 use super::routes::Routes;
 use super::threads::Threads;
 use crate::abi;
@@ -27,10 +30,18 @@ pub struct Running {
     pub slot: &'static InstanceSlot,
     /// The loading of the library that its code belongs to.
     pub generation: Arc<Generation>,
+    /// How well it does.
+    pub health: Health,
+    /// What is counted of it.
+    pub(super) meter: Arc<Meter>,
+    /// When it began to answer.
+    pub since: Instant,
     /// Those of its answers that it has to end itself.
     pub(super) endless_streams: EndlessStreams,
     instance: Mutex<Option<abi::Instance>>,
     calls: AtomicUsize,
+    /// How many of them are threads' part in a call that is counted already.
+    parts: AtomicUsize,
     retired: AtomicBool,
     idle: Notify,
 }
@@ -38,12 +49,13 @@ pub struct Running {
 impl Running {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(
+    pub(super) fn new(
         key: String,
         instance: abi::Instance,
         routes: Routes,
         threads: Threads,
         generation: Arc<Generation>,
+        (health, meter): (Health, Arc<Meter>),
     ) -> Self {
         Self {
             key,
@@ -51,9 +63,13 @@ impl Running {
             threads,
             slot: instance.slot(),
             generation,
+            health,
+            meter,
+            since: Instant::now(),
             endless_streams: EndlessStreams::default(),
             instance: Mutex::new(Some(instance)),
             calls: AtomicUsize::new(0),
+            parts: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
             idle: Notify::new(),
         }
@@ -64,8 +80,44 @@ impl Running {
     pub fn begin(self: &Arc<Self>) -> Option<Call> {
         // Counted first and checked second, the reverse of `retire`: one of the two sees the other.
         self.calls.fetch_add(1, Ordering::SeqCst);
-        let call = Call(Arc::clone(self));
+        let call = Call { running: Arc::clone(self), part: false };
         if self.retired.load(Ordering::SeqCst) { None } else { Some(call) }
+    }
+
+    /// A request that is not let through.
+    pub(super) fn refused(&self, retry_after: Duration) -> CallError {
+        let error = CallError::Broken(retry_after);
+        self.meter.failed(&error);
+        error
+    }
+
+    /// Remembers that a call brought no answer.
+    pub(super) fn failed(&self, error: &CallError, now: Instant) {
+        self.meter.failed(error);
+        let trouble = match error {
+            CallError::NotTaken | CallError::BodyTooLarge(_) | CallError::Broken(_) => return,
+            CallError::Panicked => Trouble::Panic,
+            CallError::Failed(_) | CallError::Malformed(_) => Trouble::Failure,
+            CallError::Deadline(_) => Trouble::Deadline,
+            CallError::Busy => Trouble::Busy,
+        };
+        self.health.note(trouble, now);
+        if trouble == Trouble::Panic && self.health.breaker.panicked(now) {
+            let reason = self.health.breaker.reason(now).unwrap_or_default();
+            tracing::error!(instance = self.key, "instance {} is closed to requests: {reason}", self.key);
+        }
+    }
+
+    /// How it does now.
+    #[must_use]
+    pub fn health_view(&self, now: Instant) -> HealthView {
+        self.health.view(now, self.threads.counts(), self.calls_under_way())
+    }
+
+    /// How many calls have begun and not ended.
+    #[must_use]
+    pub fn calls_under_way(&self) -> usize {
+        self.calls.load(Ordering::Relaxed).saturating_sub(self.parts.load(Ordering::Relaxed))
     }
 
     /// Ends the instance once no call is under way: `close` on a thread of its own, within a deadline.
@@ -112,28 +164,36 @@ impl Running {
 const STREAMS_END: Duration = Duration::from_millis(500);
 
 /// A call under way; the instance is not closed before it is dropped.
-pub struct Call(Arc<Running>);
+pub struct Call {
+    running: Arc<Running>,
+    part: bool,
+}
 
 impl std::ops::Deref for Call {
     type Target = Arc<Running>;
 
     fn deref(&self) -> &Arc<Running> {
-        &self.0
+        &self.running
     }
 }
 
-/// Another call on the way of the first, which keeps the instance open already.
+/// A thread's part in the call, which keeps the instance open as long as the thread is in its code.
 impl Clone for Call {
     fn clone(&self) -> Self {
-        self.0.calls.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(&self.0))
+        self.running.calls.fetch_add(1, Ordering::SeqCst);
+        self.running.parts.fetch_add(1, Ordering::Relaxed);
+        Self { running: Arc::clone(&self.running), part: true }
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if self.0.calls.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.retired.load(Ordering::SeqCst) {
-            self.0.idle.notify_one();
+        let running = &self.running;
+        if self.part {
+            running.parts.fetch_sub(1, Ordering::Relaxed);
+        }
+        if running.calls.fetch_sub(1, Ordering::SeqCst) == 1 && running.retired.load(Ordering::SeqCst) {
+            running.idle.notify_one();
         }
     }
 }

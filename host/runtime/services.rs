@@ -4,21 +4,29 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use porth_abi::code;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use super::counted::Metric;
+use super::meter::{Meter, Meters};
 use super::routes::{Routes, RoutesBuilder};
+use super::session::{self, session_cookie};
 use crate::abi::{CallRequest, CallbackError, HostFuture, LogLine, NewEndpoint, Services};
 use crate::config::Config;
+use crate::domain::access::Access;
 
 /// What all instances share.
 #[derive(Clone)]
 pub(super) struct Shared {
     /// The configuration.
     pub config: Arc<Config>,
+    /// Sessions and who is in them.
+    pub access: Access,
     /// The host's runtime, which drives what plug-ins wait for.
     pub runtime: tokio::runtime::Handle,
+    /// What is counted.
+    pub meters: Arc<Meters>,
 }
 
 /// The host as an instance sees it.
@@ -26,18 +34,69 @@ pub(super) struct InstanceServices {
     shared: Shared,
     key: String,
     name: String,
+    module: String,
     generation: u64,
     rights: Vec<String>,
     /// `None` once `init` is over.
     endpoints: Mutex<Option<RoutesBuilder>>,
+    meter: Arc<Meter>,
+    /// The plug-in's metrics by the numbers it knows, with their names.
+    metrics: RwLock<Vec<(String, Arc<Metric>)>>,
+    /// Waits of the instance end when this does.
+    open: watch::Sender<()>,
 }
 
 impl InstanceServices {
     /// For an instance about to be initialised. `rights` are those granted.
     #[must_use]
-    pub(super) fn new(shared: Shared, key: &str, name: &str, generation: u64, rights: Vec<String>) -> Self {
-        let endpoints = Mutex::new(Some(RoutesBuilder::new(&shared.config.limits)));
-        Self { shared, key: key.to_owned(), name: name.to_owned(), generation, rights, endpoints }
+    pub(super) fn new(
+        shared: Shared,
+        key: &str,
+        (module, name): (&str, &str),
+        generation: u64,
+        rights: Vec<String>,
+    ) -> Self {
+        let meter = shared.meters.of(key);
+        let endpoints = Mutex::new(Some(RoutesBuilder::new(&shared.config.limits, Arc::clone(&meter))));
+        Self {
+            shared,
+            key: key.to_owned(),
+            name: name.to_owned(),
+            module: module.to_owned(),
+            generation,
+            rights,
+            endpoints,
+            meter,
+            metrics: RwLock::default(),
+            open: watch::Sender::new(()),
+        }
+    }
+
+    /// What is counted of the instance.
+    #[must_use]
+    pub(super) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// Runs `work` with a metric; what it refuses is logged once for each metric, because few plug-ins look.
+    fn with_metric(
+        &self,
+        id: u32,
+        work: impl FnOnce(&Metric) -> Result<(), CallbackError>,
+    ) -> Result<(), CallbackError> {
+        let metrics = self.metrics.read();
+        let (name, metric) = usize::try_from(id)
+            .ok()
+            .and_then(|id| metrics.get(id))
+            .ok_or_else(|| CallbackError::parameter("a number that is no metric's"))?;
+        let done = work(metric);
+        if let Err(error) = &done
+            && metric.first_refusal()
+        {
+            let detail = &error.detail;
+            tracing::warn!(instance = self.key, metric = name, "instance {}, metric `{name}`: {detail}", self.key);
+        }
+        done
     }
 
     /// Ends the time in which endpoints can be registered, and hands them over.
@@ -52,6 +111,18 @@ impl InstanceServices {
         }
         tracing::warn!(instance = self.key, right, "instance {} was denied: it lacks the right `{right}`", self.key);
         Err(CallbackError::new(code::DENIED, format!("the instance was not granted the right `{right}`")))
+    }
+
+    /// A future that the host drives: a plug-in polls from threads that know nothing of the host's runtime.
+    fn on_host(&self, work: impl Future<Output = Result<Vec<u8>, CallbackError>> + Send + 'static) -> HostFuture {
+        let (sender, receiver) = oneshot::channel();
+        let task = self.shared.runtime.spawn(async move {
+            let _ = sender.send(work.await);
+        });
+        Box::pin(async move {
+            let _stopped_with_the_wait = AbortOnDrop(task.abort_handle());
+            receiver.await.map_err(|_| CallbackError::new(code::CLOSED, "the host is ending"))?
+        })
     }
 
     fn with_endpoints<T>(
@@ -70,6 +141,24 @@ impl Services for InstanceServices {
         log(&self.key, line);
     }
 
+    fn metric_add(&self, name: &str, kind: u32, help: &str) -> Result<u32, CallbackError> {
+        let metric = self.meter.counted.add(&self.module, name, kind, help)?;
+        let mut metrics = self.metrics.write();
+        let id = metrics.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            metrics.push((name.to_owned(), metric));
+            metrics.len() - 1
+        });
+        u32::try_from(id).map_err(|_| CallbackError::new(code::BUSY, "too many metrics"))
+    }
+
+    fn metric_increment(&self, id: u32, labels: &[(&str, &str)], value: f64) -> Result<(), CallbackError> {
+        self.with_metric(id, |metric| metric.increment(labels, value))
+    }
+
+    fn metric_observe(&self, id: u32, labels: &[(&str, &str)], value: f64) -> Result<(), CallbackError> {
+        self.with_metric(id, |metric| metric.observe(labels, value))
+    }
+
     fn add_endpoint(&self, endpoint: NewEndpoint) -> Result<(), CallbackError> {
         self.with_endpoints(|builder| builder.add(endpoint))
     }
@@ -78,33 +167,23 @@ impl Services for InstanceServices {
         self.with_endpoints(|builder| builder.remove(method, path))
     }
 
-    fn check_session_valid(&self, request: Arc<CallRequest>, _scopes: &str) -> Result<HostFuture, CallbackError> {
+    fn check_session_valid(&self, request: Arc<CallRequest>, scopes: &str) -> Result<HostFuture, CallbackError> {
         self.need("sessions")?;
-        // No log-in exists before the identity core: whatever cookie comes, there is no session behind it.
-        let cookie = format!("{}=", self.shared.config.session_cookie_name);
-        let mut cookies = request.parts().headers.get_all(http::header::COOKIE).iter();
-        let sent = cookies.any(|value| {
-            value.to_str().is_ok_and(|value| value.split(';').any(|pair| pair.trim_start().starts_with(&cookie)))
-        });
-        let error = if sent {
-            CallbackError::new(code::NOT_FOUND, "no such session")
-        } else {
-            CallbackError::new(code::UNAUTHORIZED, "the request has no session cookie")
-        };
-        Ok(Box::pin(std::future::ready(Err(error))))
+        let cookie = session_cookie(&request.parts().headers, &self.shared.config).map(str::to_owned);
+        let scopes: Vec<String> = scopes.split_ascii_whitespace().map(str::to_owned).collect();
+        let (access, now_ms) = (self.shared.access.clone(), now_ms());
+        Ok(self.on_host(async move { session::check(&access, cookie.as_deref(), &scopes, now_ms).await }))
     }
 
     fn timer(&self, delay: Duration) -> Result<HostFuture, CallbackError> {
-        let (sender, receiver) = oneshot::channel();
+        let mut open = self.open.subscribe();
         // Driven by the host: a plug-in polls from threads that know nothing of the host's runtime.
-        let timer = self.shared.runtime.spawn(async move {
-            tokio::time::sleep(delay).await;
-            let _ = sender.send(());
-        });
-        Ok(Box::pin(async move {
-            let _stopped_with_the_wait = AbortOnDrop(timer.abort_handle());
-            receiver.await.map_err(|_| CallbackError::new(code::CLOSED, "the host is ending"))?;
-            Ok(Vec::new())
+        Ok(self.on_host(async move {
+            tokio::select! {
+                () = tokio::time::sleep(delay) => Ok(Vec::new()),
+                // Nothing is ever sent: this is the end of the instance, whose waits end with it.
+                _ = open.changed() => Err(CallbackError::new(code::CLOSED, "the instance is closed")),
+            }
         }))
     }
 
@@ -122,7 +201,7 @@ impl Services for InstanceServices {
             "api_prefix": config.api_prefix,
             "admin_scope": config.admin_scope,
             "profile_scope": config.profile_scope,
-            "session_cookie_name": config.session_cookie_name,
+            "session_cookie_name": config.session_cookie(),
         })
         .to_string()
     }
@@ -163,6 +242,18 @@ impl Services for LibraryServices {
         log(&self.file, line);
     }
 
+    fn metric_add(&self, _: &str, _: u32, _: &str) -> Result<u32, CallbackError> {
+        only_instances()
+    }
+
+    fn metric_increment(&self, _: u32, _: &[(&str, &str)], _: f64) -> Result<(), CallbackError> {
+        only_instances()
+    }
+
+    fn metric_observe(&self, _: u32, _: &[(&str, &str)], _: f64) -> Result<(), CallbackError> {
+        only_instances()
+    }
+
     fn add_endpoint(&self, _: NewEndpoint) -> Result<(), CallbackError> {
         only_instances()
     }
@@ -190,6 +281,12 @@ impl Services for LibraryServices {
     fn external_url(&self) -> Result<String, CallbackError> {
         only_instances()
     }
+}
+
+/// Milliseconds since 1970, UTC.
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Writes a plug-in's line with the host's own log; `who` is the instance's key or the library's file.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// Work for a thread.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
@@ -58,54 +58,93 @@ impl Threads {
     /// # Errors
     /// When all threads are stuck or the queue is full.
     pub fn run(&self, job: Job) -> Result<(), Busy> {
-        let mut state = self.0.state.lock();
-        let threads_now_max = self.0.threads_max + state.overdue.min(self.0.threads_max);
+        let state = self.0.state.lock();
         if state.closed
             || state.queue.len() >= self.0.threads_max * QUEUE_PER_THREAD
             || state.overdue >= 2 * self.0.threads_max
         {
             return Err(Busy);
         }
-        let start = state.idle <= state.queue.len() && state.threads < threads_now_max;
-        state.queue.push_back(job);
-        if start {
-            state.threads += 1;
-            drop(state);
-            self.start()?;
-        } else {
-            self.0.work.notify_one();
-        }
-        Ok(())
+        if self.put(state, job) { Ok(()) } else { Err(Busy) }
     }
 
-    fn start(&self) -> Result<(), Busy> {
+    /// Runs a job of a call that was admitted before: it only waits longer when there is much to do.
+    pub fn go_on(&self, job: Job) {
+        let _waits_for_the_next_one_that_starts_a_thread = self.put(self.0.state.lock(), job);
+    }
+
+    /// Answers whether there is a thread that will get to the job; without one, it stays in the queue.
+    fn put(&self, mut state: MutexGuard<'_, State>, job: Job) -> bool {
+        state.queue.push_back(job);
+        if state.wants_thread(self.0.threads_max) {
+            state.threads += 1;
+            drop(state);
+            self.start()
+        } else {
+            self.0.work.notify_one();
+            true
+        }
+    }
+
+    /// Starts a thread that is counted already.
+    fn start(&self) -> bool {
         let shared = Arc::clone(&self.0);
         let started = std::thread::Builder::new().name(format!("porth-{}", self.0.name)).spawn(move || {
             shared.serve();
         });
-        let Err(error) = started else { return Ok(()) };
+        let Err(error) = started else { return true };
         let mut state = self.0.state.lock();
         state.threads -= 1;
-        // With another thread the job still runs; without one it would wait for ever.
-        if state.threads > 0 {
-            return Ok(());
-        }
-        state.queue.pop_back();
         tracing::error!(instance = self.0.name, %error, "no thread could be started for instance {}", self.0.name);
-        Err(Busy)
+        // With another thread the job still runs.
+        state.threads > 0
     }
 
-    /// Counts a call that outlived its deadline; dropped when the call has ended.
+    /// Counts a call that outlived its deadline; dropped when the call has ended. Another thread takes its place.
     #[must_use]
     pub fn overdue(&self) -> Overdue {
-        self.0.state.lock().overdue += 1;
+        let mut state = self.0.state.lock();
+        state.overdue += 1;
+        if !state.queue.is_empty() && state.wants_thread(self.0.threads_max) {
+            state.threads += 1;
+            drop(state);
+            self.start();
+        }
         Overdue(self.clone())
+    }
+
+    /// What the threads do now.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let state = self.0.state.lock();
+        Counts { threads: state.threads, idle: state.idle, overdue: state.overdue, waiting: state.queue.len() }
     }
 
     /// Lets the threads end once no work is left; new work is refused.
     pub fn close(&self) {
         self.0.state.lock().closed = true;
         self.0.work.notify_all();
+    }
+}
+
+/// How many threads there are, and what waits for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All threads of the instance.
+    pub threads: usize,
+    /// Those that have nothing to do.
+    pub idle: usize,
+    /// Calls that outlived their deadline and still hold a thread each.
+    pub overdue: usize,
+    /// Jobs that wait for a thread.
+    pub waiting: usize,
+}
+
+impl State {
+    /// Whether the job at the end of the queue needs another thread, and may have one: those that are stuck do not count,
+    /// up to as many again.
+    fn wants_thread(&self, threads_max: usize) -> bool {
+        self.idle < self.queue.len() && self.threads < threads_max + self.overdue.min(threads_max)
     }
 }
 
@@ -169,5 +208,25 @@ mod tests {
         assert_eq!(receiver.recv_timeout(Duration::from_secs(10)), Ok(1));
         threads.close();
         assert_eq!(threads.run(Box::new(|| ())), Err(Busy));
+    }
+
+    #[test]
+    fn what_waited_for_a_stuck_thread_gets_another() {
+        let threads = Threads::new("test", 1);
+        let (release, stuck) = mpsc::channel::<()>();
+        threads
+            .run(Box::new(move || {
+                let _ = stuck.recv();
+            }))
+            .unwrap();
+        let (sender, receiver) = mpsc::channel();
+        threads.run(Box::new(move || sender.send(1).unwrap())).unwrap();
+        assert!(receiver.recv_timeout(Duration::from_millis(50)).is_err(), "the one thread is taken");
+        let overdue = threads.overdue();
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(10)), Ok(1));
+        assert_eq!(threads.counts().overdue, 1);
+        drop((release, overdue));
+        assert_eq!(threads.counts().overdue, 0);
+        threads.close();
     }
 }

@@ -4,7 +4,12 @@
 //! with its queries. How SQL must be written for both is said at [`Db`].
 
 pub mod api_keys;
+pub mod clients;
 pub mod instances;
+pub mod login_failures;
+pub mod login_sessions;
+pub mod scopes;
+pub mod users;
 
 mod db;
 mod error;

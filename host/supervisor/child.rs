@@ -224,6 +224,14 @@ impl Control {
         let _ = message::send(&*self.socket, &ToParent::Alive {}, &[], SendFlags::DONTWAIT);
     }
 
+    /// Tells the parent that no worker is left because plug-ins hold them, `instance` (`<kind>/<name>`, of `library`) most
+    /// of them. Never waits.
+    pub fn stuck(&self, instance: &str, library: Option<&str>) {
+        let message = ToParent::Stuck { instance: instance.to_owned(), library: library.map(str::to_owned) };
+        // A parent that does not read has other worries than whom to blame.
+        let _ = message::send(&*self.socket, &message, &[], SendFlags::DONTWAIT);
+    }
+
     /// Tells the parent that an administrator lifted the quarantine of `instance` (`<kind>/<name>`).
     ///
     /// # Errors

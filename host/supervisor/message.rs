@@ -66,6 +66,9 @@ pub struct Start {
     pub refused: Vec<RefusedLibrary>,
     /// Why no library may be opened at all, if so.
     pub without_plugins: Option<String>,
+    /// How many children of this server start have crashed or hung.
+    #[serde(default)]
+    pub crashes: u64,
 }
 
 /// A library that ended a child before it was ready.
@@ -118,6 +121,14 @@ pub enum ToParent {
     Lifted {
         /// The instance as `<kind>/<name>`.
         instance: String,
+    },
+    /// All workers are in the code of plug-ins and do not come back; so the silence that may follow has a name. No sign of
+    /// life itself.
+    Stuck {
+        /// The instance that holds most of them, as `<kind>/<name>`.
+        instance: String,
+        /// The file name of its library.
+        library: Option<String>,
     },
     /// The child is dying.
     Fault(Fault),
@@ -228,7 +239,7 @@ mod tests {
         check(
             &ToChild::Start(start),
             expect![[
-                r#"{"start":{"protocol":1,"generation":2,"lead":true,"take_over":false,"quarantine":[{"instance":null,"library":"libx.so","reason":"r"}],"refused":[],"without_plugins":null}}"#
+                r#"{"start":{"protocol":1,"generation":2,"lead":true,"take_over":false,"quarantine":[{"instance":null,"library":"libx.so","reason":"r"}],"refused":[],"without_plugins":null,"crashes":0}}"#
             ]],
         );
         check(&ToChild::Drain { deadline_ms: 30_000 }, expect![[r#"{"drain":{"deadline_ms":30000}}"#]]);

@@ -76,6 +76,7 @@ pub struct Supervisor {
     inquiry: Option<Inquiry>,
     pace: Pace,
     children_started: u64,
+    crashes: u64,
     /// When the next child may start.
     due: Instant,
     ledger: Ledger,
@@ -151,6 +152,7 @@ impl Supervisor {
             inquiry: None,
             pace: Pace::new(now),
             children_started: 0,
+            crashes: 0,
             due: now,
             backoff: Backoff::default(),
             announced: false,
@@ -230,6 +232,7 @@ impl Supervisor {
             quarantine,
             refused,
             without_plugins,
+            crashes: self.crashes,
         };
         let command = (self.sources.command)(&plan.program.path());
         let belongings = Belongings { sockets, lock: &self.lock };
@@ -305,7 +308,11 @@ impl Supervisor {
             ToParent::Resigned {} => self.leads_no_more(generation),
             ToParent::Recycle { reason } => self.want_recycle(reason, false, now),
             ToParent::Lifted { instance } => self.ledger.lifted(&instance),
-            ToParent::Initialised {} | ToParent::Closed {} | ToParent::Alive {} | ToParent::Fault(_) => {}
+            ToParent::Initialised {}
+            | ToParent::Closed {}
+            | ToParent::Alive {}
+            | ToParent::Stuck { .. }
+            | ToParent::Fault(_) => {}
         }
     }
 
@@ -332,6 +339,7 @@ impl Supervisor {
         if death.code == Some(i32::from(EXIT_CONFIGURATION)) && !self.announced {
             return Err(SupervisorError::Configuration);
         }
+        self.crashes += 1;
         let culprit = Culprit::of(death.fault.as_ref());
         tracing::error!("the child (process {}) {}; put down to {culprit}", child.id(), death.how);
         let decided = self.record(death, now);

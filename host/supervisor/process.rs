@@ -37,6 +37,8 @@ pub(super) struct Process {
     fault: Option<Fault>,
     /// When it is to have ended, once it was asked to.
     ends: Option<Instant>,
+    /// Who holds all its workers, if somebody does.
+    stuck: Option<Fault>,
     /// Why the parent killed it, if it did.
     killed: Option<&'static str>,
 }
@@ -101,6 +103,7 @@ impl Process {
                 closed: None,
                 fault: None,
                 ends: None,
+                stuck: None,
                 killed: None,
             }),
             Err(error) => {
@@ -147,6 +150,12 @@ impl Process {
                         ToParent::Ready {} => self.ready = true,
                         ToParent::Initialised {} => self.initialised = true,
                         ToParent::Fault(fault) => self.fault = Some(fault.clone()),
+                        ToParent::Alive {} => self.stuck = None,
+                        ToParent::Stuck { instance, library } => {
+                            let (instance, library) = (Some(instance.clone()), library.clone());
+                            self.stuck = Some(Fault { signal: 0, library: None, instance, instance_library: library });
+                            return Some((message, descriptors));
+                        }
                         _ => {}
                     }
                     self.heard = Some(now);
@@ -251,8 +260,10 @@ impl Process {
         if let Some(library) = self.fault.as_ref().and_then(|fault| fault.library.as_ref()) {
             how.push_str(&format!(" in `{library}`"));
         }
-        let (code, fault) = (status.code(), self.fault.clone());
-        Death { how, code, fault, was_ready: self.ready, by_parent: self.killed.is_some() }
+        // A child that was killed for its silence says nothing any more; who held its workers is to blame.
+        let stuck = self.stuck.as_ref().filter(|_| self.killed.is_some());
+        let fault = self.fault.as_ref().or(stuck).cloned();
+        Death { how, code: status.code(), fault, was_ready: self.ready, by_parent: self.killed.is_some() }
     }
 }
 

@@ -1,7 +1,10 @@
-//! The log: where it goes, what of it, and in which form.
+//! The log: where it goes, what of it, and in which form; and numbers in [`metrics`].
 //!
 //! Start at [`init`]. A leaf: it names no other floor. Passwords, tokens, mail addresses and bodies are in no line; that
 //! is up to whoever writes one.
+
+pub mod metrics;
+pub mod process;
 
 use std::io::IsTerminal as _;
 

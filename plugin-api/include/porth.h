@@ -85,6 +85,11 @@ extern "C" {
 #define PORTH_LEVEL_DEBUG 4u
 #define PORTH_LEVEL_TRACE 5u
 
+/* Kinds of metrics: a number that only grows, one that goes up and down, durations in seconds in buckets. */
+#define PORTH_METRIC_COUNTER 1u
+#define PORTH_METRIC_GAUGE 2u
+#define PORTH_METRIC_HISTOGRAM 3u
+
 /* Bits of porth_endpoint.flags.
  *
  * The handler never blocks and takes well under a millisecond, so it runs on the host's
@@ -299,6 +304,20 @@ typedef struct porth_host {
     const uint32_t *max_log_level;
     /* Writes a line to the host's log. */
     void (*log)(uint64_t context, const porth_log_record *record);
+    /* Makes a metric of the instance, or finds it: `id` is what the two functions below want. `name` is letters, digits and
+     * '_'; the host shows it as porth_plugin_<module>_<name> with the label "instance". `kind` is one of the PORTH_METRIC_
+     * numbers, `help` a sentence. PORTH_PARAM with a detail (text) for what is wrong with it or when the name has another
+     * kind already, PORTH_BUSY when there are too many. */
+    int32_t (*metric_add)(uint64_t context, porth_str name, uint32_t kind, porth_str help, uint32_t *id,
+                          porth_bytes *detail);
+    /* Adds to a counter, which cannot shrink, or to a gauge. `labels` are at most 8 pairs of a name and a value, of which
+     * there should be few; each set of them is a series of its own. PORTH_PARAM for what is wrong with them or the number,
+     * PORTH_BUSY when the instance has too many series. */
+    int32_t (*metric_increment)(uint64_t context, uint32_t id, const porth_parameter *labels, size_t labels_len,
+                                double value);
+    /* Records a duration in seconds in a histogram, or sets a gauge. Otherwise as the one before. */
+    int32_t (*metric_observe)(uint64_t context, uint32_t id, const porth_parameter *labels, size_t labels_len,
+                              double value);
     /* Registers an endpoint at /api/<instance>/<path>; in `init` only. PORTH_PARAM with a detail (text) for a bad method,
      * pattern or auth, for the same handler and user twice on a route, or for a path that leaves the prefix. */
     int32_t (*add_endpoint)(uint64_t context, const porth_endpoint *endpoint, porth_bytes *detail);
@@ -532,7 +551,7 @@ typedef struct porth_layout_row {
     uint32_t align;
 } porth_layout_row;
 
-#define PORTH_ROWS_LEN 123
+#define PORTH_ROWS_LEN 126
 
 typedef struct porth_note {
     uint32_t owner_len;
@@ -599,14 +618,15 @@ typedef struct porth_note {
     PORTH_ROW_OF(13, porth_host), PORTH_ROW(13, 1, porth_host, size), PORTH_ROW(13, 2, porth_host, abi_draft),            \
     PORTH_ROW(13, 3, porth_host, abi_major), PORTH_ROW(13, 4, porth_host, abi_minor),                                     \
     PORTH_ROW(13, 5, porth_host, reserved), PORTH_ROW(13, 6, porth_host, max_log_level),                                  \
-    PORTH_ROW(13, 7, porth_host, log), PORTH_ROW(13, 8, porth_host, add_endpoint),                                        \
-    PORTH_ROW(13, 9, porth_host, remove_endpoint), PORTH_ROW(13, 10, porth_host, request_retain),                         \
-    PORTH_ROW(13, 11, porth_host, request_release), PORTH_ROW(13, 12, porth_host, request_token),                         \
-    PORTH_ROW(13, 13, porth_host, request_body_next), PORTH_ROW(13, 14, porth_host, complete),                            \
-    PORTH_ROW(13, 15, porth_host, check_session_valid), PORTH_ROW(13, 16, porth_host, timer),                             \
-    PORTH_ROW(13, 17, porth_host, call_wait), PORTH_ROW(13, 18, porth_host, call_then),                                   \
-    PORTH_ROW(13, 19, porth_host, host_info), PORTH_ROW(13, 20, porth_host, get_plugin_external_url),                     \
-    PORTH_ROW(13, 21, porth_host, extension),                                                                             \
+    PORTH_ROW(13, 7, porth_host, log), PORTH_ROW(13, 8, porth_host, metric_add),                                          \
+    PORTH_ROW(13, 9, porth_host, metric_increment), PORTH_ROW(13, 10, porth_host, metric_observe),                        \
+    PORTH_ROW(13, 11, porth_host, add_endpoint), PORTH_ROW(13, 12, porth_host, remove_endpoint),                          \
+    PORTH_ROW(13, 13, porth_host, request_retain), PORTH_ROW(13, 14, porth_host, request_release),                        \
+    PORTH_ROW(13, 15, porth_host, request_token), PORTH_ROW(13, 16, porth_host, request_body_next),                       \
+    PORTH_ROW(13, 17, porth_host, complete), PORTH_ROW(13, 18, porth_host, check_session_valid),                          \
+    PORTH_ROW(13, 19, porth_host, timer), PORTH_ROW(13, 20, porth_host, call_wait),                                       \
+    PORTH_ROW(13, 21, porth_host, call_then), PORTH_ROW(13, 22, porth_host, host_info),                                   \
+    PORTH_ROW(13, 23, porth_host, get_plugin_external_url), PORTH_ROW(13, 24, porth_host, extension),                     \
     PORTH_ROW_OF(14, porth_init_arguments), PORTH_ROW(14, 1, porth_init_arguments, size),                                 \
     PORTH_ROW(14, 2, porth_init_arguments, context), PORTH_ROW(14, 3, porth_init_arguments, kind),                        \
     PORTH_ROW(14, 4, porth_init_arguments, module), PORTH_ROW(14, 5, porth_init_arguments, name),                         \

@@ -66,6 +66,29 @@ impl Callbacks {
         unsafe { (self.table.log)(self.context, abi::LogRecordIn(record)) }
     }
 
+    /// Makes a metric or finds it; answers its number.
+    pub(crate) fn metric_add(self, name: &str, kind: u32, help: &str) -> Result<u32, HostError> {
+        let (mut id, mut detail) = (0, abi::Bytes::EMPTY);
+        let (name, help) = (abi::Str::new(name.as_bytes()), abi::Str::new(help.as_bytes()));
+        // SAFETY: the texts, `id` and `detail` are borrowed for the call.
+        let code = unsafe { (self.table.metric_add)(self.context, name, kind, help, &raw mut id, &raw mut detail) };
+        // SAFETY: the host filled it in, or left it empty.
+        let detail = unsafe { HostBytes::new(detail) };
+        HostError::check(code, &detail).map(|()| id)
+    }
+
+    /// Adds to a counter or a gauge. The host logs what it refuses.
+    pub(crate) fn metric_increment(self, id: u32, labels: &[abi::Parameter], value: f64) {
+        // SAFETY: the labels are borrowed for the call.
+        unsafe { (self.table.metric_increment)(self.context, id, labels.as_ptr(), labels.len(), value) };
+    }
+
+    /// Records a duration in seconds in a histogram, or sets a gauge. The host logs what it refuses.
+    pub(crate) fn metric_observe(self, id: u32, labels: &[abi::Parameter], value: f64) {
+        // SAFETY: the labels are borrowed for the call.
+        unsafe { (self.table.metric_observe)(self.context, id, labels.as_ptr(), labels.len(), value) };
+    }
+
     /// Registers an endpoint.
     ///
     /// # Safety

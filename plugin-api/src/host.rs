@@ -9,6 +9,7 @@ use crate::callbacks::Callbacks;
 use crate::endpoint::{Endpoints, Registrations};
 use crate::environment::Environment;
 use crate::host_error::HostError;
+use crate::metrics::Metrics;
 use crate::module::Plugin;
 
 /// An instance's way to the host: cheap to clone, and usable from any thread as long as the instance lives. Afterwards
@@ -34,6 +35,12 @@ impl<P: Plugin> Host<P> {
     #[must_use]
     pub const fn endpoints(&self) -> Endpoints<'_, P> {
         Endpoints::new(self)
+    }
+
+    /// Makes counters, gauges and histograms.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::new(self.callbacks())
     }
 
     /// The instance's name, which is part of its URLs.

@@ -80,6 +80,11 @@
 //! to be set up. What is logged outside of the host's calls, on threads that the plug-in has started, is logged for the
 //! library.
 //!
+//! # Metrics
+//!
+//! [`Host::metrics`] makes counters, gauges and histograms that the host shows to whoever watches it. How often, how long and
+//! with what status the endpoints answer is counted already.
+//!
 //! # Runtimes
 //!
 //! A library has its own copy of every crate, so it is never inside the host's async runtime. [`Host::timer`] and the
@@ -101,6 +106,7 @@ mod handler;
 mod host;
 mod host_error;
 mod log;
+mod metrics;
 mod module;
 mod outgoing;
 mod request;
@@ -117,6 +123,7 @@ pub use event::Event;
 pub use handler::Handler;
 pub use host::{Host, HostInfo};
 pub use host_error::HostError;
+pub use metrics::{Counter, Gauge, Histogram, Metrics};
 pub use module::{InitError, Module, Plugin, Right};
 pub use request::{Caller, Request};
 pub use response::Response;

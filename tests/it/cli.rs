@@ -5,6 +5,8 @@ use std::process::{Command, Output, Stdio};
 
 use expect_test::{Expect, expect};
 
+use crate::support::server::{Setup, built};
+
 fn porth(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_porth"))
         .args(arguments)
@@ -118,4 +120,67 @@ fn what_is_no_plug_in_is_refused() {
     let output = porth(&["plugin", "check", "Cargo.toml"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "porth: library `Cargo.toml` is no ELF file\n");
+}
+
+/// A directory with a configuration, a library and what is none.
+fn place() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("porth.toml"), "trust = 'lock'\n").unwrap();
+    std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o755)
+        .create(directory.path().join("plugins"))
+        .unwrap();
+    for (from, to) in [(built("hello"), "libhello.so"), (built("mock"), "libmock.so"), ("Cargo.toml".into(), "libx.so")]
+    {
+        std::fs::copy(from, directory.path().join("plugins").join(to)).unwrap();
+    }
+    directory
+}
+
+/// What a command prints, with digests and the directory taken out.
+fn printed(directory: &Path, arguments: &[&str]) -> String {
+    let config = directory.join("porth.toml");
+    let output = porth(&[arguments, &["--config", text(&config)]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).unwrap().replace(text(directory), "DIR");
+    let words = printed.split_inclusive(char::is_whitespace);
+    let shown = words.map(|word| {
+        let is_digest = word.len() > 64 && word.bytes().take(64).all(|byte| byte.is_ascii_hexdigit());
+        if is_digest { format!("DIGEST{}", &word[64..]) } else { word.to_owned() }
+    });
+    shown.collect()
+}
+
+#[test]
+fn libraries_are_allowed_by_digest_and_listed() {
+    let directory = place();
+    let library = directory.path().join("plugins/libhello.so");
+    let allow = || printed(directory.path(), &["plugin", "allow", text(&library)]);
+    expect!["libhello.so, SHA-256 DIGEST, is now in DIR/plugins.lock\n"].assert_eq(&allow());
+    expect!["libhello.so, SHA-256 DIGEST, is already in DIR/plugins.lock\n"].assert_eq(&allow());
+    let list = std::fs::read_to_string(directory.path().join("plugins.lock")).unwrap();
+    let (comment, line) = list.split_once('\n').unwrap();
+    assert!(comment.starts_with("# libhello.so, allowed on 2"), "{list}");
+    assert!(line.ends_with("  libhello.so\n") && line.len() == 78, "{list}");
+    expect![[r#"
+        No server answers; this is what the files look like without opening them:
+        libhello.so               fine      SHA-256 DIGEST
+        libmock.so                unlisted  SHA-256 DIGEST
+        libx.so                   unlisted  SHA-256 DIGEST
+    "#]]
+    .assert_eq(&printed(directory.path(), &["plugin", "list"]));
+    let refused = porth(&["plugin", "allow", "Cargo.toml", "--data", text(directory.path())]);
+    assert_eq!(String::from_utf8(refused.stderr).unwrap(), "porth: library `Cargo.toml` is no ELF file\n");
+}
+
+#[test]
+fn a_running_server_says_what_it_made_of_its_libraries() {
+    let setup = Setup::new().libraries(&["hello"]);
+    setup.file("libx.so", b"nonsense");
+    let server = setup.start();
+    let output = server.porth(&["plugin", "list"]).output().unwrap();
+    expect![[r#"
+        libhello.so               loaded    generation 1 of plugin/hello
+        libx.so                   refused   library `libx.so` is no ELF file
+    "#]]
+    .assert_eq(&String::from_utf8(output.stdout).unwrap());
 }

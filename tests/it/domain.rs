@@ -1,4 +1,9 @@
 //! `host/domain` on SQLite and on PostgreSQL.
 
+mod clients;
 mod instances;
 mod keys;
+mod lockout;
+mod login;
+mod scopes;
+mod users;

@@ -10,6 +10,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering, compiler_fence};
 use std::sync::{Mutex, PoisonError};
 
+use super::workers::Seat;
+
 /// The name of a library's file, once for each name.
 #[derive(Debug)]
 pub(in crate::abi) struct LibraryName {
@@ -69,6 +71,18 @@ impl InstanceSlot {
         new
     }
 
+    /// The instance as `<kind>/<name>`; none for what a library does that is no instance's.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// The name of the library's file.
+    #[must_use]
+    pub fn library_name(&self) -> Option<&str> {
+        self.library.map(|library| library.name.as_str())
+    }
+
     pub(super) fn key_json(&self) -> Option<&str> {
         self.key_json.as_deref()
     }
@@ -93,7 +107,12 @@ fn json(text: &str) -> String {
 /// ```
 #[inline]
 pub fn enter(slot: &'static InstanceSlot) -> Entered {
-    let before = WORKING_FOR.replace(Some(slot));
+    let before = THREAD.with(|thread| {
+        if let Some(seat) = thread.seat.get() {
+            seat.begin(slot);
+        }
+        thread.working_for.replace(Some(slot))
+    });
     // A handler on this thread must find it before the call that follows can fault.
     compiler_fence(Ordering::SeqCst);
     Entered { before: before.unwrap_or(&HOST), same_thread: PhantomData }
@@ -110,14 +129,24 @@ impl Drop for Entered {
     #[inline]
     fn drop(&mut self) {
         compiler_fence(Ordering::SeqCst);
-        WORKING_FOR.set(Some(self.before));
+        THREAD.with(|thread| {
+            if let Some(seat) = thread.seat.get() {
+                seat.end(self.before);
+            }
+            thread.working_for.set(Some(self.before));
+        });
     }
 }
 
 /// Whom this thread works for; none if it never worked for anybody.
 pub(super) fn working_for() -> Option<&'static InstanceSlot> {
     // A thread that is ending has no value any more, and calls no plug-in either.
-    WORKING_FOR.try_with(Cell::get).ok().flatten()
+    THREAD.try_with(|thread| thread.working_for.get()).ok().flatten()
+}
+
+/// Where this thread shows whom it works for, from now on; what it had before comes back.
+pub(super) fn take_seat(seat: Option<&'static Seat>) -> Option<&'static Seat> {
+    THREAD.with(|thread| thread.seat.replace(seat))
 }
 
 /// Notes where the code of a library lies. It is never taken back, as code is never unmapped.
@@ -153,13 +182,20 @@ struct Code {
     next: AtomicPtr<Code>,
 }
 
+/// What a thread knows of itself.
+struct Thread {
+    working_for: Cell<Option<&'static InstanceSlot>>,
+    /// Workers have one.
+    seat: Cell<Option<&'static Seat>>,
+}
+
 thread_local! {
     /// Without a destructor and initialised by the compiler: reading it in a handler is a plain load.
-    static WORKING_FOR: Cell<Option<&'static InstanceSlot>> = const { Cell::new(None) };
+    static THREAD: Thread = const { Thread { working_for: Cell::new(None), seat: Cell::new(None) } };
 }
 
 /// What a thread works for between two calls.
-static HOST: InstanceSlot = InstanceSlot { key: None, key_json: None, library: None };
+pub(super) static HOST: InstanceSlot = InstanceSlot { key: None, key_json: None, library: None };
 static LIBRARIES: Mutex<Vec<&'static LibraryName>> = Mutex::new(Vec::new());
 static SLOTS: Mutex<Vec<&'static InstanceSlot>> = Mutex::new(Vec::new());
 static CODE: AtomicPtr<Code> = AtomicPtr::new(ptr::null_mut());

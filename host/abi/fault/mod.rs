@@ -2,15 +2,18 @@
 //!
 //! [`install`] makes the handler; [`enter`] notes, for the time of a call, which instance a thread works for. Where the
 //! code of each opened library lies is noted by [`super::open`]. What follows from a death is the parent's business.
+//! [`working`] shows the same notes of the host's workers to whoever looks for code that does not come back.
 
 mod blame;
 mod handler;
 mod message;
+mod workers;
 
 use std::os::fd::AsFd;
 
 pub use blame::{Entered, InstanceSlot, enter};
 pub(super) use blame::{LibraryName, note_code};
+pub use workers::{Working, join_workers, leave_workers, working};
 
 /// Lets the process tell `control` when it dies of a signal that a fault raises (SIGSEGV, SIGBUS, SIGILL, SIGFPE,
 /// SIGABRT, SIGTRAP), or when somebody calls `exit` without [`exit_is_intended`].

@@ -200,7 +200,6 @@ impl Runtime {
             }
         };
         let view = libraries.view(&file);
-        libraries.forget(&file);
         let generation = view.as_ref().and_then(|view| view.present);
         let modules = view.map(|view| view.modules).unwrap_or_default();
         Ok(Report { file, outcome, errors, generation, modules, instances })
@@ -243,6 +242,7 @@ impl Runtime {
             let mut present = self.0.present.lock();
             for (record, running) in running {
                 exchanged.push(running.key.clone());
+                self.0.shared.meters.keep(&running.key, &running.meter);
                 previous.push(present.insert(key(&record.kind, &record.name), Present::Running(running)));
             }
         }

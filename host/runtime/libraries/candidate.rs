@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -108,7 +109,7 @@ impl Workshop {
 
     fn examine_one(&self, file: &str, loaded: Option<Digest>, allowed: Option<&Result<Allowed, String>>) -> Candidate {
         let mut candidate = Candidate { file: file.to_owned(), digest: None, abi: None, found: Found::Gone };
-        let staged = match self.staging.stage(&self.config.plugins.join(file), self.config.limits.library_bytes_max) {
+        let staged = match self.stage(file) {
             Ok(staged) => staged,
             Err(StageError::Read { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => return candidate,
             Err(error) => {
@@ -137,6 +138,20 @@ impl Workshop {
         candidate
     }
 
+    /// Another file may be renamed into the place of the one that is being read, which changes that one, too.
+    fn stage(&self, file: &str) -> Result<Staged, StageError> {
+        let path = self.config.plugins.join(file);
+        let mut attempts = 1;
+        loop {
+            let staged = self.staging.stage(&path, self.config.limits.library_bytes_max);
+            if attempts == ATTEMPTS_MAX || !matches!(staged, Err(StageError::Torn { .. })) {
+                return staged;
+            }
+            attempts += 1;
+            std::thread::sleep(PAUSE);
+        }
+    }
+
     /// Why a library's digest does not count as listed, if so.
     fn unlisted(&self, staged: &Staged, allowed: Option<&Result<Allowed, String>>) -> Option<String> {
         match allowed? {
@@ -151,6 +166,10 @@ impl Workshop {
         }
     }
 }
+
+/// How often a file is read that changes meanwhile, and how long it may rest in between.
+const ATTEMPTS_MAX: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Maps over items with a few threads, keeping their order; `None` where the work panicked.
 fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<Option<R>> {

@@ -60,6 +60,16 @@ pub mod level {
     pub const TRACE: u32 = 5;
 }
 
+/// Kinds of metrics.
+pub mod metric {
+    /// A number that only grows.
+    pub const COUNTER: u32 = 1;
+    /// A number that goes up and down.
+    pub const GAUGE: u32 = 2;
+    /// Durations in seconds, in buckets.
+    pub const HISTOGRAM: u32 = 3;
+}
+
 /// Bits of [`Endpoint::flags`](crate::Endpoint::flags).
 pub mod endpoint {
     /// The handler never blocks and is short (well under a millisecond): it runs inline on the host's workers.

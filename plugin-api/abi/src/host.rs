@@ -75,6 +75,20 @@ pub struct Host {
     pub max_log_level: *const u32,
     /// Writes a line to the host's log. With the library's context too.
     pub log: unsafe extern "C" fn(context: u64, record: LogRecordIn),
+    /// Makes a metric of the instance, or finds it: `id` is what the two functions below want. `name` is letters, digits and
+    /// `_`; the host shows it as `porth_plugin_<module>_<name>` with the label `instance`. `kind` is one of
+    /// [`code::metric`](crate::code::metric), `help` a sentence. PARAM with a detail (text) for what is wrong with it or
+    /// when the name has another kind already, BUSY when there are too many.
+    pub metric_add:
+        unsafe extern "C" fn(context: u64, name: Str, kind: u32, help: Str, id: *mut u32, detail: *mut Bytes) -> i32,
+    /// Adds to a counter, which cannot shrink, or to a gauge. `labels` are at most 8 pairs of a name and a value, of which
+    /// there should be few; each set of them is a series of its own. PARAM for what is wrong with them or the number, BUSY
+    /// when the instance has too many series.
+    pub metric_increment:
+        unsafe extern "C" fn(context: u64, id: u32, labels: *const Parameter, labels_len: usize, value: f64) -> i32,
+    /// Records a duration in seconds in a histogram, or sets a gauge. Otherwise as the one before.
+    pub metric_observe:
+        unsafe extern "C" fn(context: u64, id: u32, labels: *const Parameter, labels_len: usize, value: f64) -> i32,
     /// Registers an endpoint at `/api/<instance>/<path>`; in `init` only. PARAM with a detail (text) for a bad method,
     /// pattern or auth, for the same handler twice on a route, or for a path that leaves the prefix.
     pub add_endpoint: unsafe extern "C" fn(context: u64, endpoint: EndpointIn, detail: *mut Bytes) -> i32,

@@ -42,6 +42,7 @@ pub(crate) struct Line {
 pub(crate) struct State {
     pub(crate) endpoints: HashMap<u64, Vec<Endpoint>>,
     pub(crate) lines: HashMap<u64, Vec<Line>>,
+    pub(crate) metrics: HashMap<u64, Vec<String>>,
 }
 
 pub(crate) static STATE: Mutex<Option<State>> = Mutex::new(None);
@@ -95,6 +96,9 @@ pub(crate) static TABLE: Table = Table(abi::Host {
     reserved: 0,
     max_log_level: MAX_LOG_LEVEL.as_ptr(),
     log,
+    metric_add,
+    metric_increment,
+    metric_observe,
     add_endpoint,
     remove_endpoint,
     request_retain,
@@ -151,6 +155,62 @@ unsafe extern "C" fn log(context: u64, record: abi::LogRecordIn) {
     // The panic hook of the tests is the plug-in's: without this a failed test would not say why.
     println!("{context}: {line:?} at {}:{}", text(record.file), record.line);
     with_state(|state| state.lines.entry(context).or_default().push(line));
+}
+
+unsafe extern "C" fn metric_add(
+    context: u64,
+    name: abi::Str,
+    kind: u32,
+    help: abi::Str,
+    id: *mut u32,
+    detail: *mut abi::Bytes,
+) -> i32 {
+    if text(name).contains('-') {
+        // SAFETY: the plug-in's to be filled in.
+        unsafe { detail.write(bytes("no `-` in names")) };
+        return code::PARAM;
+    }
+    with_state(|state| {
+        let metrics = state.metrics.entry(context).or_default();
+        metrics.push(format!("{} {kind} {}", text(name), text(help)));
+        // SAFETY: the plug-in's to be filled in.
+        unsafe { id.write(u32::try_from(metrics.len() - 1).unwrap()) };
+    });
+    code::OK
+}
+
+unsafe extern "C" fn metric_increment(
+    context: u64,
+    id: u32,
+    labels: *const abi::Parameter,
+    labels_len: usize,
+    value: f64,
+) -> i32 {
+    sample(context, format!("{id} += {value}{}", pairs(labels, labels_len)))
+}
+
+unsafe extern "C" fn metric_observe(
+    context: u64,
+    id: u32,
+    labels: *const abi::Parameter,
+    labels_len: usize,
+    value: f64,
+) -> i32 {
+    sample(context, format!("{id} = {value}{}", pairs(labels, labels_len)))
+}
+
+fn pairs(pairs: *const abi::Parameter, len: usize) -> String {
+    if len == 0 {
+        return String::new();
+    }
+    // SAFETY: the plug-in's side lends them for the call that this runs in.
+    let pairs = unsafe { core::slice::from_raw_parts(pairs, len) };
+    pairs.iter().map(|pair| format!(" {}:{}", text(pair.name), text(pair.value))).collect()
+}
+
+fn sample(context: u64, sample: String) -> i32 {
+    with_state(|state| state.metrics.entry(context).or_default().push(sample));
+    code::OK
 }
 
 unsafe extern "C" fn add_endpoint(context: u64, endpoint: abi::EndpointIn, detail: *mut abi::Bytes) -> i32 {

@@ -94,6 +94,11 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
+    /// What the instance has counted.
+    pub(crate) fn metrics(&self) -> Vec<String> {
+        with_state(|state| state.metrics.remove(&self.context)).unwrap_or_default()
+    }
+
     /// What the host was told about an endpoint.
     pub(crate) fn endpoint(&self, path: &str) -> &Endpoint {
         self.endpoints.iter().find(|endpoint| endpoint.path == path).unwrap()

@@ -269,6 +269,24 @@ fn a_cause_is_logged_and_not_sent() {
 }
 
 #[test]
+fn what_is_counted_reaches_the_host() {
+    let library = Library::load();
+    let steady = library.init("steady", STEADY).unwrap();
+    let (outcome, _) = steady.call(Request::to("/count"));
+    expect![[r#"READY 200 content-type: text/plain; charset=utf-8 | Err(Parameter("no `-` in names"))"#]]
+        .assert_eq(&outcome.to_string());
+    expect![[r#"
+        a_total 1 A
+        0 += 2 x:1 y:2
+        b 2 B
+        2 = 5
+        2 += -1.5
+        c_seconds 3 C
+        5 = 0.25 x:"#]]
+    .assert_eq(&steady.metrics().join("\n"));
+}
+
+#[test]
 fn events_reach_the_log_with_their_spans() {
     let library = Library::load();
     let steady = library.init("steady", STEADY).unwrap();

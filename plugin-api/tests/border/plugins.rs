@@ -58,6 +58,7 @@ impl Plugin for Steady {
         endpoints.get("/panic-drop", Self::panic_drop).add()?;
         endpoints.get("/kept", Self::kept).short().add()?;
         endpoints.get("/log", Self::log).short().add()?;
+        endpoints.get("/count", Self::count).short().add()?;
         endpoints.get("/ready", Self::ready).add()?;
         endpoints.get("/info", Self::info).short().add()?;
         endpoints.post("/stream-body", Self::stream_body).stream_body().body_bytes_max(u64::MAX).add()?;
@@ -250,6 +251,17 @@ impl Steady {
         tracing::debug!("not logged");
         tracing::warn!(count = 3, what = %"shown", "hello {}", "log");
         Ok(Response::empty(204))
+    }
+
+    fn count(&self, _: &Request) -> Result<Response, Error> {
+        let metrics = self.host.metrics();
+        metrics.counter("a_total", "A")?.add(2.0, &[("x", "1"), ("y", "2")]);
+        let gauge = metrics.gauge("b", "B")?;
+        gauge.set(5.0, &[]);
+        gauge.add(-1.5, &[]);
+        metrics.histogram("c_seconds", "C")?.observe(Duration::from_millis(250), &[("x", "")]);
+        let refused = metrics.counter("a-b", "D").map(drop);
+        Ok(Response::text(format!("{refused:?}")))
     }
 }
 

@@ -254,6 +254,18 @@ struct NoServices;
 impl Services for NoServices {
     fn log(&self, _: LogLine<'_>) {}
 
+    fn metric_add(&self, _: &str, _: u32, _: &str) -> Result<u32, CallbackError> {
+        closed()
+    }
+
+    fn metric_increment(&self, _: u32, _: &[(&str, &str)], _: f64) -> Result<(), CallbackError> {
+        closed()
+    }
+
+    fn metric_observe(&self, _: u32, _: &[(&str, &str)], _: f64) -> Result<(), CallbackError> {
+        closed()
+    }
+
     fn add_endpoint(&self, _: NewEndpoint) -> Result<(), CallbackError> {
         closed()
     }

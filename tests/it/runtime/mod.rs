@@ -1,8 +1,14 @@
 //! `host/runtime`: plug-ins that misbehave, and what becomes of the server, their neighbours and themselves.
 
+mod beside;
+mod breaker;
 mod crash;
+mod metrics;
 mod misbehaviour;
 mod raw;
 mod recycle;
+mod reload;
 mod streams;
+mod timers;
+mod watchdog;
 mod zoo;

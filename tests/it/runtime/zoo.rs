@@ -50,7 +50,8 @@ fn library(name: &str) -> String {
 fn damaged_copies_of_a_good_library_harm_nobody() {
     let good = std::fs::read(built("hello")).unwrap();
     let mut random = Random::new(45);
-    let setup = Setup::new().libraries(&["mock"]);
+    // One that passes its probe may still crash the server when it is loaded: quarantine, which is on by default, ends that.
+    let setup = Setup::new().libraries(&["mock"]).config("");
     for number in 0..scaled(30, 300) {
         let mut copy = good.clone();
         if number % 2 == 0 {

@@ -77,6 +77,19 @@ impl Store {
         }
     }
 
+    /// Takes everything out of the database, which must be closed.
+    pub(crate) fn empty(&self) {
+        if self.is_sqlite() {
+            std::fs::remove_file(self.file()).unwrap();
+            return;
+        }
+        self.execute(
+            "DO $$ DECLARE found TEXT; BEGIN \
+             FOR found IN SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema() LOOP \
+             EXECUTE format('DROP TABLE %I CASCADE', found); END LOOP; END $$",
+        );
+    }
+
     pub(crate) fn is_sqlite(&self) -> bool {
         self.database == "sqlite"
     }

@@ -1,8 +1,10 @@
 //! How a test gets to what it needs.
 
 pub(crate) mod client;
+pub(crate) mod connection;
 pub(crate) mod database;
 pub(crate) mod load;
 pub(crate) mod postgres;
 pub(crate) mod scale;
 pub(crate) mod server;
+pub(crate) mod versions;

@@ -171,6 +171,22 @@ impl Server {
         self.setup.plugins()
     }
 
+    /// The list of digests, beside the configuration file.
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        self.setup.directory.path().join("plugins.lock")
+    }
+
+    /// A command for this server's place.
+    pub(crate) fn porth(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_porth"));
+        let directory = self.setup.directory.path();
+        command
+            .args(arguments)
+            .env("PORTH_CONFIG", directory.join("porth.toml"))
+            .env("PORTH_DATA", directory.join("data"));
+        command
+    }
+
     /// What the server has logged up to now.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()

@@ -1,0 +1,57 @@
+//! `make bench`: what a plug-in's endpoint costs, against the same handler compiled in, everything in one run.
+//!
+//! Times on a shared machine scatter, so nothing here is one: a request costs the CPU time (user and system) that the
+//! server's processes spent, on a core of their own with one worker, at the minimum of many rounds in which every
+//! subject has its turn; beside it stands the number of instructions that callgrind counts, kernel excluded. A bar is
+//! missed only if both miss it.
+//!
+//! Start at [`measure`]. This binary is also what it measures: with arguments it is the handler compiled in
+//! ([`compiled_in`]), or the host in one process for callgrind ([`in_process`]).
+
+mod callgrind;
+mod compiled_in;
+mod in_process;
+mod load;
+mod once;
+mod processes;
+mod report;
+mod rounds;
+mod servers;
+
+use std::process::ExitCode;
+
+use rounds::Rounds;
+
+/// What goes wrong here ends the run; the text says what it was.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match *arguments.as_slice() {
+        [compiled_in::COMMAND, edge] => compiled_in::serve(edge),
+        [in_process::COMMAND, config] => in_process::serve(config),
+        // The host in one process probes libraries with its own binary.
+        ["probe", ..] => return porth::cli::main(),
+        ref parts => measure(parts),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures all parts, or those that are named: `rounds`, `callgrind`, `once`.
+fn measure(parts: &[&str]) -> Result<()> {
+    // Cargo adds an option that says that this is a benchmark.
+    let named: Vec<&&str> = parts.iter().filter(|part| !part.starts_with("--")).collect();
+    let wanted = |part: &str| named.is_empty() || named.iter().any(|name| **name == part);
+    let rounds = if wanted("rounds") { rounds::run()? } else { Rounds::default() };
+    let counts = if wanted("callgrind") { callgrind::run()? } else { Vec::new() };
+    let once = if wanted("once") { Some(once::run()?) } else { None };
+    report::print(&rounds, &counts, once.as_ref());
+    Ok(())
+}

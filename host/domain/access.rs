@@ -1,0 +1,186 @@
+//! Logging in, and what a session permits.
+//!
+//! Start at [`Access`], which puts together users, scopes, sessions and lock-out.
+
+use std::net::IpAddr;
+
+use super::StoreError;
+use super::lockout::{Attempt, LockedOut, Lockout};
+use super::login::{LoginSession, LoginSessions, Means, Origin, ProveError, Schemes, Standing};
+use super::passwords::PasswordError;
+use super::scopes::{Scope, Scopes};
+use super::users::{CheckError, User, Users};
+
+/// Who comes in, and where to. Cheap to clone.
+#[derive(Clone)]
+pub struct Access {
+    /// Everybody.
+    pub users: Users,
+    /// All scopes.
+    pub scopes: Scopes,
+    /// All log-in sessions.
+    pub sessions: LoginSessions,
+    /// Failed log-ins.
+    pub lockout: Lockout,
+}
+
+/// Why somebody was not logged in.
+#[derive(Debug, thiserror::Error)]
+pub enum LogInError {
+    /// The name or the password is wrong, or the user is disabled; which of them is not told.
+    #[error("the user name or the password is wrong")]
+    Wrong,
+    /// Too many failed before.
+    #[error(transparent)]
+    LockedOut(#[from] LockedOut),
+    /// The password could not be compared.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The system gave no random bytes.
+    #[error("the system has no random bytes: {0}")]
+    Random(getrandom::Error),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A session with its current user, who is enabled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Present {
+    /// The session.
+    pub session: LoginSession,
+    /// Its current user.
+    pub user: User,
+}
+
+/// A scope that was asked for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The scope.
+    pub scope: Scope,
+    /// What is proved of what it wants.
+    pub standing: Standing,
+    /// Whether the user has it at all.
+    pub available: bool,
+}
+
+impl Access {
+    /// Logs somebody in by name and password, in the session of the cookie or, where there is none, in a new one. Gives
+    /// the session's cookie.
+    ///
+    /// # Errors
+    /// [`LogInError`].
+    pub async fn log_in(
+        &self,
+        cookie: Option<&str>,
+        username: &str,
+        password: &str,
+        peer: Option<IpAddr>,
+        user_agent: &str,
+        now_ms: i64,
+    ) -> Result<String, LogInError> {
+        let attempt = Attempt::new(username, peer);
+        if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await? {
+            return Err(locked_out.into());
+        }
+        let told = self.users.check_password(username, password).await?;
+        let locked_out = match &told {
+            Some(_) => self.lockout.succeeded(&attempt, now_ms).await?,
+            None => self.lockout.failed(&attempt, now_ms).await?,
+        };
+        if let Some(locked_out) = locked_out {
+            return Err(locked_out.into());
+        }
+        let user_id = told.ok_or(LogInError::Wrong)?;
+        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+        let origin = Origin { user_agent: user_agent.to_owned(), peer };
+        let proved = self.sessions.prove(cookie, &user_id, Means::Password, origin, now_ms).await;
+        proved.map_err(|error| match error {
+            ProveError::UserGone => LogInError::Wrong,
+            ProveError::Random(error) => LogInError::Random(error),
+            ProveError::Store(error) => error.into(),
+        })
+    }
+
+    /// The session of a cookie, if its current user may still log in.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn present(&self, cookie: &str, now_ms: i64) -> Result<Option<Present>, StoreError> {
+        let Some(session) = self.sessions.find(cookie, now_ms).await? else { return Ok(None) };
+        let user = self.users.get(session.current.username.as_str()).await?;
+        // A name that was given anew meanwhile is somebody else's.
+        let user = user.filter(|user| user.enabled && user.id == session.current.id);
+        Ok(user.map(|user| Present { session, user }))
+    }
+
+    /// The users of a session who may still log in, the current one first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn users_of(&self, session: &LoginSession) -> Result<Vec<User>, StoreError> {
+        let mut users = Vec::new();
+        for member in std::iter::once(&session.current).chain(&session.others) {
+            let user = self.users.get(member.username.as_str()).await?;
+            users.extend(user.filter(|user| user.enabled && user.id == member.id));
+        }
+        Ok(users)
+    }
+
+    /// Makes another user of a session its current one. False means that no such user is in it who may still log in.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn switch(&self, session: &LoginSession, username: &str) -> Result<bool, StoreError> {
+        let Some(user) = self.users.get(username).await?.filter(|user| user.enabled) else { return Ok(false) };
+        self.sessions.choose(&session.id, &user.id).await
+    }
+
+    /// Deletes sessions and counts of failures that are over.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn purge(&self, now_ms: i64) -> Result<(), StoreError> {
+        self.sessions.purge(now_ms).await?;
+        self.lockout.purge(now_ms).await
+    }
+
+    /// How a session stands towards a scope. `None` means that there is no such scope.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn asked(&self, present: &Present, scope: &str, now_ms: i64) -> Result<Option<Asked>, StoreError> {
+        let Present { session, user } = present;
+        let Some(scope) = self.scopes.get(scope).await? else { return Ok(None) };
+        let proofs = self.sessions.proofs(&session.id, &user.id).await?;
+        // No module of the kind `scheme` can run yet, so no scheme can be proved.
+        let standing = Standing::of(&scope, &proofs, &Schemes::new(), now_ms);
+        let available = user.scopes.contains(&scope.name);
+        Ok(Some(Asked { scope, standing, available }))
+    }
+
+    /// Whether the current user of a session has a scope and has proved enough for it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn permits(&self, present: &Present, scope: &str, now_ms: i64) -> Result<bool, StoreError> {
+        Ok(self.asked(present, scope, now_ms).await?.is_some_and(|asked| asked.permitted()))
+    }
+}
+
+impl Asked {
+    /// Whether the session may do what the scope is for.
+    #[must_use]
+    pub fn permitted(&self) -> bool {
+        self.available && self.standing.enough
+    }
+}
+
+impl From<CheckError> for LogInError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Password(error) => error.into(),
+            CheckError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Finding records by a pattern: which part of a list is asked for, and how texts are folded for that.
+
+use super::username::fold;
+
+/// Which part of a list is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// What must occur in a record, in any case and Unicode form; empty means all.
+    pub pattern: String,
+    /// How many to leave out.
+    pub offset: u32,
+    /// How many at most.
+    pub limit: u32,
+}
+
+impl Page {
+    /// Everything.
+    #[must_use]
+    pub fn all() -> Self {
+        Self { pattern: String::new(), offset: 0, limit: u32::MAX }
+    }
+
+    /// The pattern for SQL's `LIKE`, with `\` as the escape.
+    pub(super) fn like(&self) -> String {
+        let mut like = String::from("%");
+        for character in fold(&self.pattern).chars() {
+            if matches!(character, '%' | '_' | '\\') {
+                like.push('\\');
+            }
+            like.push(character);
+        }
+        like.push('%');
+        like
+    }
+}
+
+/// What patterns are looked for in: the texts, folded.
+pub(super) fn folded(texts: &[&str]) -> String {
+    fold(&texts.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_like_would_read_is_escaped() {
+        let page = Page { pattern: "50%_Ä\\".to_owned(), ..Page::all() };
+        assert_eq!(page.like(), "%50\\%\\_ä\\\\%");
+        assert_eq!(Page::all().like(), "%%");
+    }
+}

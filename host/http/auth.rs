@@ -1,0 +1,75 @@
+//! `/auth`: logging in and out.
+
+use axum::body::Body;
+use axum::extract::{Query, State};
+use http::header::{HeaderName, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request};
+use serde::Deserialize;
+
+use super::caller;
+use super::error::{INVALID, NOT_FOUND, Problem, UNAUTHORIZED};
+use super::fields::Fields;
+use super::{App, Peer, cookie, now_ms};
+use crate::domain::login::LoginSession;
+
+/// What an answer carries besides its status.
+type Answer = axum::response::AppendHeaders<Option<(HeaderName, HeaderValue)>>;
+
+/// `POST /auth/`: by password, or, by the name alone, another user of the session becomes the current one.
+pub(super) async fn log_in(State(app): State<App>, request: Request<Body>) -> Result<Answer, Problem> {
+    let headers = request.headers().clone();
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let mut fields = Fields::read(request).await?;
+    let username = fields.required_text("username");
+    let password = fields.text("password");
+    let scheme = fields.text("scheme_name").or(fields.text("scheme_type"));
+    fields.finish()?;
+    let cookie = cookie::read(&headers, &app.0.config);
+    if let Some(password) = password {
+        let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let logged_in = app.0.access.log_in(cookie, &username, &password, peer, user_agent, now_ms());
+        return Ok(axum::response::AppendHeaders(cookie::set(&logged_in.await?, &app.0.config)));
+    }
+    if let Some(scheme) = scheme {
+        return Err(Problem::new(NOT_FOUND, format!("there is no scheme `{scheme}`")));
+    }
+    let session = session(&app, &headers).await?;
+    if !app.0.access.switch(&session, &username).await? {
+        return Err(Problem::new(UNAUTHORIZED, "the session has no such user"));
+    }
+    Ok(axum::response::AppendHeaders(None))
+}
+
+/// Who logs out.
+#[derive(Debug, Deserialize)]
+pub(super) struct Who {
+    username: Option<String>,
+}
+
+/// `DELETE /auth/`: logs out one user of the session, or all.
+pub(super) async fn log_out(State(app): State<App>, request: Request<Body>) -> Result<Answer, Problem> {
+    let Query(who) =
+        Query::<Who>::try_from_uri(request.uri()).map_err(|rejection| Problem::new(INVALID, rejection.body_text()))?;
+    // Unlike elsewhere a cookie that opens nothing is told apart from none.
+    let cookie = cookie::read(request.headers(), &app.0.config).ok_or_else(caller::unauthorized)?;
+    let session = app.0.access.sessions.find(cookie, now_ms()).await?;
+    let session = session.ok_or_else(|| Problem::new(NOT_FOUND, "there is no such session"))?;
+    let sessions = &app.0.access.sessions;
+    let Some(username) = who.username else {
+        sessions.end(&session.id).await?;
+        return Ok(axum::response::AppendHeaders(cookie::clear(&app.0.config)));
+    };
+    let unknown = || Problem::new(NOT_FOUND, "the session has no such user");
+    let user = session.user(&username).ok_or_else(unknown)?;
+    if !sessions.leave(&session.id, &user.id).await? {
+        return Err(unknown());
+    }
+    let last = session.others.is_empty();
+    Ok(axum::response::AppendHeaders(last.then(|| cookie::clear(&app.0.config)).flatten()))
+}
+
+/// The session of the request, or 401.
+pub(super) async fn session(app: &App, headers: &HeaderMap) -> Result<LoginSession, Problem> {
+    let cookie = cookie::read(headers, &app.0.config).ok_or_else(caller::unauthorized)?;
+    app.0.access.sessions.find(cookie, now_ms()).await?.ok_or_else(caller::unauthorized)
+}

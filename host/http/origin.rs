@@ -1,0 +1,53 @@
+//! Pages of other origins may not change anything here with a person's cookie.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, Method, Request, header};
+
+use super::App;
+use super::error::{FOREIGN_ORIGIN, Problem};
+
+/// Refuses a change that a page of another origin asks for. Without `Origin` no browser asks for one.
+pub(super) async fn check(State(app): State<App>, request: Request<Body>, next: Next) -> Response {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if reads || is_own(request.headers(), &app.0.config.external_url()) {
+        return next.run(request).await;
+    }
+    Problem::new(FOREIGN_ORIGIN, "the header field `Origin` names another origin").into_response()
+}
+
+/// Whether the origin, if one is named, is that of `external_url` or that of the address that was asked.
+fn is_own(headers: &HeaderMap, external_url: &str) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let external = external_url.split_once("://").is_some_and(|(external_scheme, rest)| {
+        let host = rest.split('/').next().unwrap_or_default();
+        external_scheme.eq_ignore_ascii_case(scheme) && host.eq_ignore_ascii_case(authority)
+    });
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    external || host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_origins() {
+        let own = |origin: &'static str| {
+            let fields = [(header::HOST, "127.0.0.1:4593"), (header::ORIGIN, origin)];
+            let headers = fields.into_iter().map(|(name, value)| (name, http::HeaderValue::from_static(value)));
+            is_own(&headers.collect(), "https://Example.org/porth")
+        };
+        for origin in ["https://example.org", "http://127.0.0.1:4593"] {
+            assert!(own(origin), "{origin}");
+        }
+        for origin in ["null", "", "http://example.org", "https://example.org.evil", "http://127.0.0.1", "https://a"] {
+            assert!(!own(origin), "{origin}");
+        }
+        assert!(is_own(&HeaderMap::new(), "https://example.org"));
+    }
+}

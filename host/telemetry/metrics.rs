@@ -1,0 +1,273 @@
+//! Numbers for whoever watches the server from outside, and the text that they become.
+//!
+//! Start at [`Exposition`]. Which numbers there are is the business of whoever counts; here are only what counting needs,
+//! cheap enough for every request, and the text format of Prometheus, version 0.0.4.
+
+use std::fmt::{Display, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The media type of an [`Exposition`].
+pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The upper bounds of a histogram's buckets in nanoseconds: an endpoint takes some microseconds or, when it has to wait,
+/// some milliseconds; the last one is the default deadline.
+const BOUNDS_NS: [u64; 18] = [
+    10_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+    30_000_000_000,
+];
+
+/// What a family of samples is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A number that only grows, as long as the process lives.
+    Counter,
+    /// A number that goes up and down.
+    Gauge,
+    /// Durations in buckets.
+    Histogram,
+}
+
+impl Kind {
+    /// As it stands in the text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// A number with a fraction, of a counter or a gauge.
+#[derive(Debug, Default)]
+pub struct Number(AtomicU64);
+
+impl Number {
+    /// Adds to it.
+    pub fn add(&self, value: f64) {
+        let add = |bits| Some((f64::from_bits(bits) + value).to_bits());
+        // Never fails: `add` always answers.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    /// Replaces it.
+    pub fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Ordering::Relaxed);
+    }
+
+    /// What it is now.
+    #[must_use]
+    pub fn value(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Durations in buckets. Recording one is two additions to atomics.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// By bucket; the last one is for what is above all bounds.
+    counts: [AtomicU64; BOUNDS_NS.len() + 1],
+    sum_ns: AtomicU64,
+}
+
+impl Histogram {
+    /// Records one.
+    #[inline]
+    pub fn record(&self, duration: Duration) {
+        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_NS.iter().position(|bound| ns <= *bound).unwrap_or(BOUNDS_NS.len());
+        if let Some(count) = self.counts.get(bucket) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.sum_ns.fetch_add(ns, Ordering::Relaxed);
+    }
+
+    /// What was recorded up to now.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        totals.add(self);
+        totals
+    }
+}
+
+/// What histograms have recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    counts: [u64; BOUNDS_NS.len() + 1],
+    sum_ns: u64,
+}
+
+impl Totals {
+    /// Adds another histogram of the same thing.
+    pub fn add(&mut self, histogram: &Histogram) {
+        for (total, count) in self.counts.iter_mut().zip(&histogram.counts) {
+            *total += count.load(Ordering::Relaxed);
+        }
+        self.sum_ns = self.sum_ns.wrapping_add(histogram.sum_ns.load(Ordering::Relaxed));
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+/// Samples as text. All samples of a family follow its [`family`](Self::family).
+#[derive(Debug, Default)]
+pub struct Exposition {
+    text: String,
+}
+
+impl Exposition {
+    /// Begins a family.
+    pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
+        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+        // Writing to a string never fails, here and below.
+        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {}\n", kind.as_str());
+    }
+
+    /// One sample. `labels` come from [`labels`]; they may be empty.
+    pub fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        let _ = match labels {
+            "" => writeln!(self.text, "{name} {value}"),
+            labels => writeln!(self.text, "{name}{{{labels}}} {value}"),
+        };
+    }
+
+    /// The samples of a histogram.
+    pub fn histogram(&mut self, name: &str, labels: &str, totals: &Totals) {
+        let comma = if labels.is_empty() { "" } else { "," };
+        let mut below = 0;
+        for (count, bound) in totals.counts.iter().zip(&BOUNDS_NS) {
+            below += count;
+            let _ = writeln!(self.text, "{name}_bucket{{{labels}{comma}le=\"{}\"}} {below}", seconds(*bound));
+        }
+        let count = totals.count();
+        let _ = writeln!(self.text, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}");
+        self.sample(&format!("{name}_sum"), labels, seconds(totals.sum_ns));
+        self.sample(&format!("{name}_count"), labels, count);
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        self.text
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a sum of years is still exact to some milliseconds")]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+/// Labels as they stand in a sample; the names are valid ones.
+#[must_use]
+pub fn labels(pairs: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (name, value) in pairs {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        let _ = write!(text, "{name}=\"");
+        for character in value.chars() {
+            match character {
+                '\\' => text.push_str("\\\\"),
+                '"' => text.push_str("\\\""),
+                '\n' => text.push_str("\\n"),
+                other => text.push(other),
+            }
+        }
+        text.push('"');
+    }
+    text
+}
+
+/// Whether a metric or a label may have this name: letters, digits and `_`, no digit first.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn samples_become_text() {
+        let mut exposition = Exposition::default();
+        exposition.family("porth_up", Kind::Gauge, "One line,\nno \\ more");
+        exposition.sample("porth_up", "", 1);
+        let number = Number::default();
+        number.add(1.5);
+        number.add(1.0);
+        exposition.sample("porth_up", &labels(&[("a", "say \"x\\y\"\n"), ("b", "ü")]), number.value());
+        let histogram = Histogram::default();
+        for us in [2, 10, 11, 3_000_000] {
+            histogram.record(Duration::from_micros(us));
+        }
+        histogram.record(Duration::from_secs(100));
+        exposition.family("porth_seconds", Kind::Histogram, "Durations");
+        exposition.histogram("porth_seconds", "", &histogram.totals());
+        expect![[r#"
+            # HELP porth_up One line,\nno \\ more
+            # TYPE porth_up gauge
+            porth_up 1
+            porth_up{a="say \"x\\y\"\n",b="ü"} 2.5
+            # HELP porth_seconds Durations
+            # TYPE porth_seconds histogram
+            porth_seconds_bucket{le="0.00001"} 2
+            porth_seconds_bucket{le="0.0001"} 3
+            porth_seconds_bucket{le="0.00025"} 3
+            porth_seconds_bucket{le="0.0005"} 3
+            porth_seconds_bucket{le="0.001"} 3
+            porth_seconds_bucket{le="0.0025"} 3
+            porth_seconds_bucket{le="0.005"} 3
+            porth_seconds_bucket{le="0.01"} 3
+            porth_seconds_bucket{le="0.025"} 3
+            porth_seconds_bucket{le="0.05"} 3
+            porth_seconds_bucket{le="0.1"} 3
+            porth_seconds_bucket{le="0.25"} 3
+            porth_seconds_bucket{le="0.5"} 3
+            porth_seconds_bucket{le="1"} 3
+            porth_seconds_bucket{le="2.5"} 3
+            porth_seconds_bucket{le="5"} 4
+            porth_seconds_bucket{le="10"} 4
+            porth_seconds_bucket{le="30"} 4
+            porth_seconds_bucket{le="+Inf"} 5
+            porth_seconds_sum 103.000023
+            porth_seconds_count 5
+        "#]]
+        .assert_eq(&exposition.into_text());
+    }
+
+    #[test]
+    fn names_are_plain() {
+        for (name, fine) in [("a_b1", true), ("_x", true), ("1a", false), ("", false), ("a-b", false), ("ä", false)] {
+            assert_eq!(is_name(name), fine, "{name}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Reloading under load: nobody notices, or at most that it takes a moment longer.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::server_with;
+use crate::support::connection::Connection;
+use crate::support::scale::scaled;
+use crate::support::server::Server;
+use crate::support::versions::compile;
+
+const CONNECTIONS: usize = 32;
+/// Inline, on own threads, by token later, zero-copy, piece by piece.
+const PATHS: [&str; 5] =
+    ["/api/a/version", "/api/a/slow/3", "/api/a/delayed/20", "/api/b/large/20000", "/api/b/stream/10"];
+
+/// What clients saw.
+struct Seen {
+    latencies: Vec<Duration>,
+    failures: Vec<String>,
+}
+
+impl Seen {
+    fn percentile(&self, percent: usize) -> Duration {
+        self.latencies[(self.latencies.len() - 1) * percent / 100]
+    }
+}
+
+/// Keeps many connections busy while something happens.
+fn under_load(server: &Server, happens: impl FnOnce()) -> Seen {
+    let stop = AtomicBool::new(false);
+    let seen = Mutex::new(Seen { latencies: Vec::new(), failures: Vec::new() });
+    std::thread::scope(|scope| {
+        for number in 0..CONNECTIONS {
+            let (stop, seen) = (&stop, &seen);
+            scope.spawn(move || {
+                let mut latencies = Vec::new();
+                let result = one_client(server, PATHS[number % PATHS.len()], stop, &mut latencies);
+                let mut seen = seen.lock().unwrap();
+                seen.latencies.extend(latencies);
+                seen.failures.extend(result.err());
+            });
+        }
+        let happened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(happens));
+        stop.store(true, Ordering::Relaxed);
+        happened.unwrap();
+    });
+    let mut seen = seen.into_inner().unwrap();
+    seen.latencies.sort();
+    seen
+}
+
+/// Asks until it is told to stop. No answer on a connection may be of an older generation than the one before it.
+fn one_client(server: &Server, path: &str, stop: &AtomicBool, latencies: &mut Vec<Duration>) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{path}: {error}");
+    while !stop.load(Ordering::Relaxed) {
+        let mut connection = Connection::open(server.address).map_err(failed)?;
+        let (mut generation, mut version) = (0, 0);
+        while !stop.load(Ordering::Relaxed) && !connection.is_closing {
+            let began = Instant::now();
+            let (status, body) = connection.get(path).map_err(failed)?;
+            latencies.push(began.elapsed());
+            if status != 200 {
+                return Err(format!("{path}: {status} {}", String::from_utf8_lossy(&body)));
+            }
+            let body: Value = serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}"))?;
+            let number = |member: &str| body[member].as_u64().unwrap();
+            let before = (generation, version);
+            (generation, version) = (number("generation"), number("version"));
+            let other_version = before.0 == generation && before.1 != version;
+            if generation < before.0 || generation != number("host") || other_version {
+                return Err(format!("{path}: after {before:?} came {body}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_request_fails_while_two_versions_take_turns() {
+    let versions = [compile(1, &[]), compile(2, &[])];
+    let server = server_with("watch = false", &versions[0]);
+    let rounds = scaled(1, 5);
+    let reloads = scaled(20, 1000) / rounds;
+    let mut number = 1;
+    for round in 1..=rounds {
+        let mut longest = Duration::ZERO;
+        let began = Instant::now();
+        let with = under_load(&server, || {
+            for _ in 0..reloads {
+                number += 1;
+                let began = Instant::now();
+                let reply = server.reload(&versions[(number + 1) % 2]);
+                longest = longest.max(began.elapsed());
+                assert_eq!(reply.status, 200, "{reply:?}");
+                assert_eq!(server.version("a").split('.').next(), Some(["1", "2"][(number + 1) % 2]));
+            }
+        });
+        let took = began.elapsed();
+        let without = under_load(&server, || std::thread::sleep(took));
+        println!(
+            "round {round}: {reloads} reloads in {took:.1?}, the longest {longest:.1?}; {} answers, p50 {:.1?}, p99 {:.1?}; \
+             without reloads {} answers, p50 {:.1?}, p99 {:.1?}",
+            with.latencies.len(),
+            with.percentile(50),
+            with.percentile(99),
+            without.latencies.len(),
+            without.percentile(50),
+            without.percentile(99),
+        );
+        assert_eq!((with.failures, without.failures), (Vec::new(), Vec::new()));
+        assert!(with.latencies.len() > CONNECTIONS);
+    }
+    if number > 80 {
+        server.wait_for_log("this process is worn out: 64 retired generations");
+    }
+}
