@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::support::client;
 use crate::support::load::{KeptClient, Load, under_load};
 use crate::support::scale::scaled;
-use crate::support::server::{PATIENCE, Server, Setup, built, wait_until};
+use crate::support::server::{PATIENCE, Server, Setup, built, library_name, wait_until};
 
 fn server(config: &str) -> Server {
     let config = format!("[quarantine]\ncrashes = 0\nunattributed_crashes = 0\n{config}");
@@ -366,48 +366,49 @@ fn a_new_program_is_run_by_the_fresh_child() {
     assert_eq!(runs(server.child_pid()), new);
 }
 
-/// So many generations as make a child worn out, by reloading one library again and again.
+/// Reloads a library again and again, until the child is worn out and another has taken its place. Answers how often.
+fn wear_out(server: &Server, library: &str) -> u32 {
+    let (file, good) = (library_name(library), std::fs::read(built(library)).unwrap());
+    let finished = || server.log().matches(" has finished\n").count();
+    let before = finished();
+    let mut number = 0_u32;
+    wait_until("a fresh child", || {
+        // Bytes that no section of the file has.
+        number += 1;
+        let new = [good.as_slice(), &std::process::id().to_le_bytes(), &number.to_le_bytes()].concat();
+        std::fs::write(server.plugins().join("new"), new).unwrap();
+        std::fs::rename(server.plugins().join("new"), server.plugins().join(&file)).unwrap();
+        let reply = server.admin("PUT", &format!("/api/admin/library/{file}/reload"), None);
+        assert!(matches!(reply.summary().as_str(), "200" | "409 recycling"), "{reply:?}");
+        finished() > before
+    });
+    number
+}
+
+/// By its own reloads, which is what makes a child worn out.
 #[test]
 fn a_worn_out_child_has_itself_replaced() {
     let server = server("");
     let pid = server.child_pid();
-    let good = std::fs::read(built("hello")).unwrap();
-    let (_, load) = under_load(server.address, &paths(4), || {
-        let mut number = 0_u32;
-        wait_until("a fresh child", || {
-            // Bytes that no section of the file has.
-            number += 1;
-            let new = [good.as_slice(), &number.to_le_bytes()].concat();
-            std::fs::write(server.plugins().join("new"), new).unwrap();
-            std::fs::rename(server.plugins().join("new"), server.plugins().join("libhello.so")).unwrap();
-            let reply = server.admin("PUT", "/api/admin/library/libhello.so/reload", None);
-            assert!(matches!(reply.summary().as_str(), "200" | "409 recycling"), "{reply:?}");
-            server.child_pid() != pid
-        });
-        println!("{number} reloads of {} bytes", good.len());
-    });
+    let (reloads, load) = under_load(server.address, &paths(4), || wear_out(&server, "hello"));
+    println!("{reloads} reloads");
     assert!(load.failures.is_empty(), "{:?}", load.failures);
+    assert_ne!(server.child_pid(), pid);
     server.wait_for_log("a fresh child is to take over from child 1: ");
     assert!(server.log().contains("retired generations of libraries with"));
 }
 
-/// A good instance while its neighbour is the reason for recycles, against the same load alone.
+/// A good instance while the reloads of its neighbour are the reason for a recycle, against the same load alone.
 #[test]
 fn a_neighbours_recycles_cost_a_good_instance_little() {
     let server = server("");
     let paths = vec!["/api/good/hello/you".to_owned(); 8];
-    let length = Duration::from_millis(800);
-    let alone = || under_load(server.address, &paths, || std::thread::sleep(length)).1;
-    let disturbed = || {
-        under_load(server.address, &paths, || {
-            let began = Instant::now();
-            server.recycle();
-            std::thread::sleep(length.saturating_sub(began.elapsed()));
-        })
-        .1
-    };
     for round in 1..=scaled(1, 5) {
-        let shown = |what: &str, load: Load| {
+        let began = Instant::now();
+        let (reloads, disturbed) = under_load(server.address, &paths, || wear_out(&server, "misbehaves"));
+        let length = began.elapsed();
+        let ((), alone) = under_load(server.address, &paths, || std::thread::sleep(length));
+        let shown = |what: &str, load: &Load| {
             println!(
                 "round {round}, {what}: {} answers, p50 {:?}, p99 {:?}, slowest {:?}",
                 load.times.len(),
@@ -417,7 +418,7 @@ fn a_neighbours_recycles_cost_a_good_instance_little() {
             );
             assert!(load.failures.is_empty(), "{:?}", load.failures);
         };
-        shown("alone", alone());
-        shown("with a recycle", disturbed());
+        shown("alone", &alone);
+        shown(&format!("with {reloads} reloads of another and the recycle they caused"), &disturbed);
     }
 }
