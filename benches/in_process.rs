@@ -7,6 +7,7 @@ use std::time::Duration;
 use porth::config::{Config, Overrides};
 use porth::domain::access::Access;
 use porth::domain::clients::Clients;
+use porth::domain::documents::{DocumentLimits, Documents};
 use porth::domain::instances::Instances;
 use porth::domain::keys::ApiKeys;
 use porth::domain::leadership::LeaderToken;
@@ -47,8 +48,11 @@ pub(crate) fn serve(config: &str) -> Result<()> {
             lockout: Lockout::new(db.clone(), LockoutRules::default()),
         };
         let (_token, leadership) = LeaderToken::new(true);
+        let limits = DocumentLimits { documents_max: 1, documents_bytes_max: 1, document_bytes_max: 1 };
+        let documents = Documents::new(db.clone(), limits);
         let records = Instances::new(db.clone());
-        let instances = Runtime::new(Arc::clone(&config), libraries, records, access.clone(), leadership, hooks);
+        let instances =
+            Runtime::new(Arc::clone(&config), libraries, records, access.clone(), leadership, documents, hooks);
         instances.start(&Start::default(), 0).await?;
         let clients = Clients::new(db.clone(), passwords);
         let app = App::new(config, instances, ApiKeys::new(db), access, clients);

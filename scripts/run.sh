@@ -14,7 +14,7 @@ put() {
     install -m 0755 "$1" run/plugins/.new
     mv -f run/plugins/.new "run/plugins/$(basename "$1")"
 }
-for folder in plugins/*/ examples/hello/ examples/clock/; do
+for folder in plugins/*/ examples/hello/ examples/clock/ examples/notes/; do
     name=$(basename "$folder")
     # Mock modules are for tests: they hold users with known passwords.
     if [ "$name" != mock ]; then
@@ -40,6 +40,10 @@ parameters = { greeting = "Hello" }
 [[instance]]
 module = "clock"
 name = "clock"
+
+[[instance]]
+module = "notes"
+name = "notes"
 EOF
 fi
 

@@ -25,6 +25,7 @@ use super::body;
 use super::bytes::{borrow_text, hand_over};
 use super::call::Handler;
 use super::context::{self, CallbackError, HostFuture, LogLine, NewEndpoint, Services};
+use super::documents;
 use super::request::CallRequest;
 use super::token::{self, CompleteError};
 use super::waker::ForeignWaker;
@@ -76,6 +77,12 @@ static TABLE: Table = Table(Host {
     complete,
     check_session_valid,
     timer,
+    document_get: documents::get,
+    document_put: documents::put,
+    document_delete: documents::delete,
+    document_list: documents::list,
+    document_apply: documents::apply,
+    document_consume: documents::consume,
     call_wait,
     call_then,
     host_info,
@@ -145,7 +152,7 @@ unsafe fn write(place: *mut Bytes, bytes: Vec<u8>) {
     }
 }
 
-fn services(context: u64) -> Result<Arc<dyn Services>, CallbackError> {
+pub(super) fn services(context: u64) -> Result<Arc<dyn Services>, CallbackError> {
     context::find(context).ok_or_else(|| CallbackError::new(code::CLOSED, "the instance is closed"))
 }
 
@@ -153,7 +160,7 @@ fn services(context: u64) -> Result<Arc<dyn Services>, CallbackError> {
 ///
 /// # Safety
 /// The text is valid for this call.
-unsafe fn text<'a>(text: Str, what: &str) -> Result<&'a str, CallbackError> {
+pub(super) unsafe fn text<'a>(text: Str, what: &str) -> Result<&'a str, CallbackError> {
     // SAFETY: the caller vouches for it.
     unsafe { borrow_text(text) }.map_err(|bad| CallbackError::parameter(format!("{what} is {bad}")))
 }
@@ -319,7 +326,7 @@ unsafe extern "C" fn timer(context: u64, delay_ms: u64, call: *mut HostCall) -> 
 ///
 /// # Safety
 /// `call` is null or may be written.
-unsafe fn start(call: *mut HostCall, body: impl FnOnce() -> Result<HostFuture, CallbackError>) -> i32 {
+pub(super) unsafe fn start(call: *mut HostCall, body: impl FnOnce() -> Result<HostFuture, CallbackError>) -> i32 {
     answer_code(|| {
         if call.is_null() {
             return Err(CallbackError::parameter("no place for the call"));

@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 use porth_abi::code;
 
 use super::call::Handler;
+use super::documents::DocumentCall;
 use super::request::CallRequest;
 
 /// A failed callback: the code that the plug-in gets, and a text that says more.
@@ -118,6 +119,11 @@ pub trait Services: Send + Sync {
     /// # Errors
     /// UNSUPPORTED for a library's context.
     fn timer(&self, delay: Duration) -> Result<HostFuture, CallbackError>;
+    /// Reads or changes documents of the instance. What is wrong with the arguments is the future's answer.
+    ///
+    /// # Errors
+    /// UNSUPPORTED for a library's context.
+    fn documents(&self, call: DocumentCall) -> Result<HostFuture, CallbackError>;
     /// Lets the host drive a future to its end.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! What a library says about itself: the answer of its `load`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
@@ -23,6 +25,28 @@ pub struct ModuleDescription {
     /// The JSON Schema of its parameters, an object; one that takes any parameters if it gives none.
     #[serde(default = "any_parameters", deserialize_with = "object")]
     pub parameters_schema: Value,
+    /// What form its documents have; without version and index fields if it says nothing.
+    #[serde(default)]
+    pub documents: DocumentsDescription,
+}
+
+/// What form a module's documents have.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct DocumentsDescription {
+    /// The version that the module reads and writes, 0 to 1 000 000.
+    #[serde(default)]
+    pub version: u32,
+    /// What it says of its collections; it may have others.
+    #[serde(default)]
+    pub collections: BTreeMap<String, CollectionDescription>,
+}
+
+/// What a module says of a collection.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct CollectionDescription {
+    /// The fields that it lists by: members of the documents.
+    #[serde(default)]
+    pub index: Vec<String>,
 }
 
 /// Reads the JSON array that `load` answers. Members that this host does not know are passed over: a newer library may
@@ -63,10 +87,33 @@ fn check_module(module: &ModuleDescription) -> Result<(), String> {
     if !KINDS.contains(&module.kind.as_str()) {
         return Err(format!("module `{name}` is of kind `{}`, this host knows {}", module.kind, KINDS.join(", ")));
     }
-    match module.needs.iter().find(|right| !RIGHTS.contains(&right.as_str())) {
-        Some(right) => Err(format!("module `{name}` needs the right `{right}`, this host knows {}", RIGHTS.join(", "))),
-        None => Ok(()),
+    if let Some(right) = module.needs.iter().find(|right| !RIGHTS.contains(&right.as_str())) {
+        return Err(format!("module `{name}` needs the right `{right}`, this host knows {}", RIGHTS.join(", ")));
     }
+    check_documents(&module.documents).map_err(|reason| format!("module `{name}`: {reason}"))
+}
+
+fn check_documents(documents: &DocumentsDescription) -> Result<(), String> {
+    if documents.version > DOCUMENTS_VERSION_MAX {
+        return Err(format!("version {} of its documents, expected 0 to {DOCUMENTS_VERSION_MAX}", documents.version));
+    }
+    for (collection, CollectionDescription { index }) in &documents.collections {
+        if !is_name(collection) {
+            return Err(format!(
+                "`{collection}` is no name of a collection: [a-z0-9][a-z0-9_-]*, at most {NAME_CHARS_MAX} characters"
+            ));
+        }
+        if index.len() > INDEX_FIELDS_MAX {
+            let fields = index.len();
+            return Err(format!("{fields} index fields of the collection `{collection}`, at most {INDEX_FIELDS_MAX}"));
+        }
+        let is_field = |field: &&String| (1..=NAME_CHARS_MAX).contains(&field.len()) && !field.contains('\0');
+        if let Some(field) = index.iter().find(|field| !is_field(field)) {
+            let field = field.escape_debug();
+            return Err(format!("`{field}` is no index field: 1 to {NAME_CHARS_MAX} bytes without NUL"));
+        }
+    }
+    Ok(())
 }
 
 fn is_name(name: &str) -> bool {
@@ -108,6 +155,9 @@ pub const RIGHTS: [&str; 13] = [
 ];
 
 const NAME_CHARS_MAX: usize = 64;
+const DOCUMENTS_VERSION_MAX: u32 = 1_000_000;
+/// Each costs a write of its own with every document.
+const INDEX_FIELDS_MAX: usize = 16;
 /// More than any text and schema for people needs.
 pub(super) const DESCRIPTION_BYTES_MAX: usize = 1 << 20;
 
@@ -128,6 +178,7 @@ mod tests {
         assert_eq!((modules[0].kind.as_str(), modules[0].display_name.as_str()), ("plugin", "hello"));
         assert_eq!(modules[0].parameters_schema, serde_json::json!({}));
         assert!(modules[0].needs.is_empty());
+        assert_eq!(modules[0].documents, DocumentsDescription::default());
     }
 
     #[test]
@@ -148,6 +199,22 @@ mod tests {
             expect![
                 "module `hello` needs the right `root`, this host knows endpoints, sessions, users:read, users:write, clients:read, clients:write, schemes, grants, services, products, mail, well-known, all"
             ],
+        );
+        check(
+            r#"[{"name": "hello", "documents": {"version": -1}}]"#,
+            expect!["invalid value: integer `-1`, expected u32 at line 1 column 46"],
+        );
+        check(
+            r#"[{"name": "hello", "documents": {"version": 1000001}}]"#,
+            expect!["module `hello`: version 1000001 of its documents, expected 0 to 1000000"],
+        );
+        check(
+            r#"[{"name": "hello", "documents": {"collections": {"a b": {}}}}]"#,
+            expect!["module `hello`: `a b` is no name of a collection: [a-z0-9][a-z0-9_-]*, at most 64 characters"],
+        );
+        check(
+            r#"[{"name": "hello", "documents": {"collections": {"a": {"index": ["b", ""]}}}}]"#,
+            expect!["module `hello`: `` is no index field: 1 to 64 bytes without NUL"],
         );
         check(
             r#"[{"name": "hello", "parameters_schema": true}]"#,

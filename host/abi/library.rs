@@ -6,7 +6,9 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use porth_abi::{Bytes, InitArguments, InitIn, InitOut, InitResult, Plugin, Str, code};
+use porth_abi::{
+    Bytes, DOCUMENT_MIGRATIONS, DocumentMigrations, InitArguments, InitIn, InitOut, InitResult, Plugin, Str, code,
+};
 
 use super::bytes::OwnedBytes;
 use super::callbacks;
@@ -50,6 +52,25 @@ pub enum InitError {
         code: i32,
         /// Its reasons.
         errors: Vec<String>,
+    },
+}
+
+/// Why a library does not say how its documents become those of the next version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MigrateError {
+    /// It has no such extension.
+    #[error("the library does not know how: it has no `{DOCUMENT_MIGRATIONS}`")]
+    Unknown,
+    /// `migrate` panicked.
+    #[error("`migrate` panicked; its message is in the log")]
+    Panicked,
+    /// `migrate` failed.
+    #[error("`migrate` answered {code}: {reason}")]
+    Failed {
+        /// What it answered.
+        code: i32,
+        /// Its reason.
+        reason: String,
     },
 }
 
@@ -152,6 +173,54 @@ impl Library {
                 })
             }
         }
+    }
+
+    /// Calls `migrate` of the extension for documents: what brings those of an instance from version `from` to the next, as
+    /// JSON. Callbacks go to `services`. It blocks if the plug-in does.
+    ///
+    /// # Errors
+    /// See [`MigrateError`].
+    pub fn migrate(
+        &self,
+        (kind, module): (&str, &str),
+        from: u64,
+        slot: &'static InstanceSlot,
+        services: Arc<dyn Services>,
+    ) -> Result<String, MigrateError> {
+        let table = self.extension(DOCUMENT_MIGRATIONS, slot).ok_or(MigrateError::Unknown)?;
+        let table = table.cast::<DocumentMigrations>();
+        // SAFETY: every table of an extension begins with its size.
+        if unsafe { table.cast::<usize>().read() } < size_of::<DocumentMigrations>() {
+            return Err(MigrateError::Unknown);
+        }
+        // SAFETY: it is as long as this host knows it, and lives as long as the library.
+        let migrate = unsafe { (*table).migrate };
+        let context = Context::open(services);
+        let (kind, module) = (Str::new(kind.as_bytes()), Str::new(module.as_bytes()));
+        let mut result = Bytes::EMPTY;
+        let number = {
+            let _blamed = fault::enter(slot);
+            // SAFETY: the library is loaded; texts and result outlive the call.
+            unsafe { migrate(self.library.0, context.number(), kind, module, from, &raw mut result) }
+        };
+        // SAFETY: filled in by `migrate` or empty, and owned by nobody else.
+        let result = unsafe { OwnedBytes::take(result) };
+        let text = result.and_then(|bytes| bytes.as_text().map(str::to_owned));
+        match (number, text) {
+            (code::OK, Ok(operations)) => Ok(operations),
+            (code::OK, Err(bad)) => Err(MigrateError::Failed { code: code::OK, reason: bad.to_string() }),
+            (code::PANIC, _) => Err(MigrateError::Panicked),
+            (code, reason) => Err(MigrateError::Failed { code, reason: reason.unwrap_or_default() }),
+        }
+    }
+
+    /// The table of an extension, if the library has it.
+    fn extension(&self, id: &str, slot: &'static InstanceSlot) -> Option<*const c_void> {
+        let extension = self.plugin.extension?;
+        let _blamed = fault::enter(slot);
+        // SAFETY: the library is loaded, and the text outlives the call.
+        let table = unsafe { extension(self.library.0, Str::new(id.as_bytes())) };
+        (!table.is_null()).then_some(table)
     }
 
     /// Calls `unload`. All instances are closed, and none is made any more.

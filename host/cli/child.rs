@@ -12,9 +12,11 @@ use tokio::time::MissedTickBehavior;
 use super::{Failure, now_ms};
 use crate::abi;
 use crate::config::Config;
+use crate::config::Limits;
 use crate::domain::StoreError;
 use crate::domain::access::Access;
 use crate::domain::clients::Clients;
+use crate::domain::documents::{DocumentLimits, Documents};
 use crate::domain::instances::Instances;
 use crate::domain::keys::ApiKeys;
 use crate::domain::leadership::{LeaderToken, Leadership};
@@ -118,8 +120,17 @@ async fn start(
     let libraries = Libraries::scan(&config, |file| start.keeps_closed(file)).await.map_err(Failure::configuration)?;
     let records = Instances::new(db.clone());
     let (access, clients) = identity(&db);
-    let runtime =
-        Runtime::new(Arc::clone(&config), libraries, records, access.clone(), leadership.clone(), hooks(control));
+    let documents = Documents::new(db.clone(), document_limits(&config));
+    tokio::spawn(runtime::purge_documents(documents.clone()));
+    let runtime = Runtime::new(
+        Arc::clone(&config),
+        libraries,
+        records,
+        access.clone(),
+        leadership.clone(),
+        documents,
+        hooks(control),
+    );
     let told = control.clone();
     runtime.watch_workers(workers, move |stuck| told.stuck(&stuck.instance, stuck.library.as_deref()))?;
     let (drain, drained) = watch::channel(None);
@@ -273,6 +284,11 @@ async fn watch_while_leading(watch: Watch, config: Arc<Config>, runtime: Runtime
 
 /// How long the last bytes of a stream may take.
 const STREAMS_END: Duration = Duration::from_millis(500);
+
+fn document_limits(config: &Config) -> DocumentLimits {
+    let Limits { documents_max, documents_bytes_max, document_bytes_max, .. } = config.limits;
+    DocumentLimits { documents_max, documents_bytes_max, document_bytes_max }
+}
 
 /// Watches the plug-in directory. A server without it is only less convenient.
 fn begin_watch(config: &Config) -> Option<Watch> {

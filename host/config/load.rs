@@ -164,7 +164,7 @@ mod tests {
                   |
                 3 | body = 3
                   | ^^^^
-                unknown field `body`, expected one of `body_bytes_max`, `deadline_ms`, `lifecycle_deadline_ms`, `drain_deadline_ms`, `library_bytes_max`, `instance_threads_max`, `hang_ms`, `stuck_ms`, `panics_max`, `panics_window_ms`, `broken_ms`"#]],
+                unknown field `body`, expected one of `body_bytes_max`, `deadline_ms`, `lifecycle_deadline_ms`, `drain_deadline_ms`, `library_bytes_max`, `instance_threads_max`, `hang_ms`, `stuck_ms`, `panics_max`, `panics_window_ms`, `broken_ms`, `documents_max`, `documents_bytes_max`, `document_bytes_max`"#]],
         );
     }
 

@@ -91,6 +91,12 @@ pub struct Limits {
     pub panics_window_ms: u64,
     /// How long such an instance stays closed until one request may try it again, in milliseconds.
     pub broken_ms: u64,
+    /// How many documents an instance may keep.
+    pub documents_max: u64,
+    /// How many bytes the documents of an instance may have together.
+    pub documents_bytes_max: u64,
+    /// The largest document in bytes.
+    pub document_bytes_max: u64,
 }
 
 /// When a crashing instance is taken out.
@@ -205,6 +211,9 @@ impl Default for Limits {
             panics_max: 10,
             panics_window_ms: 60_000,
             broken_ms: 30_000,
+            documents_max: 100_000,
+            documents_bytes_max: 256 << 20,
+            document_bytes_max: 1 << 20,
         }
     }
 }

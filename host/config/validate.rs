@@ -51,6 +51,9 @@ impl Config {
         check_range(problems, "limits.drain_deadline_ms", limits.drain_deadline_ms, 0..=DAY_MS);
         check_range(problems, "limits.library_bytes_max", limits.library_bytes_max, 1..=1 << 40);
         check_range(problems, "limits.instance_threads_max", limits.instance_threads_max, 1..=1024);
+        check_range(problems, "limits.documents_max", limits.documents_max, 0..=1 << 40);
+        check_range(problems, "limits.documents_bytes_max", limits.documents_bytes_max, 0..=1 << 50);
+        check_range(problems, "limits.document_bytes_max", limits.document_bytes_max, 1..=64 << 20);
         if limits.hang_ms != 0 {
             // A child tells that it lives four times in this long; a shorter one would call a busy machine a hang.
             check_range(problems, "limits.hang_ms (unless 0)", limits.hang_ms, 200..=DAY_MS);

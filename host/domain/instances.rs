@@ -193,9 +193,19 @@ impl Instances {
     /// # Errors
     /// [`AddError`]; then nothing is left behind.
     pub async fn add(&self, new: NewInstance, now_ms: i64) -> Result<InstanceRecord, AddError> {
+        let record = Self::draft(new, now_ms)?;
+        self.add_draft(&record).await?;
+        Ok(record)
+    }
+
+    /// The record of an instance that is not stored yet, with the id that it will have.
+    ///
+    /// # Errors
+    /// When a name is not a possible one.
+    pub fn draft(new: NewInstance, now_ms: i64) -> Result<InstanceRecord, NameError> {
         check_name(&new.name)?;
         check_display_name(&new.display_name)?;
-        let record = InstanceRecord {
+        Ok(InstanceRecord {
             id: new_id(now_ms),
             kind: new.kind,
             module: new.module,
@@ -209,11 +219,19 @@ impl Instances {
             quarantine: None,
             created_at_ms: now_ms,
             updated_at_ms: now_ms,
-        };
+        })
+    }
+
+    /// Adds an instance, with the documents that it has written already. Of many that add the same name at once, one
+    /// succeeds.
+    ///
+    /// # Errors
+    /// [`AddError`]; then nothing is stored.
+    pub async fn add_draft(&self, record: &InstanceRecord) -> Result<(), AddError> {
         if rows::insert(&self.db, to_row(record.clone())).await? {
-            Ok(record)
+            Ok(())
         } else {
-            Err(AddError::NameTaken { kind: record.kind, name: record.name })
+            Err(AddError::NameTaken { kind: record.kind.clone(), name: record.name.clone() })
         }
     }
 

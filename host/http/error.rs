@@ -136,9 +136,9 @@ impl From<StartError> for Problem {
             StartError::Init(InitError::Parameters(errors)) if !errors.is_empty() => Self::invalid(errors),
             StartError::Init(InitError::Parameters(_)) => Self::invalid(vec![text]),
             // Administrators may read why: `init` wrote it for them.
-            StartError::Init(InitError::Failed { .. } | InitError::Panicked) | StartError::Deadline(_) => {
-                Self::new(INIT_FAILED, text)
-            }
+            StartError::Init(InitError::Failed { .. } | InitError::Panicked)
+            | StartError::Documents(_)
+            | StartError::Deadline(_) => Self::new(INIT_FAILED, text),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
+use super::documents::InstanceDocuments;
 use super::health::{Health, HealthView};
 use super::libraries::{Held, Hook, Libraries, Module};
 use super::lifecycle;
@@ -22,6 +23,7 @@ use crate::abi;
 use crate::abi::fault::InstanceSlot;
 use crate::config::Config;
 use crate::domain::access::Access;
+use crate::domain::documents::Documents;
 use crate::domain::instances::{InstanceRecord, Instances};
 use crate::domain::leadership::{Leadership, Lease};
 
@@ -64,7 +66,8 @@ pub(super) struct Inner {
 pub struct Hooks {
     /// An administrator lifted the quarantine of the instance of this key.
     pub on_lifted: Hook,
-    /// This process has retired so many generations that a fresh one should take over, for this reason; told once.
+    /// This process has retired so many generations that a fresh one should take over, for this reason. Told again if
+    /// none does and there are once more as many.
     pub on_worn_out: Hook,
 }
 
@@ -144,6 +147,9 @@ pub enum StartError {
     /// The parameters do not satisfy the module's schema.
     #[error("{}", .0.join("; "))]
     Parameters(Vec<String>),
+    /// Its documents could not be brought into the form that the module declares.
+    #[error("{0}")]
+    Documents(String),
     /// `init` refused or failed.
     #[error(transparent)]
     Init(#[from] abi::InitError),
@@ -162,11 +168,18 @@ impl Runtime {
         records: Instances,
         access: Access,
         leadership: Leadership,
+        documents: Documents,
         hooks: Hooks,
     ) -> Self {
         libraries.set_on_worn_out(hooks.on_worn_out);
         Self(Arc::new(Inner {
-            shared: Shared { config, access, runtime: tokio::runtime::Handle::current(), meters: Arc::default() },
+            shared: Shared {
+                config,
+                access,
+                documents,
+                runtime: tokio::runtime::Handle::current(),
+                meters: Arc::default(),
+            },
             libraries,
             records,
             leadership,
@@ -188,6 +201,11 @@ impl Runtime {
     #[must_use]
     pub fn begin(&self, name: &str) -> Looked {
         self.0.table.begin(name)
+    }
+
+    /// What all instances share.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0.shared
     }
 
     fn view(&self, record: InstanceRecord) -> InstanceView {
@@ -233,8 +251,11 @@ impl Runtime {
         let key = key(plan.kind, plan.name);
         let slot = InstanceSlot::register(&key, &generation.file);
         let rights = plan.grants.map_or_else(|| module.description.needs.clone(), <[String]>::to_vec);
+        self.prepare_documents(plan, module, slot).await?;
+        let shared = self.0.shared.clone();
+        let documents = InstanceDocuments::new(shared.clone(), &key, plan.id, true);
         let names = (plan.module, plan.name);
-        let services = Arc::new(InstanceServices::new(self.0.shared.clone(), &key, names, generation.number, rights));
+        let services = Arc::new(InstanceServices::new(shared, &key, names, generation.number, rights, documents));
         let init = {
             let services = Arc::clone(&services);
             let generation = Arc::clone(&generation);
@@ -352,10 +373,12 @@ impl Runtime {
 }
 
 /// What an instance is to be made of.
-struct Plan<'a> {
-    kind: &'a str,
-    module: &'a str,
-    name: &'a str,
+pub(super) struct Plan<'a> {
+    /// The id that it has, or will have when it is stored.
+    pub(super) id: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) module: &'a str,
+    pub(super) name: &'a str,
     parameters: &'a Map<String, Value>,
     grants: Option<&'a [String]>,
 }
@@ -363,6 +386,7 @@ struct Plan<'a> {
 impl<'a> From<&'a InstanceRecord> for Plan<'a> {
     fn from(record: &'a InstanceRecord) -> Self {
         Self {
+            id: &record.id,
             kind: &record.kind,
             module: &record.module,
             name: &record.name,

@@ -378,7 +378,7 @@ impl Libraries {
         loaded || self.dormant(kind, name).is_some_and(|dormant| dormant == file)
     }
 
-    /// Who hears, once, that this process has retired so many generations that a fresh one should take over.
+    /// Who hears that this process has retired so many generations that a fresh one should take over.
     pub(super) fn set_on_worn_out(&self, on_worn_out: Hook) {
         self.0.generations.set_on_worn_out(on_worn_out);
     }

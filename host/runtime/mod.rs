@@ -7,6 +7,7 @@ pub mod body;
 mod breaker;
 pub mod call;
 mod counted;
+mod documents;
 pub mod health;
 pub mod instances;
 pub mod libraries;
@@ -27,6 +28,7 @@ pub mod watchdog;
 
 pub use body::Body;
 pub use call::{CallError, Incoming, call};
+pub use documents::purge as purge_documents;
 pub use health::{HealthStatus, HealthView, Place};
 pub use instances::{
     ChangeError, Edit, Hooks, InstanceView, LibraryState, Outcome, Prepared, Quarantined, ReloadError, Report, Runtime,

@@ -9,12 +9,14 @@ use porth_abi::code;
 use tokio::sync::{oneshot, watch};
 
 use super::counted::Metric;
+use super::documents::InstanceDocuments;
 use super::meter::{Meter, Meters};
 use super::routes::{Routes, RoutesBuilder};
 use super::session::{self, session_cookie};
-use crate::abi::{CallRequest, CallbackError, HostFuture, LogLine, NewEndpoint, Services};
+use crate::abi::{CallRequest, CallbackError, DocumentCall, HostFuture, LogLine, NewEndpoint, Services};
 use crate::config::Config;
 use crate::domain::access::Access;
+use crate::domain::documents::Documents;
 
 /// What all instances share.
 #[derive(Clone)]
@@ -27,6 +29,8 @@ pub(super) struct Shared {
     pub runtime: tokio::runtime::Handle,
     /// What is counted.
     pub meters: Arc<Meters>,
+    /// The documents of all instances.
+    pub documents: Documents,
 }
 
 /// The host as an instance sees it.
@@ -37,6 +41,7 @@ pub(super) struct InstanceServices {
     module: String,
     generation: u64,
     rights: Vec<String>,
+    documents: InstanceDocuments,
     /// `None` once `init` is over.
     endpoints: Mutex<Option<RoutesBuilder>>,
     meter: Arc<Meter>,
@@ -55,6 +60,7 @@ impl InstanceServices {
         (module, name): (&str, &str),
         generation: u64,
         rights: Vec<String>,
+        documents: InstanceDocuments,
     ) -> Self {
         let meter = shared.meters.of(key);
         let endpoints = Mutex::new(Some(RoutesBuilder::new(&shared.config.limits, Arc::clone(&meter))));
@@ -65,11 +71,24 @@ impl InstanceServices {
             module: module.to_owned(),
             generation,
             rights,
+            documents,
             endpoints,
             meter,
             metrics: RwLock::default(),
             open: watch::Sender::new(()),
         }
+    }
+
+    /// For a migration of an instance's documents: it has no rights, and registers nothing.
+    #[must_use]
+    pub(super) fn of_migration(
+        shared: Shared,
+        key: &str,
+        names: (&str, &str),
+        generation: u64,
+        documents: InstanceDocuments,
+    ) -> Self {
+        Self { endpoints: Mutex::new(None), ..Self::new(shared, key, names, generation, Vec::new(), documents) }
     }
 
     /// What is counted of the instance.
@@ -187,6 +206,10 @@ impl Services for InstanceServices {
         }))
     }
 
+    fn documents(&self, call: DocumentCall) -> Result<HostFuture, CallbackError> {
+        Ok(self.documents.ask(call))
+    }
+
     fn spawn(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>) -> Result<(), CallbackError> {
         self.shared.runtime.spawn(work);
         Ok(())
@@ -267,6 +290,10 @@ impl Services for LibraryServices {
     }
 
     fn timer(&self, _: Duration) -> Result<HostFuture, CallbackError> {
+        only_instances()
+    }
+
+    fn documents(&self, _: DocumentCall) -> Result<HostFuture, CallbackError> {
         only_instances()
     }
 

@@ -41,6 +41,24 @@ pub struct Statement {
     pub values: Vec<Value>,
 }
 
+/// A statement of [`Db::write_if`].
+#[derive(Clone, Debug)]
+pub struct Condition {
+    /// The statement.
+    pub statement: Statement,
+    /// Whether none of the statements counts unless this one gives a row.
+    pub must_match: bool,
+}
+
+/// What came of [`Db::write_if`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Written {
+    /// All of it is stored; the rows of each statement.
+    Stored(Vec<Vec<Row>>),
+    /// Nothing is stored: the statement with this index had to give a row and gave none.
+    Missed(usize),
+}
+
 /// What [`Db::transaction`] hands to the code inside it.
 pub struct Transaction<'a> {
     inner: Inner<'a>,
@@ -120,8 +138,21 @@ impl Db {
     /// # Errors
     /// [`StoreError`]; but for [`StoreError::Unreachable`] nothing was stored.
     pub async fn write(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
-        for statement in &statements {
-            Value::check(&statement.values)?;
+        let always = |statement| Condition { statement, must_match: false };
+        match self.write_if(statements.into_iter().map(always).collect()).await? {
+            Written::Stored(rows) => Ok(rows),
+            Written::Missed(_) => Err(StoreError::Conflict),
+        }
+    }
+
+    /// As [`write`](Self::write), but nothing is stored either when a statement that must match gives no row. On
+    /// PostgreSQL each statement sees what others committed before it began.
+    ///
+    /// # Errors
+    /// As `write`.
+    pub async fn write_if(&self, statements: Vec<Condition>) -> Result<Written, StoreError> {
+        for condition in &statements {
+            Value::check(&condition.statement.values)?;
         }
         match &*self.engine {
             Engine::Sqlite(sqlite) => sqlite.write(statements).await,

@@ -1,6 +1,6 @@
 //! The table `instance`.
 
-use super::{Db, Row, StoreError, Transaction, Value, values};
+use super::{Db, Row, Statement, StoreError, Transaction, Value, document_sets, values};
 
 /// A row, as it is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,12 +49,14 @@ pub async fn find(db: &Db, kind: &str, name: &str) -> Result<Option<InstanceRow>
     db.read(FIND, values![kind, name]).await?.pop().map(read).transpose()
 }
 
-/// Adds a row. False means that the name is taken.
+/// Adds a row, to which documents that were written already belong from then on. False means that the name is taken.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn insert(db: &Db, row: InstanceRow) -> Result<bool, StoreError> {
-    Ok(!db.write_one(INSERT, write(row)).await?.is_empty())
+    let attach = document_sets::attach(&row.id);
+    let answers = db.write(vec![Statement { sql: INSERT, values: write(row) }, attach]).await?;
+    Ok(answers.first().is_some_and(|rows| !rows.is_empty()))
 }
 
 /// The same, inside a transaction.

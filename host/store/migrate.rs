@@ -210,8 +210,11 @@ fn unreachable(database: &str, reason: &dyn Display) -> OpenError {
 }
 
 /// The versions in order. Until the first release numbers may be left out, for work that is under way elsewhere.
-const MIGRATIONS: &[(i64, &str)] =
-    &[(1, include_str!("migrations/0001_instances.sql")), (10, include_str!("migrations/0010_identity.sql"))];
+const MIGRATIONS: &[(i64, &str)] = &[
+    (1, include_str!("migrations/0001_instances.sql")),
+    (2, include_str!("migrations/0002_documents.sql")),
+    (10, include_str!("migrations/0010_identity.sql")),
+];
 /// Marks a SQLite file as Porth's: "PRTH". On PostgreSQL the number of the lock under which the schema changes.
 const APPLICATION_ID: i64 = 0x5052_5448;
 /// How long to wait for another process that changes the schema.
@@ -229,11 +232,13 @@ const POSTGRES_TABLES: &str = "SELECT class.relname FROM pg_catalog.pg_class AS 
 /// What the tokens in migrations stand for: first on SQLite, then on PostgreSQL.
 ///
 /// SQLite's tables are strict, so that it refuses what PostgreSQL refuses. Keys compare by bytes on both.
-const TOKENS: [(&str, &str, &str); 4] = [
+const TOKENS: [(&str, &str, &str); 5] = [
     ("{key}", "TEXT", "TEXT COLLATE \"C\""),
     ("{integer}", "INTEGER", "BIGINT"),
     ("{blob}", "BLOB", "BYTEA"),
     ("{table}", " STRICT", ""),
+    // For tables that are read by their primary key: SQLite then has one tree where it would have two.
+    ("{keyed}", " STRICT, WITHOUT ROWID", ""),
 ];
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 
 pub mod api_keys;
 pub mod clients;
+pub mod document_sets;
+pub mod documents;
 pub mod instances;
 pub mod login_failures;
 pub mod login_sessions;
@@ -18,7 +20,7 @@ mod postgres;
 mod sqlite;
 mod value;
 
-pub use db::{Db, Statement, Transaction};
+pub use db::{Condition, Db, Statement, Transaction, Written};
 pub use error::{OpenError, StoreError};
 pub(crate) use value::values;
 pub use value::{Column, Row, Value};

@@ -21,7 +21,7 @@ use tokio_postgres::{Config, IsolationLevel, NoTls};
 
 use self::tls::Encryption;
 use super::migrate;
-use super::{OpenError, Row, Statement, StoreError, Transaction, Value};
+use super::{Condition, OpenError, Row, StoreError, Transaction, Value, Written};
 
 /// An open database.
 pub(super) struct Postgres {
@@ -75,7 +75,7 @@ impl Postgres {
         }
     }
 
-    pub(super) async fn write(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, StoreError> {
+    pub(super) async fn write(&self, statements: &[Condition]) -> Result<Written, StoreError> {
         let mut tries = Tries::default();
         loop {
             match self.write_once(statements).await {
@@ -85,18 +85,24 @@ impl Postgres {
         }
     }
 
-    async fn write_once(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, StoreError> {
+    async fn write_once(&self, statements: &[Condition]) -> Result<Written, StoreError> {
         let mut connection = self.connection().await?;
-        if let [statement] = statements {
-            return Ok(vec![query(&connection, statement.sql, &statement.values).await?]);
+        if let [Condition { statement, must_match }] = statements {
+            let rows = query(&connection, statement.sql, &statement.values).await?;
+            return Ok(if *must_match && rows.is_empty() { Written::Missed(0) } else { Written::Stored(vec![rows]) });
         }
         let transaction = connection.transaction().await.map_err(|error| failure(&error, "BEGIN"))?;
         let mut answers = Vec::with_capacity(statements.len());
-        for statement in statements {
-            answers.push(query(&transaction, statement.sql, &statement.values).await?);
+        for (index, Condition { statement, must_match }) in statements.iter().enumerate() {
+            let rows = query(&transaction, statement.sql, &statement.values).await?;
+            if *must_match && rows.is_empty() {
+                // What is dropped without a commit is rolled back.
+                return Ok(Written::Missed(index));
+            }
+            answers.push(rows);
         }
         transaction.commit().await.map_err(|error| failure(&error, "COMMIT"))?;
-        Ok(answers)
+        Ok(Written::Stored(answers))
     }
 
     pub(super) async fn transaction<T, E>(

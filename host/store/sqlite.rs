@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 use self::writer::Writer;
 use super::migrate;
-use super::{OpenError, Row, Statement, StoreError, Transaction, Value};
+use super::{Condition, OpenError, Row, StoreError, Transaction, Value, Written};
 
 /// An open database.
 pub(super) struct Sqlite {
@@ -43,6 +43,18 @@ struct Readers {
 pub(super) struct SqliteTransaction<'a> {
     /// Locked by nobody else while the transaction runs; the lock makes it `Sync`, as the futures inside must be `Send`.
     connection: &'a Mutex<Connection>,
+}
+
+/// Why a write is undone.
+enum NotWritten {
+    Missed(usize),
+    Store(StoreError),
+}
+
+impl From<StoreError> for NotWritten {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 impl Sqlite {
@@ -96,13 +108,25 @@ impl Sqlite {
         scan.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    pub(super) async fn write(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
+    pub(super) async fn write(&self, statements: Vec<Condition>) -> Result<Written, StoreError> {
         let several = statements.len() > 1;
         let work = move |connection: &Mutex<Connection>| {
             let connection = connection.lock();
-            statements.iter().map(|statement| query(&connection, statement.sql, &statement.values)).collect()
+            let mut answers = Vec::with_capacity(statements.len());
+            for (index, Condition { statement, must_match }) in statements.iter().enumerate() {
+                let rows = query(&connection, statement.sql, &statement.values)?;
+                if *must_match && rows.is_empty() {
+                    return Err(NotWritten::Missed(index));
+                }
+                answers.push(rows);
+            }
+            Ok(answers)
         };
-        self.writer.run(several, work).await
+        match self.writer.run(several, work).await {
+            Ok(answers) => Ok(Written::Stored(answers)),
+            Err(NotWritten::Missed(index)) => Ok(Written::Missed(index)),
+            Err(NotWritten::Store(error)) => Err(error),
+        }
     }
 
     pub(super) async fn transaction<T, E>(

@@ -347,6 +347,35 @@ typedef struct porth_host {
     int32_t (*check_session_valid)(uint64_t context, const void *request, porth_str scopes, porth_host_call *call);
     /* A call that succeeds after `delay_ms` milliseconds. */
     int32_t (*timer)(uint64_t context, uint64_t delay_ms, porth_host_call *call);
+    /* The document of a key: {"key", "version", "expires_at_ms", "used_at_ms", "user", "value"}, without those members that
+     * it has not. PORTH_NOT_FOUND for none, and for one that has expired.
+     *
+     * A collection is named [a-z0-9][a-z0-9_-]{0,63}, a key is any text of 1 to 512 bytes without NUL, a value JSON. A
+     * version differs with every write of a key, also after it was deleted; times are milliseconds since 1970. What is wrong
+     * with an argument is in the call's result, with PORTH_PARAM. */
+    int32_t (*document_get)(uint64_t context, porth_str collection, porth_str key, porth_host_call *call);
+    /* Writes a document: {"version"}. `options` is empty or {"version", "expires_at_ms", "user"}, all of which may be left
+     * out: the version that it must have (0: it must not exist; PORTH_CONFLICT otherwise), when it expires, the user that it
+     * goes with. PORTH_BUSY when the instance keeps as much as it may. */
+    int32_t (*document_put)(uint64_t context, porth_str collection, porth_str key, porth_str value, porth_str options,
+                            porth_host_call *call);
+    /* Deletes a document: {}. `options` is empty or {"version"}, the version that it must have, PORTH_CONFLICT otherwise;
+     * PORTH_NOT_FOUND for none. */
+    int32_t (*document_delete)(uint64_t context, porth_str collection, porth_str key, porth_str options,
+                               porth_host_call *call);
+    /* Documents of a collection: {"documents": [as document_get], "next"}. `options` is empty or {"field", "equals", "from",
+     * "to", "prefix", "after", "limit"}, all of which may be left out. Without `field` they come by key, those that begin
+     * with `prefix`; with `field`, a declared index field, by its value and then by key: those whose value is `equals`, or
+     * is `from` or more and less than `to`, or begins with `prefix`. `limit` is 1 to 1000 (100), but a page may be shorter;
+     * `next`, null at the end, is the next page's `after`. */
+    int32_t (*document_list)(uint64_t context, porth_str collection, porth_str options, porth_host_call *call);
+    /* Carries out all operations or none: {"versions": [a version for each that puts, null for others]}. `operations` is a
+     * list of up to 1000 {"put": {"collection", "key", "value", "version", "expires_at_ms", "user"}} and {"delete":
+     * {"collection", "key", "version"}}, as above. Codes as of the two; the detail says which operation failed. */
+    int32_t (*document_apply)(uint64_t context, porth_str operations, porth_host_call *call);
+    /* Uses a one-time document: {"state": "fresh" | "used" | "expired" | "absent", "document"}, with the document when it is
+     * there. Of many calls at once one gets it fresh. It stays where it is, used, until it expires or is deleted. */
+    int32_t (*document_consume)(uint64_t context, porth_str collection, porth_str key, porth_host_call *call);
     /* Waits for a call, takes it over, and answers its code. PORTH_WOULD_BLOCK on a host worker or the lifecycle thread: the
      * call is then dropped. */
     int32_t (*call_wait)(uint64_t context, porth_host_call *call, porth_bytes *result);
@@ -402,8 +431,9 @@ typedef struct porth_plugin {
      * touch no file.
      *
      * With PORTH_OK, `library` is what `unload` and `init` get (may be NULL), and `description` a JSON array of
-     * {"kind", "name", "display_name", "description", "needs": [rights], "parameters_schema": {JSON Schema}}; all but "name"
-     * may be left out. With any other code `description` is a text that says why. The host drops it. */
+     * {"kind", "name", "display_name", "description", "needs": [rights], "parameters_schema": {JSON Schema}, "documents":
+     * {"version", "collections": {NAME: {"index": [fields]}}}}; all but "name" may be left out. With any other code
+     * `description` is a text that says why. The host drops it. */
     int32_t (*load)(const porth_host *host, uint64_t context, void **library, porth_bytes *description);
     /* Frees what `load` made. */
     void (*unload)(void *library);
@@ -417,6 +447,22 @@ typedef struct porth_plugin {
     /* A table of further functions by id and revision, such as "porth.health/1", or NULL. NULL for a library without any. */
     const void *(*extension)(void *library, porth_str id);
 } porth_plugin;
+
+/* The extension PORTH_DOCUMENT_MIGRATIONS: how documents of an older version become those of the present one. */
+typedef struct porth_document_migrations {
+    size_t size;
+    /* Works out what brings the documents of an instance from version `from` to the next; called before `init`, for each
+     * version below the described one, while a predecessor may be at work. It may block.
+     *
+     * It reads with `context`, which can read documents, log and wait, and nothing else. With PORTH_OK, `result` is a list
+     * of operations as for document_apply, of any length; the host stores them together with the version. It is called again
+     * when a document that they name by version has changed meanwhile. With any other code `result` is a text that says why:
+     * the instance is not started. The host drops it. */
+    int32_t (*migrate)(void *library, uint64_t context, porth_str kind, porth_str module, uint64_t from,
+                       porth_bytes *result);
+} porth_document_migrations;
+
+#define PORTH_DOCUMENT_MIGRATIONS "porth.document-migrations/1"
 
 /* ---- Helpers: nothing in them is part of the border ---------------------------------------------------------------- */
 
@@ -551,7 +597,7 @@ typedef struct porth_layout_row {
     uint32_t align;
 } porth_layout_row;
 
-#define PORTH_ROWS_LEN 126
+#define PORTH_ROWS_LEN 135
 
 typedef struct porth_note {
     uint32_t owner_len;
@@ -624,9 +670,12 @@ typedef struct porth_note {
     PORTH_ROW(13, 13, porth_host, request_retain), PORTH_ROW(13, 14, porth_host, request_release),                        \
     PORTH_ROW(13, 15, porth_host, request_token), PORTH_ROW(13, 16, porth_host, request_body_next),                       \
     PORTH_ROW(13, 17, porth_host, complete), PORTH_ROW(13, 18, porth_host, check_session_valid),                          \
-    PORTH_ROW(13, 19, porth_host, timer), PORTH_ROW(13, 20, porth_host, call_wait),                                       \
-    PORTH_ROW(13, 21, porth_host, call_then), PORTH_ROW(13, 22, porth_host, host_info),                                   \
-    PORTH_ROW(13, 23, porth_host, get_plugin_external_url), PORTH_ROW(13, 24, porth_host, extension),                     \
+    PORTH_ROW(13, 19, porth_host, timer), PORTH_ROW(13, 20, porth_host, document_get),                                    \
+    PORTH_ROW(13, 21, porth_host, document_put), PORTH_ROW(13, 22, porth_host, document_delete),                          \
+    PORTH_ROW(13, 23, porth_host, document_list), PORTH_ROW(13, 24, porth_host, document_apply),                          \
+    PORTH_ROW(13, 25, porth_host, document_consume), PORTH_ROW(13, 26, porth_host, call_wait),                            \
+    PORTH_ROW(13, 27, porth_host, call_then), PORTH_ROW(13, 28, porth_host, host_info),                                   \
+    PORTH_ROW(13, 29, porth_host, get_plugin_external_url), PORTH_ROW(13, 30, porth_host, extension),                     \
     PORTH_ROW_OF(14, porth_init_arguments), PORTH_ROW(14, 1, porth_init_arguments, size),                                 \
     PORTH_ROW(14, 2, porth_init_arguments, context), PORTH_ROW(14, 3, porth_init_arguments, kind),                        \
     PORTH_ROW(14, 4, porth_init_arguments, module), PORTH_ROW(14, 5, porth_init_arguments, name),                         \
@@ -639,12 +688,17 @@ typedef struct porth_note {
     PORTH_ROW(16, 7, porth_plugin, unload), PORTH_ROW(16, 8, porth_plugin, init),                                         \
     PORTH_ROW(16, 9, porth_plugin, close), PORTH_ROW(16, 10, porth_plugin, extension),                                    \
     PORTH_ROW_OF(17, porth_stream), PORTH_ROW(17, 1, porth_stream, state), PORTH_ROW(17, 2, porth_stream, poll_next),     \
-    PORTH_ROW(17, 3, porth_stream, drop), PORTH_ROW(17, 4, porth_stream, flags)
+    PORTH_ROW(17, 3, porth_stream, drop), PORTH_ROW(17, 4, porth_stream, flags),                                          \
+    PORTH_ROW_OF(18, porth_document_migrations), PORTH_ROW(18, 1, porth_document_migrations, size),                       \
+    PORTH_ROW(18, 2, porth_document_migrations, migrate)
 
 extern __attribute__((visibility("default"))) const porth_plugin PORTH_PLUGIN_V1;
 
 /* Exports the library, with the note. Once, at the end of one source file; a semicolon follows. */
-#define PORTH_EXPORT_PLUGIN(load, unload, init, close)                                                                    \
+#define PORTH_EXPORT_PLUGIN(load, unload, init, close) PORTH_EXPORT_EXTENDED_PLUGIN(load, unload, init, close, NULL)
+
+/* As PORTH_EXPORT_PLUGIN, for a library with extensions. */
+#define PORTH_EXPORT_EXTENDED_PLUGIN(load, unload, init, close, extension)                                                \
     static const porth_note porth_note_of_this_library                                                                   \
         __attribute__((used, section(".note.porth"), aligned(4))) = {                                                    \
             6,                                                                                                            \
@@ -662,7 +716,7 @@ extern __attribute__((visibility("default"))) const porth_plugin PORTH_PLUGIN_V1
             PORTH_ROWS_LEN,                                                                                               \
             {PORTH_ROWS}};                                                                                                \
     const porth_plugin PORTH_PLUGIN_V1 = {sizeof(porth_plugin), PORTH_ABI_DRAFT, PORTH_ABI_MAJOR, PORTH_ABI_MINOR, 0,     \
-                                          load, unload, init, close, NULL}
+                                          load, unload, init, close, extension}
 
 #ifdef __cplusplus
 }

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use porth_abi as abi;
 use porth_abi::code;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::bytes::HostBytes;
@@ -161,6 +162,50 @@ impl Callbacks {
         self.start(|call| unsafe { (self.table.timer)(self.context, delay_ms, call) })
     }
 
+    /// Asks for a document.
+    pub(crate) fn document_get(self, collection: &str, key: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the texts and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.document_get)(self.context, str(collection), str(key), call) })
+    }
+
+    /// Writes a document.
+    pub(crate) fn document_put(
+        self,
+        collection: &str,
+        key: &str,
+        value: &str,
+        options: &str,
+    ) -> Result<HostCall, HostError> {
+        let [collection, key, value, options] = [collection, key, value, options].map(str);
+        // SAFETY: the texts and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.document_put)(self.context, collection, key, value, options, call) })
+    }
+
+    /// Deletes a document.
+    pub(crate) fn document_delete(self, collection: &str, key: &str, options: &str) -> Result<HostCall, HostError> {
+        let [collection, key, options] = [collection, key, options].map(str);
+        // SAFETY: the texts and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.document_delete)(self.context, collection, key, options, call) })
+    }
+
+    /// Asks for a page of documents.
+    pub(crate) fn document_list(self, collection: &str, options: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the texts and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.document_list)(self.context, str(collection), str(options), call) })
+    }
+
+    /// Makes changes of documents.
+    pub(crate) fn document_apply(self, operations: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the text and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.document_apply)(self.context, str(operations), call) })
+    }
+
+    /// Uses a one-time document.
+    pub(crate) fn document_consume(self, collection: &str, key: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the texts and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.document_consume)(self.context, str(collection), str(key), call) })
+    }
+
     /// What the host says about itself.
     pub(crate) fn host_info<T: DeserializeOwned>(self) -> Result<T, HostError> {
         // SAFETY: `result` is borrowed for the call.
@@ -187,6 +232,11 @@ impl Callbacks {
     }
 }
 
+/// Text as it crosses the border.
+const fn str(text: &str) -> abi::Str {
+    abi::Str::new(text.as_bytes())
+}
+
 /// Calls a function that answers a code and fills in bytes.
 fn fetch(get: impl FnOnce(*mut abi::Bytes) -> i32) -> Result<HostBytes, HostError> {
     let mut result = abi::Bytes::EMPTY;
@@ -198,7 +248,7 @@ fn fetch(get: impl FnOnce(*mut abi::Bytes) -> i32) -> Result<HostBytes, HostErro
 }
 
 /// Reads a JSON result.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &HostBytes) -> Result<T, HostError> {
+pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a HostBytes) -> Result<T, HostError> {
     serde_json::from_slice(bytes.as_slice())
         .map_err(|error| HostError::Failed(format!("the host's answer cannot be read: {error}")))
 }

@@ -3,6 +3,8 @@
 //! Start at [`table`].
 
 use core::ffi::c_void;
+use core::marker::PhantomData;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use porth_abi as abi;
@@ -13,6 +15,7 @@ use serde::Serialize;
 use crate::block_on::block_on;
 use crate::bytes::{from_vec, slice};
 use crate::callbacks::{Callbacks, set_library};
+use crate::documents::{Documents, to_json};
 use crate::endpoint::Registrations;
 use crate::environment::{Environment, Runtime};
 use crate::guard::guard;
@@ -34,7 +37,7 @@ pub const fn table<M: Modules>() -> abi::Plugin {
         unload,
         init: init::<M>,
         close,
-        extension: None,
+        extension: Some(extension::<M>),
     }
 }
 
@@ -45,6 +48,9 @@ pub trait Modules: 'static {
 
     /// Makes an instance of the module of this kind and name; `None` for a module that is not here.
     fn init(kind: &[u8], name: &[u8], arguments: &Arguments<'_>) -> Option<Result<Box<dyn Instance>, InitError>>;
+
+    /// Migrates documents of the module of this kind and name; `None` for a module that is not here.
+    fn migrate(kind: &[u8], name: &[u8], documents: &Documents, from: u64) -> Option<Result<String, InitError>>;
 }
 
 impl Modules for () {
@@ -53,14 +59,22 @@ impl Modules for () {
     fn init(_: &[u8], _: &[u8], _: &Arguments<'_>) -> Option<Result<Box<dyn Instance>, InitError>> {
         None
     }
+
+    fn migrate(_: &[u8], _: &[u8], _: &Documents, _: u64) -> Option<Result<String, InitError>> {
+        None
+    }
 }
 
 impl<P: Plugin, Rest: Modules> Modules for (P, Rest) {
     fn describe(descriptions: &mut Vec<Description>) {
-        let Module { kind, name, display_name, description, needs, .. } = P::MODULE;
+        let Module { kind, name, display_name, description, needs, documents_version, index_fields, .. } = P::MODULE;
         let needs = needs.iter().map(|right| right.name()).collect();
         let parameters_schema = SchemaGenerator::default().into_root_schema_for::<P::Parameters>();
-        descriptions.push(Description { kind, name, display_name, description, needs, parameters_schema });
+        let documents = (documents_version > 0 || !index_fields.is_empty()).then(|| DocumentsDescription {
+            version: documents_version,
+            collections: index_fields.iter().map(|(name, index)| (*name, CollectionDescription { index })).collect(),
+        });
+        descriptions.push(Description { kind, name, display_name, description, needs, parameters_schema, documents });
         Rest::describe(descriptions);
     }
 
@@ -69,6 +83,14 @@ impl<P: Plugin, Rest: Modules> Modules for (P, Rest) {
             Some(start::<P>(arguments))
         } else {
             Rest::init(kind, name, arguments)
+        }
+    }
+
+    fn migrate(kind: &[u8], name: &[u8], documents: &Documents, from: u64) -> Option<Result<String, InitError>> {
+        if P::MODULE.kind.as_bytes() == kind && P::MODULE.name.as_bytes() == name {
+            Some(migrate_one::<P>(documents, from))
+        } else {
+            Rest::migrate(kind, name, documents, from)
         }
     }
 }
@@ -82,6 +104,19 @@ pub struct Description {
     description: &'static str,
     needs: Vec<&'static str>,
     parameters_schema: schemars::Schema,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    documents: Option<DocumentsDescription>,
+}
+
+#[derive(Serialize)]
+struct DocumentsDescription {
+    version: u32,
+    collections: BTreeMap<&'static str, CollectionDescription>,
+}
+
+#[derive(Serialize)]
+struct CollectionDescription {
+    index: &'static [&'static str],
 }
 
 /// What an instance is made from.
@@ -133,6 +168,15 @@ impl<P: Plugin> Instance for Running<P> {
         let (_registrations, plugin) = (registrations, plugin);
         block_on(plugin.close());
     }
+}
+
+fn migrate_one<P: Plugin>(documents: &Documents, from: u64) -> Result<String, InitError> {
+    let callbacks = documents.callbacks();
+    let runtime = Runtime::new(&P::MODULE, callbacks)?;
+    let environment = runtime.environment(callbacks);
+    let _entered = environment.enter();
+    let operations = block_on(P::migrate(from, documents.clone()))?;
+    Ok(to_json(operations)?)
 }
 
 /// What `load` hands out and `init` gets back.
@@ -224,6 +268,52 @@ unsafe extern "C" fn close(instance: *mut c_void) -> i32 {
         let instance = unsafe { Box::from_raw(instance.cast::<Box<dyn Instance>>()) };
         instance.close();
         code::OK
+    })
+}
+
+/// The extensions that the host may ask for.
+unsafe extern "C" fn extension<M: Modules>(_: *mut c_void, id: abi::Str) -> *const c_void {
+    // SAFETY: the text is borrowed for this call.
+    let id = unsafe { slice(id) };
+    if id == abi::DOCUMENT_MIGRATIONS.as_bytes() {
+        core::ptr::from_ref(Migrations::<M>::TABLE).cast()
+    } else {
+        core::ptr::null()
+    }
+}
+
+struct Migrations<M>(PhantomData<M>);
+
+impl<M: Modules> Migrations<M> {
+    const TABLE: &'static abi::DocumentMigrations =
+        &abi::DocumentMigrations { size: size_of::<abi::DocumentMigrations>(), migrate: migrate::<M> };
+}
+
+unsafe extern "C" fn migrate<M: Modules>(
+    library: *mut c_void,
+    context: u64,
+    kind: abi::Str,
+    module: abi::Str,
+    from: u64,
+    result: *mut abi::Bytes,
+) -> i32 {
+    guard(|| {
+        // SAFETY: `load` made it of such a box, and the host has not unloaded it.
+        let library = unsafe { &*library.cast::<Library>() };
+        let callbacks = library.callbacks.with_context(context);
+        let _entered = callbacks.enter();
+        // SAFETY: these texts are borrowed for this call.
+        let text = |text| unsafe { slice(text) };
+        let migrated = M::migrate(text(kind), text(module), &Documents::new(callbacks), from);
+        let migrated = migrated.unwrap_or_else(|| Err(InitError::failed("this library has no such module")));
+        let (answer, text) = match migrated {
+            Ok(operations) => (code::OK, operations),
+            Err(InitError::Failed(reason)) => (code::ERROR, reason),
+            Err(InitError::Parameters(reasons)) => (code::ERROR, reasons.join("; ")),
+        };
+        // SAFETY: the host's pointer is for this to be written to.
+        unsafe { result.write(from_vec(text.into_bytes())) };
+        answer
     })
 }
 

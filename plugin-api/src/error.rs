@@ -168,6 +168,7 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
             Some(HostError::Busy(_) | HostError::Closed(_)) => {
                 Self::unavailable("The server is busy; try again.").with_cause(cause)
             }
+            Some(HostError::Conflict(_)) => Self::conflict("It has changed meanwhile.").with_cause(cause),
             // What the client did; the log need not know.
             Some(HostError::TooLarge(_)) => Self::new(413, "The body is larger than allowed."),
             Some(HostError::Cancelled(_)) => Self::bad_request("The body ended early."),
@@ -223,6 +224,7 @@ mod tests {
     #[test]
     fn a_busy_host_is_told_apart() {
         assert_eq!(Error::from(HostError::Busy(String::new())).status(), 503);
+        assert_eq!(Error::from(HostError::Conflict(String::new())).status(), 409);
         assert_eq!(Error::from(HostError::NotFound(String::new())).status(), 500);
         assert_eq!(Error::from(HostError::TooLarge(String::new())).status(), 413);
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::callbacks::Callbacks;
+use crate::documents::Documents;
 use crate::endpoint::{Endpoints, Registrations};
 use crate::environment::Environment;
 use crate::host_error::HostError;
@@ -53,6 +54,12 @@ impl<P: Plugin> Host<P> {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.inner.generation
+    }
+
+    /// What the instance keeps in the host's store.
+    #[must_use]
+    pub fn documents(&self) -> Documents {
+        Documents::new(self.callbacks())
     }
 
     /// What the host says about itself.

@@ -67,6 +67,12 @@
 //! - A handler that takes longer than its deadline becomes a 504. What is on a thread of the instance's own goes on
 //!   regardless; a future is dropped.
 //!
+//! # Documents
+//!
+//! An instance's memory is lost whenever it is reset, replaced or crashes, also when somebody else caused that. What must
+//! last belongs into [`Documents`]: JSON by collection and key, with versions, expiry, one-time use, lists by fields, and
+//! migrations from one form to the next.
+//!
 //! # Bodies in pieces
 //!
 //! A response can come piece by piece: from a [stream](Response::stream), as [server-sent events](Response::events), or
@@ -95,6 +101,7 @@ mod block_on;
 mod body_stream;
 mod bytes;
 mod callbacks;
+mod documents;
 mod endpoint;
 mod entry;
 mod environment;
@@ -117,6 +124,7 @@ mod waker;
 
 pub use body_stream::BodyStream;
 pub use bytes::Bytes;
+pub use documents::{Ask, Collection, Consumed, Delete, Document, Documents, List, Operation, Page, Put};
 pub use endpoint::{Auth, Endpoints, NewEndpoint};
 pub use error::Error;
 pub use event::Event;
@@ -139,7 +147,8 @@ pub mod prelude {
     pub use tracing;
 
     pub use crate::{
-        Auth, Caller, Error, Event, Host, HostError, InitError, Module, Plugin, Request, Response, Right, export_plugin,
+        Auth, Caller, Collection, Consumed, Document, Documents, Error, Event, Host, HostError, InitError, Module,
+        Operation, Plugin, Request, Response, Right, export_plugin,
     };
 }
 

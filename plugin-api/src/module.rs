@@ -5,6 +5,7 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
+use crate::documents::{Documents, Operation};
 use crate::error::chain;
 use crate::host::Host;
 
@@ -29,6 +30,42 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     /// [`InitError`]: either everything that is wrong with the parameters, or why it failed.
     fn init(host: Host<Self>, parameters: Self::Parameters) -> impl Future<Output = Result<Self, InitError>> + Send;
 
+    /// Works out how the documents of an instance become those of the next version; called before [`init`](Self::init) for
+    /// each version that they lack of the one in [`Module::documents`], `from` being the one that they have. The host makes
+    /// the changes and remembers the version, all at once. Without a function of its own a module changes nothing.
+    ///
+    /// It reads with `documents`, which changes nothing here. A change by the version that was read
+    /// ([`Collection::update`](crate::Collection::update)) loses nothing that somebody else writes in between: this is
+    /// called again then. It runs on a thread of the instance's own and may block, within the host's deadline.
+    ///
+    /// A predecessor may be at work, in this process or another, until the new instance takes over, and goes on if that
+    /// fails: what a step leaves must be such that the version before can still read it, and this version must be able to
+    /// read what that still writes. Take away only what the version before does not need any more.
+    ///
+    /// ```
+    /// # use porth_plugin::prelude::*;
+    /// # use porth_plugin::serde_json::Value;
+    /// # async fn migrate(from: u64, documents: Documents) -> Result<Vec<Operation>, InitError> {
+    /// let notes = documents.collection::<Value>("notes");
+    /// let mut changes = Vec::new();
+    /// if from == 1 {
+    ///     // Notes have a colour from version 2 on.
+    ///     for mut note in notes.list().all().await? {
+    ///         note.value["colour"] = json!("yellow");
+    ///         changes.push(notes.update(&note.key, &note.value, note.version).into());
+    ///     }
+    /// }
+    /// Ok(changes)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`InitError`] with the reason: nothing is changed, the instance is not started, and a predecessor goes on.
+    fn migrate(from: u64, documents: Documents) -> impl Future<Output = Result<Vec<Operation>, InitError>> + Send {
+        let _ = (from, documents);
+        async { Ok(Vec::new()) }
+    }
+
     /// Ends an instance; afterwards it is dropped. No request is under way any more.
     ///
     /// It runs on a thread of the instance's own and may block, within the host's deadline. It may never be called, as
@@ -46,6 +83,8 @@ pub struct Module {
     pub(crate) display_name: &'static str,
     pub(crate) description: &'static str,
     pub(crate) needs: &'static [Right],
+    pub(crate) documents_version: u32,
+    pub(crate) index_fields: &'static [(&'static str, &'static [&'static str])],
     #[cfg(feature = "tokio")]
     pub(crate) tokio_threads: usize,
 }
@@ -61,6 +100,8 @@ impl Module {
             display_name,
             description,
             needs: &[],
+            documents_version: 0,
+            index_fields: &[],
             #[cfg(feature = "tokio")]
             tokio_threads: 0,
         }
@@ -71,6 +112,30 @@ impl Module {
     #[must_use]
     pub const fn needs(mut self, rights: &'static [Right]) -> Self {
         self.needs = rights;
+        self
+    }
+
+    /// What form the module's [documents](crate::Documents) have: a version, 0 to 1 000 000, and for each collection the
+    /// fields that it is [listed by](crate::Collection::list), up to 16: members of its documents that hold booleans,
+    /// numbers, or texts of at most 512 bytes. Documents with a longer text there are refused.
+    ///
+    /// Documents of a lower version are [migrated](Plugin::migrate) before `init`; those of a higher one keep an instance
+    /// from starting. Fields may be added at any time: what is there is indexed before the next `init`. Those that are
+    /// taken away are gone with the next version.
+    ///
+    /// ```
+    /// # use porth_plugin::prelude::*;
+    /// const MODULE: Module =
+    ///     Module::new("notes", "Notes", "Keeps notes").documents(1, &[("notes", &["owner", "due"])]);
+    /// ```
+    #[must_use]
+    pub const fn documents(
+        mut self,
+        version: u32,
+        index_fields: &'static [(&'static str, &'static [&'static str])],
+    ) -> Self {
+        self.documents_version = version;
+        self.index_fields = index_fields;
         self
     }
 

@@ -1,6 +1,7 @@
 //! `host/domain` on SQLite and on PostgreSQL.
 
 mod clients;
+mod documents;
 mod instances;
 mod keys;
 mod lockout;

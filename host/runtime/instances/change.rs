@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use super::{InstanceView, Plan, Runtime, StartError, key};
 use crate::domain::StoreError;
 use crate::domain::instances::{
-    AddError, ChangeError as RecordError, InstanceChange, InstanceRecord, NewInstance, check_display_name, check_name,
+    AddError, ChangeError as RecordError, InstanceChange, InstanceRecord, Instances, NewInstance, check_display_name,
+    check_name,
 };
 
 /// What of an instance is to change; what is `None` stays.
@@ -112,22 +113,20 @@ impl Runtime {
         if !errors.is_empty() {
             return Err(ChangeError::Invalid(errors));
         }
-        let plan = Plan {
-            kind: &new.kind,
-            module: &new.module,
-            name: &new.name,
-            parameters: &new.parameters,
-            grants: new.grants.as_deref(),
-        };
-        let held = self.module(&new.kind, &new.module).await?;
-        let running = self.initialise(&plan, &held.module).await?;
-        let record = match self.0.records.add(new, now_ms).await {
-            Ok(record) => record,
+        let record = Instances::draft(new, now_ms).map_err(AddError::Name)?;
+        let held = self.module(&record.kind, &record.module).await?;
+        let running = match self.initialise(&Plan::from(&record), &held.module).await {
+            Ok(running) => running,
             Err(error) => {
-                self.retire(Some(super::Present::Running(running)));
+                self.discard_documents(&record.id).await;
                 return Err(error.into());
             }
         };
+        if let Err(error) = self.0.records.add_draft(&record).await {
+            self.retire(Some(super::Present::Running(running)));
+            self.discard_documents(&record.id).await;
+            return Err(error.into());
+        }
         self.swap_in(&record.kind, &record.name, running);
         let InstanceRecord { name, module, .. } = record;
         tracing::info!(instance = name, module, "instance {name} was added");
@@ -190,6 +189,7 @@ impl Runtime {
         let _held = self.module(kind, &record.module).await;
         self.0.records.delete(kind, name).await?;
         self.forget(kind, name);
+        self.0.shared.documents.forget(&record.id);
         tracing::info!(instance = name, "instance {name} was deleted");
         Ok(())
     }

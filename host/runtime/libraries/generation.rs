@@ -4,14 +4,15 @@
 //! way. With the last of them its library is unloaded; its code stays mapped, which is why the [`Generations`] counts it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::abi::{InitError, Instance, Library, NewInstance, Services};
+use crate::abi::fault::InstanceSlot;
+use crate::abi::{InitError, Instance, Library, MigrateError, NewInstance, Services};
 use crate::runtime::lifecycle;
 
 /// How many generations of one library may be draining before another one is refused.
@@ -68,6 +69,21 @@ impl Generation {
         }
     }
 
+    /// Calls `migrate` of the extension for documents.
+    ///
+    /// # Errors
+    /// As [`Library::migrate`].
+    pub fn migrate(
+        &self,
+        (kind, module): (&str, &str),
+        from: u64,
+        slot: &'static InstanceSlot,
+        services: Arc<dyn Services>,
+    ) -> Result<String, MigrateError> {
+        let library = self.library.as_ref().ok_or(MigrateError::Unknown)?;
+        library.migrate((kind, module), from, slot, services)
+    }
+
     /// Notes that an instance of it did not come to its end: its library is never unloaded.
     pub fn keep_loaded(&self) {
         self.has_unclosed.store(true, Ordering::SeqCst);
@@ -114,7 +130,8 @@ pub(super) struct Generations {
     past: Mutex<BTreeMap<String, Past>>,
     /// How many generations are on their way out.
     unloading: watch::Sender<usize>,
-    is_worn_out: AtomicBool,
+    /// How many times over this process is worn out, as far as it was told.
+    wear: AtomicU64,
     on_worn_out: OnceLock<Hook>,
 }
 
@@ -126,12 +143,13 @@ impl Generations {
             deadline,
             past: Mutex::default(),
             unloading: watch::Sender::new(0),
-            is_worn_out: AtomicBool::new(false),
+            wear: AtomicU64::new(0),
             on_worn_out: OnceLock::new(),
         }
     }
 
-    /// Who hears, once, that this process has retired as much as it should.
+    /// Who hears that this process has retired as much as it should; and again, should it go on, each time it has once
+    /// more.
     pub(super) fn set_on_worn_out(&self, on_worn_out: Hook) {
         let _ = self.on_worn_out.set(on_worn_out);
         self.check_wear();
@@ -184,11 +202,9 @@ impl Generations {
             .lock()
             .values()
             .fold((0, 0), |(retired, bytes), past| (retired + past.retired, bytes + past.retired_bytes));
-        if retired < RETIRED_MAX && bytes < RETIRED_BYTES_MAX {
-            return;
-        }
+        let wear = (retired / RETIRED_MAX).max(bytes / RETIRED_BYTES_MAX);
         let Some(on_worn_out) = self.on_worn_out.get() else { return };
-        if !self.is_worn_out.swap(true, Ordering::SeqCst) {
+        if wear > self.wear.fetch_max(wear, Ordering::SeqCst) {
             let reason = format!("{retired} retired generations of libraries with {bytes} bytes");
             tracing::info!("this process is worn out: {reason}");
             on_worn_out(&reason);
@@ -222,13 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn wear_is_told_once_by_number_or_by_size() {
+    fn wear_is_told_by_number_or_by_size() {
         let many = |count: usize, bytes: u64| {
             heard(move |generations| {
                 (0..count).for_each(|index| generations.wasted(&format!("lib{}.so", index % 3), bytes))
             })
         };
-        assert_eq!((many(63, 1), many(64, 1), many(200, 1)), (0, 1, 1));
-        assert_eq!((many(3, 16 << 20), many(4, 16 << 20), many(9, 16 << 20)), (0, 1, 1));
+        assert_eq!((many(63, 1), many(64, 1), many(127, 1), many(128, 1)), (0, 1, 1, 2));
+        assert_eq!((many(3, 16 << 20), many(4, 16 << 20), many(7, 16 << 20), many(8, 16 << 20)), (0, 1, 1, 2));
     }
 }

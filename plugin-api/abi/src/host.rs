@@ -120,6 +120,42 @@ pub struct Host {
         unsafe extern "C" fn(context: u64, request: *const c_void, scopes: Str, call: *mut HostCall) -> i32,
     /// A result with code OK after `delay_ms` milliseconds.
     pub timer: unsafe extern "C" fn(context: u64, delay_ms: u64, call: *mut HostCall) -> i32,
+    /// The document of a key: `{"key", "version", "expires_at_ms", "used_at_ms", "user", "value"}`, without those members
+    /// that it has not. NOT_FOUND for none, and for one that has expired.
+    ///
+    /// A collection is named `[a-z0-9][a-z0-9_-]{0,63}`, a key is any text of 1 to 512 bytes without NUL, a value JSON.
+    /// A version differs with every write of a key, also after it was deleted; times are milliseconds since 1970. What is
+    /// wrong with an argument is in the call's result, with PARAM.
+    pub document_get: unsafe extern "C" fn(context: u64, collection: Str, key: Str, call: *mut HostCall) -> i32,
+    /// Writes a document: `{"version"}`. `options` is empty or `{"version", "expires_at_ms", "user"}`, all of which may be
+    /// left out: the version that it must have (0: it must not exist; CONFLICT otherwise), when it expires, the user that
+    /// it goes with. BUSY when the instance keeps as much as it may.
+    pub document_put: unsafe extern "C" fn(
+        context: u64,
+        collection: Str,
+        key: Str,
+        value: Str,
+        options: Str,
+        call: *mut HostCall,
+    ) -> i32,
+    /// Deletes a document: `{}`. `options` is empty or `{"version"}`, the version that it must have, CONFLICT otherwise;
+    /// NOT_FOUND for none.
+    pub document_delete:
+        unsafe extern "C" fn(context: u64, collection: Str, key: Str, options: Str, call: *mut HostCall) -> i32,
+    /// Documents of a collection: `{"documents": [as document_get], "next"}`. `options` is empty or
+    /// `{"field", "equals", "from", "to", "prefix", "after", "limit"}`, all of which may be left out. Without `field` they
+    /// come by key, those that begin with `prefix`; with `field`, a declared index field, by its value and then by key:
+    /// those whose value is `equals`, or is `from` or more and less than `to`, or begins with `prefix`. `limit` is 1 to
+    /// 1000 (100), but a page may be shorter; `next`, null at the end, is the next page's `after`.
+    pub document_list: unsafe extern "C" fn(context: u64, collection: Str, options: Str, call: *mut HostCall) -> i32,
+    /// Carries out all operations or none: `{"versions": [a version for each that puts, null for others]}`. `operations` is
+    /// a list of up to 1000 `{"put": {"collection", "key", "value", "version", "expires_at_ms", "user"}}` and
+    /// `{"delete": {"collection", "key", "version"}}`, as above. Codes as of the two; the detail says which operation
+    /// failed.
+    pub document_apply: unsafe extern "C" fn(context: u64, operations: Str, call: *mut HostCall) -> i32,
+    /// Uses a one-time document: `{"state": "fresh" | "used" | "expired" | "absent", "document"}`, with the document when it
+    /// is there. Of many calls at once one gets it fresh. It stays where it is, used, until it expires or is deleted.
+    pub document_consume: unsafe extern "C" fn(context: u64, collection: Str, key: Str, call: *mut HostCall) -> i32,
     /// Waits for a call, takes it over, and answers its code. WOULD_BLOCK on a host worker or the lifecycle thread: the
     /// call is then dropped.
     pub call_wait: unsafe extern "C" fn(context: u64, call: *mut HostCall, result: *mut Bytes) -> i32,

@@ -9,7 +9,7 @@ use abi_stable::type_layout::TypeLayout;
 
 use crate::call::{EndpointRef, HostCall, RequestRef, ResponseRef};
 use crate::host::{Done, HostRef, LogRecordRef};
-use crate::plugin::{InitArgumentsRef, InitResultRef, PluginRef};
+use crate::plugin::{DocumentMigrationsRef, InitArgumentsRef, InitResultRef, PluginRef};
 
 /// Everything that crosses the border hangs on this one struct, so that one comparison covers all of it.
 #[repr(C)]
@@ -24,6 +24,7 @@ pub struct Root {
     pub log_record: LogRecordRef,
     pub init_arguments: InitArgumentsRef,
     pub init_result: InitResultRef,
+    pub document_migrations: DocumentMigrationsRef,
     pub host_call: HostCall,
     pub done: Done,
 }

@@ -36,7 +36,7 @@ pub use call::{
 };
 pub use host::{Done, Host, HostIn, LogRecord, LogRecordIn};
 pub use note::{LayoutRow, Note};
-pub use plugin::{InitArguments, InitIn, InitOut, InitResult, Plugin};
+pub use plugin::{DOCUMENT_MIGRATIONS, DocumentMigrations, InitArguments, InitIn, InitOut, InitResult, Plugin};
 
 /// The draft of this ABI; 0 once it is frozen. Host and plug-in must agree exactly.
 pub const ABI_DRAFT: u32 = 2;

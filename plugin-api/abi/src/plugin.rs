@@ -82,9 +82,9 @@ pub struct Plugin {
     /// thread and touch no file.
     ///
     /// With OK, `library` is what `unload` and `init` want (may be null), and `description` is a JSON array of
-    /// `{"kind", "name", "display_name", "description", "needs": [rights], "parameters_schema": {JSON Schema}}`,
-    /// of which `kind` (default `plugin`) and everything but `name` may be left out. With any other code `description`
-    /// is a text that says why.
+    /// `{"kind", "name", "display_name", "description", "needs": [rights], "parameters_schema": {JSON Schema},
+    /// "documents": {"version", "collections": {NAME: {"index": [fields]}}}}`, of which `kind` (default `plugin`) and
+    /// everything but `name` may be left out. With any other code `description` is a text that says why.
     pub load:
         unsafe extern "C" fn(host: HostIn, context: u64, library: *mut *mut c_void, description: *mut Bytes) -> i32,
     /// Frees what `load` made.
@@ -105,3 +105,35 @@ pub struct Plugin {
 
 // SAFETY: the table is made of numbers and functions; nothing in it changes after it was made.
 unsafe impl Sync for Plugin {}
+
+/// The extension [`DOCUMENT_MIGRATIONS`]: how documents of an older version become those of the present one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "layout", derive(StableAbi))]
+#[cfg_attr(
+    feature = "layout",
+    sabi(kind(Prefix(prefix_ref = DocumentMigrationsRef, prefix_fields = DocumentMigrationsPrefix)))
+)]
+pub struct DocumentMigrations {
+    /// How many bytes of this struct the library filled in.
+    pub size: usize,
+    /// Works out what brings the documents of an instance from version `from` to the next; called before `init`, for each
+    /// version below the described one, while a predecessor may be at work. It may block.
+    ///
+    /// It reads with `context`, which can read documents, log and wait, and nothing else. With OK, `result` is a list of
+    /// operations as for [`Host::document_apply`](crate::Host::document_apply), of any length; the host stores them
+    /// together with the version. It is called again when a document that they name by version has changed meanwhile. With
+    /// any other code `result` is a text that says why: the instance is not started.
+    #[cfg_attr(feature = "layout", sabi(last_prefix_field))]
+    pub migrate: unsafe extern "C" fn(
+        library: *mut c_void,
+        context: u64,
+        kind: Str,
+        module: Str,
+        from: u64,
+        result: *mut Bytes,
+    ) -> i32,
+}
+
+/// The id of [`DocumentMigrations`].
+pub const DOCUMENT_MIGRATIONS: &str = "porth.document-migrations/1";

@@ -10,7 +10,7 @@ use crate::call::{
 };
 use crate::host::{Host, LogRecord};
 use crate::note::LayoutRow;
-use crate::plugin::{InitArguments, InitResult, Plugin};
+use crate::plugin::{DocumentMigrations, InitArguments, InitResult, Plugin};
 
 /// A row for a struct (field 0) and one for each of its fields (from 1), by the struct's id in the note.
 macro_rules! rows {
@@ -44,7 +44,7 @@ const fn size_of_field<T, F>(_: fn(&T) -> *const F) -> usize {
 }
 
 /// The structs in the note with their ids and names, for messages.
-pub const TYPE_NAMES: [(u16, &str); 17] = [
+pub const TYPE_NAMES: [(u16, &str); 18] = [
     (1, "Str"),
     (2, "Bytes"),
     (3, "Header"),
@@ -62,10 +62,11 @@ pub const TYPE_NAMES: [(u16, &str); 17] = [
     (15, "InitResult"),
     (16, "Plugin"),
     (17, "Stream"),
+    (18, "DocumentMigrations"),
 ];
 
 /// The structs that start with their size and may grow; all others are as they are for good.
-pub const GROWABLE: [u16; 8] = [5, 6, 11, 12, 13, 14, 15, 16];
+pub const GROWABLE: [u16; 9] = [5, 6, 11, 12, 13, 14, 15, 16, 18];
 
 const STR: &[LayoutRow] = &rows!(1, Str, [ptr, len]);
 const BYTES: &[LayoutRow] = &rows!(2, Bytes, [ptr, len, owner, drop]);
@@ -122,6 +123,12 @@ const HOST: &[LayoutRow] = &rows!(
         complete,
         check_session_valid,
         timer,
+        document_get,
+        document_put,
+        document_delete,
+        document_list,
+        document_apply,
+        document_consume,
         call_wait,
         call_then,
         host_info,
@@ -135,6 +142,7 @@ const INIT_RESULT: &[LayoutRow] = &rows!(15, InitResult, [size, instance, errors
 const PLUGIN: &[LayoutRow] =
     &rows!(16, Plugin, [size, abi_draft, abi_major, abi_minor, reserved, load, unload, init, close, extension,]);
 const STREAM: &[LayoutRow] = &rows!(17, Stream, [state, poll_next, drop, flags]);
+const DOCUMENT_MIGRATIONS: &[LayoutRow] = &rows!(18, DocumentMigrations, [size, migrate]);
 
 /// How many rows there are.
 pub const ROWS_LEN: usize = STR.len()
@@ -153,11 +161,12 @@ pub const ROWS_LEN: usize = STR.len()
     + INIT_ARGUMENTS.len()
     + INIT_RESULT.len()
     + PLUGIN.len()
-    + STREAM.len();
+    + STREAM.len()
+    + DOCUMENT_MIGRATIONS.len();
 
 /// All rows, ordered by struct and field.
 pub const ROWS: [LayoutRow; ROWS_LEN] = {
-    let parts: [&[LayoutRow]; 17] = [
+    let parts: [&[LayoutRow]; 18] = [
         STR,
         BYTES,
         HEADER,
@@ -175,6 +184,7 @@ pub const ROWS: [LayoutRow; ROWS_LEN] = {
         INIT_RESULT,
         PLUGIN,
         STREAM,
+        DOCUMENT_MIGRATIONS,
     ];
     let mut all = [LayoutRow { type_id: 0, field: 0, offset: 0, size: 0, align: 0 }; ROWS_LEN];
     let (mut part, mut next) = (0, 0);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use porth_abi as abi;
 use porth_abi::code;
 
+use crate::documents;
 use crate::waiting::{Wakes, later};
 
 /// An endpoint as it was registered.
@@ -43,6 +44,8 @@ pub(crate) struct State {
     pub(crate) endpoints: HashMap<u64, Vec<Endpoint>>,
     pub(crate) lines: HashMap<u64, Vec<Line>>,
     pub(crate) metrics: HashMap<u64, Vec<String>>,
+    /// What was asked about documents.
+    pub(crate) asked: HashMap<u64, Vec<String>>,
 }
 
 pub(crate) static STATE: Mutex<Option<State>> = Mutex::new(None);
@@ -108,6 +111,12 @@ pub(crate) static TABLE: Table = Table(abi::Host {
     complete,
     check_session_valid,
     timer,
+    document_get: documents::get,
+    document_put: documents::put,
+    document_delete: documents::delete,
+    document_list: documents::list,
+    document_apply: documents::apply,
+    document_consume: documents::consume,
     call_wait,
     call_then,
     host_info,

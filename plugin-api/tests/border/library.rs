@@ -31,6 +31,11 @@ impl Library {
         (answer, description)
     }
 
+    /// What `load` handed out.
+    pub(crate) fn library(&self) -> *mut c_void {
+        self.library
+    }
+
     /// Makes an instance; the error is `init`'s code and its list.
     pub(crate) fn init(&self, module: &str, parameters: &str) -> Result<Instance, (i32, String)> {
         let str = |text: &str| abi::Str::new(text.as_bytes());
@@ -76,7 +81,7 @@ fn load(table: &'static Table) -> (i32, *mut c_void, String) {
 }
 
 /// Reads a library's bytes and frees them, once.
-fn take(bytes: abi::Bytes) -> String {
+pub(crate) fn take(bytes: abi::Bytes) -> String {
     let content = text(abi::Str { ptr: bytes.ptr, len: bytes.len });
     if let Some(free) = bytes.drop {
         // SAFETY: handed over by the library, and freed nowhere else.
@@ -97,6 +102,10 @@ impl Instance {
     /// What the instance has counted.
     pub(crate) fn metrics(&self) -> Vec<String> {
         with_state(|state| state.metrics.remove(&self.context)).unwrap_or_default()
+    }
+
+    pub(crate) fn context(&self) -> u64 {
+        self.context
     }
 
     /// What the host was told about an endpoint.

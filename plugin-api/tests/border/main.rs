@@ -1,6 +1,7 @@
 //! The entry points that `export_plugin!` makes, driven by a host in test code: no dlopen, the same calls.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests, down to their helpers")]
 
+mod documents;
 mod host;
 mod library;
 mod plugins;

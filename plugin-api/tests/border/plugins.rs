@@ -10,6 +10,8 @@ use porth_plugin::futures_core::Stream;
 use porth_plugin::prelude::*;
 use porth_plugin::stream::{keep_alive, produce};
 
+use crate::documents::Keeps;
+
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct Parameters {
     /// What comes first.
@@ -408,6 +410,6 @@ impl Timed {
 }
 
 #[cfg(not(feature = "tokio"))]
-export_plugin!(Steady, Panics, Refuses);
+export_plugin!(Steady, Panics, Refuses, Keeps);
 #[cfg(feature = "tokio")]
-export_plugin!(Steady, Panics, Refuses, Timed);
+export_plugin!(Steady, Panics, Refuses, Keeps, Timed);

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use porth::abi::fault::{self, InstanceSlot, enter};
-use porth::abi::{self, CallRequest, CallbackError, HostFuture, LogLine, NewEndpoint, NewInstance, Services};
+use porth::abi::{
+    self, CallRequest, CallbackError, DocumentCall, HostFuture, LogLine, NewEndpoint, NewInstance, Services,
+};
 use porth_abi::code;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 
@@ -279,6 +281,10 @@ impl Services for NoServices {
     }
 
     fn timer(&self, _: Duration) -> Result<HostFuture, CallbackError> {
+        closed()
+    }
+
+    fn documents(&self, _: DocumentCall) -> Result<HostFuture, CallbackError> {
         closed()
     }
 

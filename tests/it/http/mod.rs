@@ -3,3 +3,4 @@
 mod identity;
 mod modules;
 mod mount;
+mod notes;

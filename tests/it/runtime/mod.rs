@@ -3,6 +3,7 @@
 mod beside;
 mod breaker;
 mod crash;
+mod documents;
 mod metrics;
 mod misbehaviour;
 mod raw;

@@ -326,6 +326,13 @@ impl Server {
         std::mem::replace(&mut self.setup, setup).start()
     }
 
+    /// Starts the server anew on the same data after its parent process was killed.
+    pub(crate) fn start_after_kill(mut self) -> Self {
+        self.process.wait().unwrap();
+        let setup = Setup::new();
+        std::mem::replace(&mut self.setup, setup).start()
+    }
+
     fn terminate(&mut self) {
         if self.process.try_wait().is_ok_and(|status| status.is_none()) {
             self.signal(rustix::process::Signal::TERM);
@@ -361,8 +368,16 @@ impl Drop for Server {
 
 /// Waits until something holds.
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    wait_for(what, || holds().then_some(()));
+}
+
+/// Waits until something is there.
+pub(crate) fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
-    while !holds() {
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
         assert!(began.elapsed() < PATIENCE, "waited for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -1,0 +1,160 @@
+//! Notes that outlast the process: documents in the host's store, and HTTP's way of not overwriting each other.
+//!
+//! Who reads a note gets its version as an entity tag. Who changes it says which version that is meant to replace, and
+//! learns when somebody else was faster: 412. Who says nothing is asked to: 428. (RFC 9110, sections 8.8.3 and 13.1;
+//! RFC 6585, section 3.) The rules of these fields are in `conditions`.
+#![forbid(unsafe_code)]
+
+mod conditions;
+
+use std::time::{Duration, SystemTime};
+
+use porth_plugin::prelude::*;
+
+use crate::conditions::{Condition, entity_tag, is_known};
+
+/// Nothing is configured.
+#[derive(Deserialize, JsonSchema)]
+struct Parameters {}
+
+struct Notes {
+    notes: Collection<Note>,
+}
+
+/// What is kept of a note.
+#[derive(Deserialize, Serialize)]
+struct Note {
+    owner: String,
+    text: String,
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+/// What a client sends.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewNote {
+    owner: String,
+    text: String,
+    #[serde(default)]
+    tags: Vec<String>,
+    /// After so many seconds the note is gone.
+    expires_in_s: Option<u64>,
+}
+
+impl Plugin for Notes {
+    // Version 1 of the documents; they are listed by their member `owner`.
+    const MODULE: Module = Module::new("notes", "Notes", "Keeps notes").documents(1, &[("notes", &["owner"])]);
+    type Parameters = Parameters;
+
+    async fn init(host: Host<Self>, _: Parameters) -> Result<Self, InitError> {
+        let endpoints = host.endpoints();
+        endpoints.get("/notes", Self::list).auth(Auth::None).add()?;
+        endpoints.get("/notes/{id}", Self::read).auth(Auth::None).add()?;
+        endpoints.put("/notes/{id}", Self::write).auth(Auth::None).add()?;
+        endpoints.delete("/notes/{id}", Self::delete).auth(Auth::None).add()?;
+        Ok(Self { notes: host.documents().collection("notes") })
+    }
+}
+
+impl Notes {
+    /// `GET /notes?owner=ann`: her notes, a page at a time.
+    async fn list(&self, request: Request) -> Result<Response, Error> {
+        #[derive(Deserialize)]
+        struct Query {
+            owner: String,
+            after: Option<String>,
+            limit: Option<usize>,
+        }
+        let Query { owner, after, limit } = request.query_as()?;
+        let mut list = self.notes.list().field("owner").equals(owner).limit(limit.unwrap_or(20));
+        if let Some(after) = &after {
+            list = list.after(after);
+        }
+        let page = list.await.map_err(refused)?;
+        let notes: Vec<_> = page.documents.iter().map(to_json).collect();
+        Response::json(&json!({ "notes": notes, "next": page.next }))
+    }
+
+    /// `GET /notes/{id}`: 200 with its version, or 304 for who has that already.
+    async fn read(&self, request: Request) -> Result<Response, Error> {
+        let note = self.find(request.param("id")?).await?;
+        if is_known(request.header("if-none-match"), note.version) {
+            return Response::empty(304).with_header("etag", entity_tag(note.version));
+        }
+        Response::json(&to_json(&note))?.with_header("etag", entity_tag(note.version))
+    }
+
+    /// `PUT /notes/{id}`: with `If-None-Match: *` a new note, with `If-Match` a change of one.
+    async fn write(&self, request: Request) -> Result<Response, Error> {
+        let id = request.param("id")?;
+        let NewNote { owner, text, tags, expires_in_s } = request.json()?;
+        let note = Note { owner, text, tags };
+        let mut put = match Condition::of(&request)? {
+            Condition::New => self.notes.insert(id, &note),
+            Condition::Any => self.notes.update(id, &note, self.find(id).await.map_err(gone)?.version),
+            Condition::OneOf(versions) => self.notes.update(id, &note, self.present(id, &versions).await?),
+        };
+        if let Some(seconds) = expires_in_s {
+            let at = SystemTime::now().checked_add(Duration::from_secs(seconds));
+            put = put.expires_at(at.ok_or_else(|| Error::bad_request("`expires_in_s` is too far away."))?);
+        }
+        let is_new = matches!(Condition::of(&request)?, Condition::New);
+        let version = put.await.map_err(refused)?;
+        Response::empty(if is_new { 201 } else { 204 }).with_header("etag", entity_tag(version))
+    }
+
+    /// `DELETE /notes/{id}` with `If-Match`.
+    async fn delete(&self, request: Request) -> Result<Response, Error> {
+        let id = request.param("id")?;
+        let version = match Condition::of(&request)? {
+            Condition::New => return Err(Error::bad_request("A note that does not exist cannot be deleted.")),
+            Condition::Any => self.find(id).await.map_err(gone)?.version,
+            Condition::OneOf(versions) => self.present(id, &versions).await?,
+        };
+        self.notes.delete(id).version(version).await.map_err(refused)?;
+        Ok(Response::empty(204))
+    }
+
+    async fn find(&self, id: &str) -> Result<Document<Note>, Error> {
+        let note = self.notes.get(id).await.map_err(refused)?;
+        note.ok_or_else(|| Error::not_found("There is no such note."))
+    }
+
+    /// The note's version, if it is one of these.
+    async fn present(&self, id: &str, versions: &[u64]) -> Result<u64, Error> {
+        // One version is the store's to compare: nothing can come between.
+        if let [version] = versions {
+            return Ok(*version);
+        }
+        let version = self.find(id).await.map_err(gone)?.version;
+        if versions.contains(&version) { Ok(version) } else { Err(changed()) }
+    }
+}
+
+fn to_json(note: &Document<Note>) -> impl Serialize {
+    let Document { key, value: Note { owner, text, tags }, expires_at, .. } = note;
+    let expires_at_s = expires_at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).map(|at| at.as_secs());
+    json!({ "id": key, "owner": owner, "text": text, "tags": tags, "expires_at_s": expires_at_s })
+}
+
+/// What a client is told when the host refuses.
+fn refused(error: HostError) -> Error {
+    match error {
+        HostError::Conflict(_) => changed(),
+        // An id, an owner or a page that cannot be.
+        HostError::Parameter(detail) => Error::bad_request(detail),
+        other => other.into(),
+    }
+}
+
+/// RFC 9110, section 13.1.1: without a note no entity tag matches.
+fn gone(error: Error) -> Error {
+    if error.status() == 404 { changed() } else { error }
+}
+
+fn changed() -> Error {
+    Error::new(412, "The note is another by now: read it again.")
+}
+
+export_plugin!(Notes);

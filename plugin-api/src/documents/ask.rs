@@ -1,0 +1,63 @@
+//! A question to the host that can be awaited, or waited for.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::bytes::HostBytes;
+use crate::callbacks::HostCall;
+use crate::host_error::HostError;
+
+/// A question to the host: await it, or wait for it with [`blocking`](Self::blocking). Until then nothing happens.
+#[must_use = "nothing happens before it is awaited"]
+pub struct Ask<R> {
+    /// The call, or why there is none; `None` once that was told.
+    call: Result<HostCall, Option<HostError>>,
+    read: fn(Result<HostBytes, HostError>) -> Result<R, HostError>,
+}
+
+impl<R> Ask<R> {
+    pub(super) fn new(
+        call: Result<HostCall, HostError>,
+        read: fn(Result<HostBytes, HostError>) -> Result<R, HostError>,
+    ) -> Self {
+        Self { call: call.map_err(Some), read }
+    }
+
+    /// Waits on this thread, which must be the instance's own.
+    ///
+    /// # Errors
+    /// [`HostError::WouldBlock`] on any other thread, and what the question itself fails with.
+    pub fn blocking(self) -> Result<R, HostError> {
+        let answer = match self.call {
+            Ok(call) => call.wait(),
+            Err(error) => Err(error.unwrap_or_else(ended)),
+        };
+        (self.read)(answer)
+    }
+}
+
+impl<R> Future for Ask<R> {
+    type Output = Result<R, HostError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = match &mut self.call {
+            Ok(call) => match Pin::new(call).poll(context) {
+                Poll::Ready(answer) => answer,
+                Poll::Pending => return Poll::Pending,
+            },
+            Err(error) => Err(error.take().unwrap_or_else(ended)),
+        };
+        Poll::Ready((self.read)(answer))
+    }
+}
+
+impl<R> fmt::Debug for Ask<R> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Ask")
+    }
+}
+
+fn ended() -> HostError {
+    HostError::Failed("the call has ended".to_owned())
+}
