@@ -121,7 +121,7 @@ async fn start(
     let records = Instances::new(db.clone());
     let (access, clients) = identity(&db);
     let documents = Documents::new(db.clone(), document_limits(&config));
-    tokio::spawn(runtime::purge_documents(documents.clone()));
+    tokio::spawn(runtime::purge_documents(documents.clone(), leadership.clone()));
     let runtime = Runtime::new(
         Arc::clone(&config),
         libraries,

@@ -231,7 +231,7 @@ impl Supervisor {
                 let wanted = next.wanted.clone();
                 self.drop_recycle(wanted, &reason, now);
             }
-            ToParent::Ready {} if self.asked.is_none() => self.take_over(now),
+            ToParent::Ready {} if next.stage == Stage::TakingOver && self.asked.is_none() => self.take_over(now),
             ToParent::Lifted { instance } => self.ledger.lifted(&instance),
             _ => {}
         }
