@@ -177,7 +177,8 @@ async fn take_over(
 ) -> Result<(), Failure> {
     let prepared = runtime.prepare(start).await.map_err(Failure::configuration)?;
     // When the other one has died meanwhile, this one serves with what it has.
-    if let Some(reason) = runtime.missing(&prepared, must_run).filter(|_| !*taking_over.borrow()) {
+    let missing = runtime.missing(start, &prepared, must_run).await.map_err(Failure::configuration)?;
+    if let Some(reason) = missing.filter(|_| !*taking_over.borrow()) {
         runtime.stop(Duration::ZERO).await;
         return Err(Failure::new(reason));
     }

@@ -1,7 +1,7 @@
 //! A whole server whose child is replaced: under load, with what fails, with what changes and what dies meanwhile.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,6 +11,7 @@ use crate::support::client;
 use crate::support::load::{KeptClient, Load, under_load};
 use crate::support::scale::scaled;
 use crate::support::server::{PATIENCE, Server, Setup, built, library_name, wait_until};
+use crate::support::until::Until;
 
 fn server(config: &str) -> Server {
     let config = format!("[quarantine]\ncrashes = 0\nunattributed_crashes = 0\n{config}");
@@ -137,15 +138,16 @@ fn a_fresh_child_has_the_configuration_of_now() {
 #[test]
 fn what_administrators_change_meanwhile_is_not_lost() {
     let server = server("");
-    let done = AtomicBool::new(false);
+    let until = Until::new();
     let put_off = AtomicUsize::new(0);
     let changed = std::thread::scope(|scope| {
+        let going = until.go();
         let administrators: Vec<_> = (0..3)
             .map(|number| {
-                let (server, done, put_off) = (&server, &done, &put_off);
+                let (server, until, put_off) = (&server, &until, &put_off);
                 scope.spawn(move || {
                     let mut round = 0;
-                    while !done.load(Ordering::Relaxed) {
+                    while !until.is_over() {
                         change(server, &format!("a{number}"), round, put_off);
                         round += 1;
                     }
@@ -156,7 +158,7 @@ fn what_administrators_change_meanwhile_is_not_lost() {
         for _ in 0..scaled(4, 30) {
             server.recycle();
         }
-        done.store(true, Ordering::Relaxed);
+        drop(going);
         administrators.into_iter().map(|administrator| administrator.join().unwrap()).sum::<usize>()
     });
     println!("{changed} rounds of changes, {put_off:?} of them put off");
@@ -193,12 +195,13 @@ fn change(server: &Server, name: &str, round: usize, put_off: &AtomicUsize) {
 #[test]
 fn a_child_that_is_killed_during_a_recycle_loses_nothing() {
     let server = server("");
-    let (stop, answered, cut) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (until, answered, cut) = (Until::new(), AtomicUsize::new(0), AtomicUsize::new(0));
     let mut added = Vec::new();
     std::thread::scope(|scope| {
+        let _going = until.go();
         for _ in 0..4 {
             scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
+                while !until.is_over() {
                     match server.try_send("GET", "/api/good/hello/you", &[], b"") {
                         Ok(reply) => {
                             assert_eq!(reply.status, 200);
@@ -212,29 +215,25 @@ fn a_child_that_is_killed_during_a_recycle_loses_nothing() {
                 }
             });
         }
-        let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for round in 0..scaled(5, 60) {
-                server.signal(Signal::HUP);
-                std::thread::sleep(Duration::from_millis(random_byte() * 2));
-                let name = format!("i{round}");
-                let body = json!({"module": "hello", "name": name, "parameters": {"greeting": "Hello"}}).to_string();
-                let key = format!("token {}", server.key);
-                let fields = [("authorization", key.as_str()), ("content-type", "application/json")];
-                if server
-                    .try_send("POST", "/api/mod/plugin/", &fields, body.as_bytes())
-                    .is_ok_and(|reply| reply.status == 200)
-                {
-                    added.push(name);
-                }
-                let children = server.child_pids();
-                if let Some(pid) = children.get(usize::from(random_byte() % 2 == 1) % children.len().max(1)) {
-                    let _ = kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL);
-                }
+        for round in 0..scaled(5, 60) {
+            server.signal(Signal::HUP);
+            std::thread::sleep(Duration::from_millis(random_byte() * 2));
+            let name = format!("i{round}");
+            let body = json!({"module": "hello", "name": name, "parameters": {"greeting": "Hello"}}).to_string();
+            let key = format!("token {}", server.key);
+            let fields = [("authorization", key.as_str()), ("content-type", "application/json")];
+            if server
+                .try_send("POST", "/api/mod/plugin/", &fields, body.as_bytes())
+                .is_ok_and(|reply| reply.status == 200)
+            {
+                added.push(name);
             }
-            wait_until("one child", || server.child_pids().len() == 1);
-        }));
-        stop.store(true, Ordering::Relaxed);
-        killed.unwrap();
+            let children = server.child_pids();
+            if let Some(pid) = children.get(usize::from(random_byte() % 2 == 1) % children.len().max(1)) {
+                let _ = kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL);
+            }
+        }
+        wait_until("one child", || server.child_pids().len() == 1);
     });
     println!("{answered:?} answers, {cut:?} cut off, {} instances added", added.len());
     for name in added {

@@ -8,7 +8,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -19,16 +19,17 @@ use porth::supervisor::child::{Control, EXIT_CONFIGURATION, Handover, Order};
 use porth::supervisor::{Ended, Sources, Supervisor};
 use rustix::process::{Pid, Signal};
 
+use crate::support::process;
+use crate::support::server::listening_at;
+
 /// How long a test waits for what must happen.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running fake server. Dropping one kills it.
 pub(super) struct Server {
     parent: Child,
-    /// Held open: the test harness in each child writes to it.
-    _output: BufReader<ChildStdout>,
     log: Arc<Mutex<String>>,
-    reader: Option<thread::JoinHandle<()>>,
+    reader: thread::JoinHandle<()>,
     data: PathBuf,
     pub(super) address: SocketAddr,
 }
@@ -58,16 +59,14 @@ impl Server {
                 }
             }
         });
-        let mut output = BufReader::new(parent.stdout.take().unwrap());
-        let lines = (&mut output).lines().map_while(Result::ok);
-        let address = lines.filter_map(|line| Some(line.split_once("listening on http://")?.1.to_owned())).next();
-        let Some(address) = address else {
-            reader.join().unwrap();
-            let log = log.lock().unwrap().clone();
-            return Err((parent.wait().unwrap(), log));
-        };
-        let (address, data) = (address.parse().unwrap(), data.to_owned());
-        Ok(Self { parent, _output: output, log, reader: Some(reader), data, address })
+        let listening = listening_at(parent.stdout.take().unwrap());
+        let mut server = Self { parent, log, reader, data: data.to_owned(), address: ([0; 4], 0).into() };
+        match listening.recv_timeout(PATIENCE) {
+            Ok(address) => server.address = address,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(server.wait()),
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("it neither listens nor ends: {}", server.state()),
+        }
+        Ok(server)
     }
 
     /// Writes another configuration, and asks for a recycle.
@@ -169,8 +168,24 @@ impl Server {
 
     /// Waits for the end and answers it with everything that was logged.
     pub(super) fn wait(mut self) -> (ExitStatus, String) {
-        self.reader.take().unwrap().join().unwrap();
-        (self.parent.wait().unwrap(), self.log())
+        let start = Instant::now();
+        let status = loop {
+            match self.parent.try_wait().unwrap() {
+                Some(status) => break status,
+                None => assert!(start.elapsed() < PATIENCE, "it does not end: {}", self.state()),
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        // Children that outlive it have the log open; what they do is for the test to find out.
+        while !self.reader.is_finished() && start.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(2));
+        }
+        (status, self.log())
+    }
+
+    /// What it does and has logged, for a test that fails.
+    fn state(&self) -> String {
+        format!("{}\n{}", process::doing(&self.parent), self.log())
     }
 }
 
@@ -196,6 +211,7 @@ pub(super) struct Hello {
 pub(super) fn ask(address: SocketAddr, line: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{line}\n").as_bytes())?;
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer)?;

@@ -1,7 +1,6 @@
 //! One child takes the place of another, or does not: every path of the sequence.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::fake::{PATIENCE, Server, ending, wait_for_end};
 use super::{NO_QUARANTINE, check};
 use crate::support::scale::scaled;
+use crate::support::until::Until;
 
 fn kill(pid: i32) {
     let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
@@ -316,11 +316,12 @@ fn sighup_lets_a_server_that_cannot_start_try_again_at_once() {
 fn whatever_dies_and_whenever_one_serves_and_one_leads() {
     check(NO_QUARANTINE, "serve", |server| {
         let random = || u64::from(getrandom_u8());
-        let done = AtomicBool::new(false);
+        let until = Until::new();
         thread::scope(|scope| {
+            let going = until.go();
             let watching = scope.spawn(|| {
                 let mut most = 0;
-                while !done.load(Ordering::Relaxed) {
+                while !until.is_over() {
                     most = most.max(server.children().len());
                     thread::sleep(Duration::from_millis(1));
                 }
@@ -337,7 +338,7 @@ fn whatever_dies_and_whenever_one_serves_and_one_leads() {
                 }
             }
             let after = server.hello().generation;
-            done.store(true, Ordering::Relaxed);
+            drop(going);
             let most = watching.join().unwrap();
             println!("{after} children, at most {most} at a time");
             assert!(most <= 2, "{most} children at a time");
