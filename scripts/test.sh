@@ -11,6 +11,15 @@ if [ "${CI:-}" = true ]; then
 else
     cargo clippy --workspace --all-targets
 fi
-cargo test --workspace
+# A test that hangs would otherwise take the whole evening, and nobody would know which.
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+tests() {
+    if ! timeout --kill-after=10 --signal=ABRT 30m cargo test "$@" 2>&1 | tee "$log"; then
+        grep --text -E "^test .* (FAILED|has been running)|^error: test failed" "$log" | sort -u >&2
+        return 1
+    fi
+}
+tests --workspace
 # A feature that no library of this workspace turns on.
-cargo test -p porth-plugin --features tokio --test border
+tests -p porth-plugin --features tokio --test border

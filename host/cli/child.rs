@@ -72,7 +72,7 @@ async fn serve(control: &Control, handover: Handover, workers: usize) -> Result<
     };
     control.ready()?;
     let deadline = drained.wait_for(Option::is_some).await?.unwrap_or_default();
-    server.finish(deadline).await;
+    server.finish(control, deadline).await;
     Ok(())
 }
 
@@ -99,6 +99,7 @@ async fn start(
     let config = Arc::new(config);
     telemetry::process::set_child(start.generation, start.crashes);
     let (token, leadership) = LeaderToken::new(start.lead);
+    let (go_on, taking_over) = watch::channel(false);
     let (orders, inbox) = mpsc::unbounded_channel();
     control.listen(move |order| {
         let _ = orders.send(order);
@@ -107,7 +108,12 @@ async fn start(
         tokio::spawn(beat(control.clone(), Duration::from_millis(config.limits.hang_ms / 4)));
     }
 
-    let db = Db::open(&config.database, &config.data, now_ms()).await.map_err(Failure::configuration)?;
+    // Whoever takes over may still be dropped, and then the other process and its program go on.
+    let db = match must_run {
+        None => Db::open(&config.database, &config.data, now_ms()).await,
+        Some(_) => Db::open_unchanged(&config.database, &config.data).await,
+    };
+    let db = db.map_err(Failure::configuration)?;
     let start = from_parent(start);
     // Before the libraries are looked at, so that no change is missed.
     let watch = begin_watch(&config);
@@ -115,7 +121,7 @@ async fn start(
     let records = Instances::new(db.clone());
     let (access, clients) = identity(&db);
     let documents = Documents::new(db.clone(), document_limits(&config));
-    tokio::spawn(runtime::purge_documents(documents.clone()));
+    tokio::spawn(runtime::purge_documents(documents.clone(), leadership.clone()));
     let runtime = Runtime::new(
         Arc::clone(&config),
         libraries,
@@ -128,11 +134,12 @@ async fn start(
     let told = control.clone();
     runtime.watch_workers(workers, move |stuck| told.stuck(&stuck.instance, stuck.library.as_deref()))?;
     let (drain, drained) = watch::channel(None);
-    tokio::spawn(heed(control.clone(), inbox, token, runtime.clone(), drain));
+    let wishes = Wishes { token: Arc::new(token), take_over: go_on, drain };
+    tokio::spawn(heed(control.clone(), inbox, wishes, runtime.clone()));
     match must_run {
         None => runtime.start(&start, now_ms()).await.map_err(Failure::configuration)?,
         Some(must_run) => {
-            take_over(control, &runtime, leadership.clone(), &start, &must_run, watch.as_ref()).await?;
+            take_over(control, &runtime, taking_over, &start, &must_run, watch.as_ref()).await?;
         }
     }
 
@@ -140,7 +147,7 @@ async fn start(
     {
         access.scopes.ensure(scope, display_name).await.map_err(Failure::configuration)?;
     }
-    tokio::spawn(purge(access.clone()));
+    tokio::spawn(purge(access.clone(), leadership.clone()));
     let keys = ApiKeys::new(db.clone());
     let app = App::new(Arc::clone(&config), runtime.clone(), keys.clone(), access, clients);
     let router = http::router(&app);
@@ -163,26 +170,27 @@ async fn start(
 async fn take_over(
     control: &Control,
     runtime: &Runtime,
-    mut leadership: Leadership,
+    mut taking_over: watch::Receiver<bool>,
     start: &runtime::Start,
     must_run: &[String],
     watch: Option<&Watch>,
 ) -> Result<(), Failure> {
     let prepared = runtime.prepare(start).await.map_err(Failure::configuration)?;
-    // When the other one has died meanwhile, this one leads already and serves with what it has.
-    if let Some(reason) = runtime.missing(&prepared, must_run).filter(|_| !leadership.leads()) {
+    // When the other one has died meanwhile, this one serves with what it has.
+    let missing = runtime.missing(start, &prepared, must_run).await.map_err(Failure::configuration)?;
+    if let Some(reason) = missing.filter(|_| !*taking_over.borrow()) {
         runtime.stop(Duration::ZERO).await;
         return Err(Failure::new(reason));
     }
     control.initialised()?;
-    leadership.gained().await;
+    taking_over.wait_for(|go_on| *go_on).await?;
     let has_changed = !watch.is_some_and(Watch::is_quiet);
     runtime.catch_up(start, prepared, has_changed, now_ms()).await.map_err(Failure::configuration)
 }
 
 impl Server {
     /// Finishes what is under way and closes everything.
-    async fn finish(self, deadline: Duration) {
+    async fn finish(self, control: &Control, deadline: Duration) {
         let ends = Instant::now() + deadline;
         // Unless another process has taken over: then the server as a whole is as ready as it was.
         if self.leadership.leads() {
@@ -191,11 +199,15 @@ impl Server {
         if let Some(watching) = &self.watching {
             watching.abort();
         }
-        self.connections.drain();
+        self.connections.drain().await;
+        if let Err(error) = control.closed() {
+            tracing::warn!(%error, "the parent was not told that nothing is accepted any more: {error}");
+        }
         let mut open = self.connections.ended(deadline).await;
         if open > 0 {
             // Endless streams end here, and what they have sent so far arrives.
             self.runtime.end_streams();
+            self.connections.end();
             open = self.connections.ended(STREAMS_END).await;
         }
         if open > 0 {
@@ -209,15 +221,18 @@ impl Server {
     }
 }
 
-/// Does what the parent wants.
-async fn heed(
-    control: Control,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-    token: LeaderToken,
-    runtime: Runtime,
+/// Where what the parent wants goes.
+struct Wishes {
+    token: Arc<LeaderToken>,
+    /// Catch up and accept.
+    take_over: watch::Sender<bool>,
+    /// Finish within this time.
     drain: watch::Sender<Option<Duration>>,
-) {
-    let token = Arc::new(token);
+}
+
+/// Does what the parent wants.
+async fn heed(control: Control, mut orders: mpsc::UnboundedReceiver<Order>, wishes: Wishes, runtime: Runtime) {
+    let Wishes { token, take_over, drain } = wishes;
     while let Some(order) = orders.recv().await {
         let told = match order {
             Order::Drain(deadline) => {
@@ -225,8 +240,14 @@ async fn heed(
                 Ok(())
             }
             Order::TellRunning => control.running(&runtime.running()),
+            Order::TakeOver => {
+                take_over.send_replace(true);
+                Ok(())
+            }
             Order::Lead => {
                 token.lead();
+                // Nobody is left to take over from.
+                take_over.send_replace(true);
                 Ok(())
             }
             Order::Resign => {
@@ -295,12 +316,13 @@ fn identity(db: &Db) -> (Access, Clients) {
     (access, Clients::new(db.clone(), passwords))
 }
 
-/// Deletes now and then what is over.
-async fn purge(access: Access) {
+/// Deletes now and then what is over, while this process leads.
+async fn purge(access: Access, leadership: Leadership) {
     let mut interval = tokio::time::interval(PURGE_EVERY);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
+        let Some(_lease) = leadership.begin() else { continue };
         match access.purge(now_ms()).await {
             Ok(()) => {}
             Err(StoreError::Closed) => return,

@@ -31,10 +31,22 @@ const IDLE_MAX: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long a connection stays open after its last answer for the client to close it.
 const LINGER_MAX: Duration = Duration::from_secs(1);
+/// The same when time is up.
+const LINGER_MIN: Duration = Duration::from_millis(100);
+
+/// Whether connections are to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Drain {
+    No,
+    /// With the next answer, or when they have been idle for [`IDLE_MAX`].
+    Soon,
+    /// With the answer that is under way, or at once.
+    Now,
+}
 
 /// Answers the requests of a connection. From when `draining` says so, the next answer is the last, and announced as
-/// such; without a request the connection ends after [`IDLE_MAX`].
-pub(super) async fn serve<I, S>(stream: I, service: S, mut draining: watch::Receiver<bool>)
+/// such.
+pub(super) async fn serve<I, S>(stream: I, service: S, mut draining: watch::Receiver<Drain>)
 where
     I: AsyncRead + AsyncWrite + Unpin,
     S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone,
@@ -50,9 +62,12 @@ where
             .serve_connection(TokioIo::new(&mut stream), service);
         let mut connection = std::pin::pin!(connection);
         let drained = async {
-            let _ = draining.wait_for(|draining| *draining).await;
+            reached(&mut draining, Drain::Soon).await;
             activity.draining.store(true, Ordering::Relaxed);
-            activity.idle().await;
+            tokio::select! {
+                () = activity.idle() => {}
+                () = reached(&mut draining, Drain::Now) => {}
+            }
         };
         tokio::select! {
             ended = connection.as_mut() => ended,
@@ -66,7 +81,21 @@ where
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended: {error}");
     }
-    linger(&mut stream).await;
+    let patience = async {
+        tokio::select! {
+            () = tokio::time::sleep(LINGER_MAX) => {}
+            () = reached(&mut draining, Drain::Now) => tokio::time::sleep(LINGER_MIN).await,
+        }
+    };
+    tokio::select! {
+        () = linger(&mut stream) => {}
+        () = patience => {}
+    }
+}
+
+/// Waits until a drain has come so far.
+pub(super) async fn reached(draining: &mut watch::Receiver<Drain>, drain: Drain) {
+    let _ = draining.wait_for(|now| *now >= drain).await;
 }
 
 /// Says that nothing more is written, and reads until the client closes, too. Closing with something unread, such as a
@@ -77,8 +106,7 @@ async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
         return;
     }
     let mut nobody = vec![0; 4096];
-    let rest = async { while let Ok(1..) = stream.read(&mut nobody).await {} };
-    let _ = tokio::time::timeout(LINGER_MAX, rest).await;
+    while let Ok(1..) = stream.read(&mut nobody).await {}
 }
 
 /// What a connection does. All of it happens in one task.
@@ -246,7 +274,7 @@ mod tests {
     /// A client's end of a connection whose other end is served.
     struct Client {
         stream: TcpStream,
-        draining: watch::Sender<bool>,
+        draining: watch::Sender<Drain>,
     }
 
     impl Client {
@@ -254,7 +282,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (theirs, _) = listener.accept().await.unwrap();
-            let (draining, watched) = watch::channel(false);
+            let (draining, watched) = watch::channel(Drain::No);
             let service = tower::service_fn(async |request: Request<Incoming>| {
                 let body = if request.uri().path() == "/slow" {
                     let chunks = futures_util::stream::unfold(0, async |chunk| {
@@ -293,7 +321,7 @@ mod tests {
         }
 
         async fn drain(&self) {
-            self.draining.send_replace(true);
+            self.draining.send_replace(Drain::Soon);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -315,6 +343,17 @@ mod tests {
         assert_eq!(client.read("0\r\n\r\n").await.matches("chunk").count(), 3);
         assert!(client.ask(REQUEST, "whole").await.contains("connection: close"));
         assert_eq!(client.rest().await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn when_time_is_up_what_is_under_way_is_the_last() {
+        let mut client = Client::new().await;
+        client.ask(SLOW, "\r\n\r\n").await;
+        client.drain().await;
+        client.draining.send_replace(Drain::Now);
+        let began = Instant::now();
+        assert_eq!(client.rest().await.unwrap().matches("chunk").count(), 3);
+        assert!(began.elapsed() < IDLE_MAX, "{:?}", began.elapsed());
     }
 
     #[tokio::test]

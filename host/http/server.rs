@@ -15,7 +15,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 use tower::Layer;
 
-use super::{Edge, Local, Mount, connection};
+use super::connection::{self, Drain, reached};
+use super::{Edge, Local, Mount};
 
 /// How long a listener waits after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -27,57 +28,78 @@ pub struct Peer(pub std::net::IpAddr);
 /// The connections of a server, to drain them.
 #[derive(Clone)]
 pub struct Connections {
-    draining: watch::Sender<bool>,
+    draining: watch::Sender<Drain>,
     open: Arc<Open>,
 }
 
 #[derive(Default)]
 struct Open {
+    listeners: Counter,
+    connections: Counter,
+}
+
+/// How many there are, and who waits for the end of the last.
+#[derive(Default)]
+struct Counter {
     count: AtomicUsize,
     none: Notify,
 }
 
+impl Counter {
+    async fn none(&self) {
+        loop {
+            let none = self.none.notified();
+            if self.count.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+}
+
 impl Default for Connections {
     fn default() -> Self {
-        Self { draining: watch::Sender::new(false), open: Arc::default() }
+        Self { draining: watch::Sender::new(Drain::No), open: Arc::default() }
     }
 }
 
 impl Connections {
-    /// Stops accepting. Every connection ends with the answer to the request that is under way or comes next, which says
-    /// so, or after some seconds without a request. No request is cut short.
-    pub fn drain(&self) {
-        self.draining.send_replace(true);
+    /// Stops accepting, and answers when nothing is accepted any more. Every connection ends with the answer to the
+    /// request that is under way or comes next, which says so, or after some seconds without a request. No request is
+    /// cut short.
+    pub async fn drain(&self) {
+        self.draining.send_replace(Drain::Soon);
+        self.open.listeners.none().await;
+    }
+
+    /// Time is up: every connection ends with the answer that is under way, or at once.
+    pub fn end(&self) {
+        self.draining.send_replace(Drain::Now);
     }
 
     /// Waits up to `patience` until no connection is open. Answers how many still are.
     pub async fn ended(&self, patience: Duration) -> usize {
-        let count = || self.open.count.load(Ordering::SeqCst);
-        let ended = async {
-            loop {
-                let none = self.open.none.notified();
-                if count() == 0 {
-                    return;
-                }
-                none.await;
-            }
-        };
-        let _ = tokio::time::timeout(patience, ended).await;
-        count()
+        let _ = tokio::time::timeout(patience, self.open.connections.none()).await;
+        self.open.connections.count.load(Ordering::SeqCst)
     }
 
-    fn opened(&self) -> Opened {
-        self.open.count.fetch_add(1, Ordering::SeqCst);
-        Opened(Arc::clone(&self.open))
+    fn count(&self, counter: fn(&Open) -> &Counter) -> Counted {
+        counter(&self.open).count.fetch_add(1, Ordering::SeqCst);
+        Counted { open: Arc::clone(&self.open), counter }
     }
 }
 
-struct Opened(Arc<Open>);
+/// One of those that are counted.
+struct Counted {
+    open: Arc<Open>,
+    counter: fn(&Open) -> &Counter,
+}
 
-impl Drop for Opened {
+impl Drop for Counted {
     fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.none.notify_waiters();
+        let counter = (self.counter)(&self.open);
+        if counter.count.fetch_sub(1, Ordering::SeqCst) == 1 {
+            counter.none.notify_waiters();
         }
     }
 }
@@ -88,14 +110,13 @@ where
     S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    // Counted with the connections, and from now on: who waits for their end waits for the last one that is accepted.
-    let opened = connections.opened();
+    let listening = connections.count(|open| &open.listeners);
     async move {
         let mut draining = connections.draining.subscribe();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = begun(&mut draining) => break,
+                () = reached(&mut draining, Drain::Soon) => break,
             };
             match accepted {
                 Ok((stream, address)) => {
@@ -107,33 +128,28 @@ where
                 Err(error) => refused(&error).await,
             }
         }
-        drop(opened);
+        drop((listener, listening));
     }
 }
 
 /// Serves the control socket until the connections are drained: whoever can open it administers.
 pub fn serve_local(listener: UnixListener, router: Edge<Mount>, connections: Connections) -> impl Future<Output = ()> {
-    let opened = connections.opened();
+    let listening = connections.count(|open| &open.listeners);
     async move {
         let mut draining = connections.draining.subscribe();
         let router = axum::Extension(Local).layer(router);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = begun(&mut draining) => break,
+                () = reached(&mut draining, Drain::Soon) => break,
             };
             match accepted {
                 Ok((stream, _)) => answer(stream, router.clone(), &connections),
                 Err(error) => refused(&error).await,
             }
         }
-        drop(opened);
+        drop((listener, listening));
     }
-}
-
-/// Waits until the connections are being drained.
-async fn begun(draining: &mut watch::Receiver<bool>) {
-    let _ = draining.wait_for(|draining| *draining).await;
 }
 
 async fn refused(error: &std::io::Error) {
@@ -146,7 +162,7 @@ where
     S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let (opened, draining) = (connections.opened(), connections.draining.subscribe());
+    let (opened, draining) = (connections.count(|open| &open.connections), connections.draining.subscribe());
     tokio::spawn(async move {
         connection::serve(stream, service, draining).await;
         drop(opened);

@@ -23,6 +23,7 @@ use crate::domain::documents::{
     ApplyError, Consumed, Declaration, Delete, Document, DocumentError, Documents, List, Migrate, Operation, Put,
     Wanted,
 };
+use crate::domain::leadership::Leadership;
 
 /// The documents of one instance, as its callbacks reach them. Cheap to clone.
 #[derive(Clone)]
@@ -279,11 +280,12 @@ impl Migrate for Migration {
     }
 }
 
-/// Purges documents that expired, for as long as the process lives. What several processes do of it at once, they do not
-/// do twice.
-pub async fn purge(documents: Documents) {
+/// Purges documents that expired, while this process leads. What nodes on one database do of it at once, they do not do
+/// twice.
+pub async fn purge(documents: Documents, leadership: Leadership) {
     loop {
         tokio::time::sleep(PURGE_EVERY).await;
+        let Some(_lease) = leadership.begin() else { continue };
         match documents.purge(now_ms()).await {
             Ok(0) => {}
             Ok(purged) => tracing::debug!(purged, "{purged} expired documents were deleted"),

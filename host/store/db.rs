@@ -84,6 +84,20 @@ impl Db {
     /// # Errors
     /// [`OpenError`], which names the database and what to do.
     pub async fn open(database: &str, data: &Path, now_ms: i64) -> Result<Self, OpenError> {
+        Self::open_at(database, data, Some(now_ms)).await
+    }
+
+    /// As [`open`](Self::open), but leaves the schema as it is: another process works with it, and will go on with it if
+    /// this one does not.
+    ///
+    /// # Errors
+    /// [`OpenError`], also when the schema is not the newest.
+    pub async fn open_unchanged(database: &str, data: &Path) -> Result<Self, OpenError> {
+        Self::open_at(database, data, None).await
+    }
+
+    /// Without a time, the schema must not be changed.
+    async fn open_at(database: &str, data: &Path, now_ms: Option<i64>) -> Result<Self, OpenError> {
         let engine = if database == "sqlite" {
             Engine::Sqlite(Sqlite::open(data.join("porth.db"), now_ms).await?)
         } else if database.starts_with("postgres://") || database.starts_with("postgresql://") {

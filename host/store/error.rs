@@ -87,6 +87,17 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The schema is to be left as it is, and is older than this Porth's.
+    #[error(
+        "{database} has to be brought to version {version} of its schema, which cannot be done beside a process that \
+         works with it: restart the server"
+    )]
+    Outdated {
+        /// Which database.
+        database: String,
+        /// The first version that it lacks.
+        version: i64,
+    },
     /// The file cannot be opened, or the server not be reached.
     #[error("{database} cannot be opened: {reason}")]
     Unreachable {

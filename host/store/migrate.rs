@@ -62,8 +62,12 @@ pub(super) fn not_opened(database: &str, error: &rusqlite::Error) -> OpenError {
     unreachable(database, error)
 }
 
-/// Brings a SQLite file to the newest version.
-pub(super) fn migrate_sqlite(connection: &mut Connection, database: &str, now_ms: i64) -> Result<(), OpenError> {
+/// Brings a SQLite file to the newest version, or, without a time, makes sure that it is.
+pub(super) fn migrate_sqlite(
+    connection: &mut Connection,
+    database: &str,
+    now_ms: Option<i64>,
+) -> Result<(), OpenError> {
     sqlite::be_patient(connection, PATIENCE_MS).map_err(|error| unreachable(database, &error))?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate);
     let transaction = transaction.map_err(|error| unreachable(database, &error))?;
@@ -72,6 +76,7 @@ pub(super) fn migrate_sqlite(connection: &mut Connection, database: &str, now_ms
     let ledger = if empty { Ok(None) } else { sqlite::query(&transaction, LEDGER_READ, &[]).map(Some) };
     let ledger = ledger.map_err(|error| unreadable(database, &error))?;
     for step in steps(database, ledger, Dialect::Sqlite)? {
+        let now_ms = now_ms.ok_or_else(|| step.not_allowed(database))?;
         transaction.execute_batch(&step.sql).map_err(|error| step.failed(database, &error))?;
         if let Some(values) = step.ledger_row(now_ms) {
             sqlite::query(&transaction, LEDGER_ADD, &values).map_err(|error| step.failed(database, &error))?;
@@ -81,8 +86,12 @@ pub(super) fn migrate_sqlite(connection: &mut Connection, database: &str, now_ms
     marked.and_then(|()| transaction.commit()).map_err(|error| unreachable(database, &error))
 }
 
-/// Brings a PostgreSQL database to the newest version.
-pub(super) async fn migrate_postgres(connection: &mut Object, database: &str, now_ms: i64) -> Result<(), OpenError> {
+/// Brings a PostgreSQL database to the newest version, or, without a time, makes sure that it is.
+pub(super) async fn migrate_postgres(
+    connection: &mut Object,
+    database: &str,
+    now_ms: Option<i64>,
+) -> Result<(), OpenError> {
     let failed = |error: tokio_postgres::Error| unreachable(database, &postgres::failure(&error, "BEGIN"));
     let transaction = connection.transaction().await.map_err(failed)?;
     let lock = format!("SET LOCAL lock_timeout = {PATIENCE_MS}; SELECT pg_advisory_xact_lock({APPLICATION_ID})");
@@ -101,6 +110,7 @@ pub(super) async fn migrate_postgres(connection: &mut Object, database: &str, no
         }
     };
     for step in steps(database, ledger, Dialect::Postgres)? {
+        let now_ms = now_ms.ok_or_else(|| step.not_allowed(database))?;
         let done = transaction.batch_execute(&step.sql).await;
         done.map_err(|error| step.failed(database, &postgres::failure(&error, "a migration")))?;
         if let Some(values) = step.ledger_row(now_ms) {
@@ -163,6 +173,10 @@ impl Dialect {
 impl Step {
     fn ledger_row(&self, now_ms: i64) -> Option<Vec<Value>> {
         Some(values![self.version, self.checksum.as_deref()?, now_ms])
+    }
+
+    fn not_allowed(&self, database: &str) -> OpenError {
+        OpenError::Outdated { database: database.to_owned(), version: self.version }
     }
 
     fn failed(&self, database: &str, reason: &dyn Display) -> OpenError {

@@ -35,7 +35,7 @@ pub(super) struct PostgresTransaction<'a> {
 
 impl Postgres {
     /// Connects and brings the schema up to date.
-    pub(super) async fn open(url: &str, now_ms: i64) -> Result<Self, OpenError> {
+    pub(super) async fn open(url: &str, now_ms: Option<i64>) -> Result<Self, OpenError> {
         let (mut config, encryption) = tls::parse(url)?;
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(Duration::from_millis(CONNECT_MS));

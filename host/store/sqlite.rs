@@ -59,13 +59,13 @@ impl From<StoreError> for NotWritten {
 
 impl Sqlite {
     /// Opens the file, makes it where there is none, and brings the schema up to date.
-    pub(super) async fn open(path: PathBuf, now_ms: i64) -> Result<Self, OpenError> {
+    pub(super) async fn open(path: PathBuf, now_ms: Option<i64>) -> Result<Self, OpenError> {
         let database = format!("`{}`", path.display());
         let opened = tokio::task::spawn_blocking(move || Self::open_here(path, now_ms)).await;
         opened.unwrap_or_else(|error| Err(OpenError::Unreachable { database, reason: error.to_string() }))
     }
 
-    fn open_here(path: PathBuf, now_ms: i64) -> Result<Self, OpenError> {
+    fn open_here(path: PathBuf, now_ms: Option<i64>) -> Result<Self, OpenError> {
         let database = format!("`{}`", path.display());
         let unreachable =
             |reason: &dyn Display| OpenError::Unreachable { database: database.clone(), reason: reason.to_string() };

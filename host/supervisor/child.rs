@@ -34,12 +34,14 @@ pub struct Control {
 /// What the parent wants of a child, after the first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Accept nothing any more, finish what is under way within this time, and leave.
+    /// Accept nothing any more, then [`Control::closed`], finish what is under way within this time, and leave.
     Drain(Duration),
     /// Say which instances run: [`Control::running`].
     TellRunning,
     /// Lead no more: [`Control::resigned`], once no leader's work is under way.
     Resign,
+    /// Catch up with what was changed since the start, and accept.
+    TakeOver,
     /// Lead from now on.
     Lead,
 }
@@ -142,6 +144,7 @@ impl Control {
                     ToChild::Drain { deadline_ms } => heed(Order::Drain(Duration::from_millis(deadline_ms))),
                     ToChild::TellRunning {} => heed(Order::TellRunning),
                     ToChild::Resign {} => heed(Order::Resign),
+                    ToChild::TakeOver {} => heed(Order::TakeOver),
                     ToChild::Lead {} => heed(Order::Lead),
                     ToChild::Start(_) => tracing::warn!("the parent said what it cannot mean"),
                 }
@@ -158,8 +161,8 @@ impl Control {
         self.tell(&ToParent::Ready {})
     }
 
-    /// Tells the parent that this process can take over: every library is judged and what must run does. It accepts once
-    /// it leads, and then says [`ready`](Self::ready).
+    /// Tells the parent that this process can take over: every library is judged and what must run does. It accepts when
+    /// it is told [`Order::TakeOver`], and then says [`ready`](Self::ready).
     ///
     /// # Errors
     /// When the parent is gone.
@@ -194,6 +197,14 @@ impl Control {
     /// When the parent is gone.
     pub fn resigned(&self) -> std::io::Result<()> {
         self.tell(&ToParent::Resigned {})
+    }
+
+    /// Tells the parent that this process accepts no connection any more.
+    ///
+    /// # Errors
+    /// When the parent is gone.
+    pub fn closed(&self) -> std::io::Result<()> {
+        self.tell(&ToParent::Closed {})
     }
 
     /// Asks the parent for a fresh child to take over from this one, because it is worn out. The parent does it when it

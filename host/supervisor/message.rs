@@ -35,9 +35,11 @@ pub enum ToChild {
     TellRunning {},
     /// Lead no more, and say [`ToParent::Resigned`] once no leader's work is under way.
     Resign {},
+    /// Take over: catch up with what was changed since the start, and accept.
+    TakeOver {},
     /// Lead from now on: nobody else does.
     Lead {},
-    /// Accept nothing any more, finish what is under way and exit.
+    /// Accept nothing any more, say [`ToParent::Closed`] then, finish what is under way and exit.
     Drain {
         /// How long that may take, in milliseconds.
         deadline_ms: u64,
@@ -53,8 +55,8 @@ pub struct Start {
     pub generation: u64,
     /// Whether it leads at once; otherwise [`ToChild::Lead`] comes later.
     pub lead: bool,
-    /// Whether it takes over from a child that serves: it says [`ToParent::Initialised`] and accepts nothing before it
-    /// leads, or [`ToParent::Failed`]. The names of what must run are in the last descriptor.
+    /// Whether it takes over from a child that serves: it says [`ToParent::Initialised`] and accepts nothing before
+    /// [`ToChild::TakeOver`], or [`ToParent::Failed`]. The names of what must run are in the last descriptor.
     pub take_over: bool,
     /// What crashed too often. The child stores it before it says [`ToParent::Ready`], which is when the parent
     /// forgets it.
@@ -106,6 +108,8 @@ pub enum ToParent {
     Running {},
     /// The child does not lead any more.
     Resigned {},
+    /// The child accepts no connection any more.
+    Closed {},
     /// The child is worn out and asks for another.
     Recycle {
         /// Why, in a sentence without an end.

@@ -308,7 +308,11 @@ impl Supervisor {
             ToParent::Resigned {} => self.leads_no_more(generation),
             ToParent::Recycle { reason } => self.want_recycle(reason, false, now),
             ToParent::Lifted { instance } => self.ledger.lifted(&instance),
-            ToParent::Initialised {} | ToParent::Alive {} | ToParent::Stuck { .. } | ToParent::Fault(_) => {}
+            ToParent::Initialised {}
+            | ToParent::Closed {}
+            | ToParent::Alive {}
+            | ToParent::Stuck { .. }
+            | ToParent::Fault(_) => {}
         }
     }
 

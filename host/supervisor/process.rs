@@ -220,11 +220,10 @@ impl Process {
 
     /// When the child is taken to hang, if it says nothing until then: `limits.hang_ms` after it said something.
     fn hangs_at(&self) -> Option<Instant> {
-        match (self.closed, self.ends, self.config.limits.hang_ms) {
-            (Some(closed), _, _) => Some(closed + DYING_MAX),
-            (None, None, hang_ms @ 1..) => Some(self.heard? + Duration::from_millis(hang_ms)),
-            // Asked to end, it has its deadline.
-            _ => None,
+        match (self.closed, self.config.limits.hang_ms) {
+            (Some(closed), _) => Some(closed + DYING_MAX),
+            (None, 0) => None,
+            (None, hang_ms) => Some(self.heard? + Duration::from_millis(hang_ms)),
         }
     }
 

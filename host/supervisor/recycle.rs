@@ -3,8 +3,9 @@
 //! 1. The child that serves says which instances run.
 //! 2. Another child is started. It initialises everything and accepts nothing; if it fails, that was all.
 //! 3. The first one resigns: it changes no instance any more and lets go of what only a leader does.
-//! 4. The other one leads, catches up with what changed meanwhile, and accepts.
-//! 5. The first one stops accepting, finishes what is under way, and leaves.
+//! 4. The other one catches up with what changed meanwhile, and accepts.
+//! 5. The first one stops accepting. Now the other one leads: whoever connects after a change finds it made.
+//! 6. The first one finishes what is under way, and leaves.
 //!
 //! At most two children live. Start at [`Supervisor::begin_recycle`]. Whoever leads, the other does not: the token is
 //! given only when nobody has it, see [`Supervisor::pass_token`].
@@ -62,7 +63,7 @@ enum Stage {
     Starting,
     /// It is done, and waits for the other one to resign.
     Waiting,
-    /// It leads, and is about to accept.
+    /// It catches up and is about to accept.
     TakingOver,
     /// It failed, and leaves.
     Leaving,
@@ -73,7 +74,7 @@ enum Stage {
 pub(super) enum Leader {
     Nobody,
     Leads(u64),
-    /// It was asked to resign and has not yet.
+    /// It was asked to resign or to stop accepting and has not yet.
     Resigns(u64),
 }
 
@@ -230,7 +231,7 @@ impl Supervisor {
                 let wanted = next.wanted.clone();
                 self.drop_recycle(wanted, &reason, now);
             }
-            ToParent::Ready {} if self.asked.is_none() => self.take_over(now),
+            ToParent::Ready {} if next.stage == Stage::TakingOver && self.asked.is_none() => self.take_over(now),
             ToParent::Lifted { instance } => self.ledger.lifted(&instance),
             _ => {}
         }
@@ -246,6 +247,7 @@ impl Supervisor {
         }
         if let Some(mut old) = self.child.replace(next.process) {
             let (generation, deadline) = (old.generation(), old.drain(now));
+            self.leader = Leader::Resigns(generation);
             tracing::info!("child {generation} finishes what is under way, at most {} ms", deadline.as_millis());
             self.old = Some(old);
         }
@@ -312,7 +314,7 @@ impl Supervisor {
         let generation = old.generation();
         for (message, _) in said {
             match message {
-                ToParent::Resigned {} => self.leads_no_more(generation),
+                ToParent::Closed {} => self.leads_no_more(generation),
                 ToParent::Lifted { instance } => self.ledger.lifted(&instance),
                 _ => {}
             }
@@ -352,24 +354,25 @@ impl Supervisor {
         }
     }
 
-    /// Gives the token to who shall lead, if nobody has it: the next child when it waits for that, else the one that
-    /// serves, which thereby goes on when the next one died.
+    /// Gives the token to the child that serves, if nobody has it, and lets a child that waits for that take over first.
     pub(super) fn pass_token(&mut self, now: Instant) {
         if self.leader != Leader::Nobody {
             return;
         }
-        let heir = match &mut self.next {
+        match &mut self.next {
             Some(next) if next.stage == Stage::Waiting => {
                 (next.stage, next.since) = (Stage::TakingOver, now);
-                Some(&next.process)
+                next.process.tell(&ToChild::TakeOver {});
             }
-            Some(next) if next.stage == Stage::TakingOver => Some(&next.process),
-            _ => self.child.as_ref(),
-        };
-        let Some(heir) = heir else { return };
-        heir.tell(&ToChild::Lead {});
-        tracing::debug!("child {} leads", heir.generation());
-        self.leader = Leader::Leads(heir.generation());
+            // If it dies, the child that serves goes on.
+            Some(next) if next.stage == Stage::TakingOver => {}
+            _ => {
+                let Some(child) = &self.child else { return };
+                child.tell(&ToChild::Lead {});
+                tracing::debug!("child {} leads", child.generation());
+                self.leader = Leader::Leads(child.generation());
+            }
+        }
     }
 
     /// When something is given up unless it happens before; see [`Supervisor::give_up`].

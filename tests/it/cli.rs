@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use expect_test::{Expect, expect};
 
+use crate::support::process::InTime as _;
 use crate::support::server::{Setup, built};
 
 fn porth(arguments: &[&str]) -> Output {
@@ -13,8 +14,7 @@ fn porth(arguments: &[&str]) -> Output {
         .env_remove("PORTH_CONFIG")
         .env_remove("PORTH_DATA")
         .stdin(Stdio::null())
-        .output()
-        .unwrap()
+        .output_in_time()
 }
 
 /// Checks exit code and complaint of a command that is refused.
@@ -177,7 +177,7 @@ fn a_running_server_says_what_it_made_of_its_libraries() {
     let setup = Setup::new().libraries(&["hello"]);
     setup.file("libx.so", b"nonsense");
     let server = setup.start();
-    let output = server.porth(&["plugin", "list"]).output().unwrap();
+    let output = server.porth(&["plugin", "list"]).output_in_time();
     expect![[r#"
         libhello.so               loaded    generation 1 of plugin/hello
         libx.so                   refused   library `libx.so` is no ELF file

@@ -140,6 +140,7 @@ fn sigterm_lets_requests_finish_and_refuses_new_ones() {
     check("", "serve", |server| {
         let address = server.address;
         let mut slow = TcpStream::connect(address).unwrap();
+        slow.set_read_timeout(Some(PATIENCE)).unwrap();
         slow.write_all(b"slow\n").unwrap();
         server.hello(); // was accepted after the other one
         server.signal(Signal::TERM);

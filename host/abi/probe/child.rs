@@ -104,6 +104,11 @@ fn close_others(report: &OwnedFd) {
 fn limit() -> io::Result<()> {
     // Without its parent nobody ends the child after its time.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Whoever started the server may have them ignored, as Python does; then a limit would only be an error somewhere.
+    for signal in [libc::SIGXFSZ, libc::SIGXCPU] {
+        // SAFETY: the default action is no function of ours.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     for (resource, limit) in LIMITS {
         rustix::process::setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })?;
     }

@@ -13,6 +13,7 @@ use super::{PLUGIN, Plan, Present, Runtime, StartError, Status, key};
 use crate::abi::ModuleDescription;
 use crate::domain::StoreError;
 use crate::domain::instances::InstanceRecord;
+use crate::domain::leadership::Lease;
 use crate::runtime::libraries::{Abi, Candidate, DRAINING_MAX, Found, LibraryView, Module, Probed, ScanError, Verdict};
 use crate::runtime::running::Running;
 
@@ -103,10 +104,14 @@ impl Runtime {
     /// When no file could be looked at, or the store fails; what is wrong with a file is in its [`Report`].
     pub async fn rescan(&self) -> Result<Vec<Report>, ReloadError> {
         let ending = self.0.reloading.lock().await;
-        let libraries = &self.0.libraries;
-        let mut files: BTreeSet<String> = libraries.list().await?.into_iter().collect();
-        files.extend(libraries.views().into_iter().map(|library| library.file));
-        self.take(files, *ending).await
+        let _lease = self.lead(*ending)?;
+        self.take(self.files().await?).await
+    }
+
+    /// As [`rescan`](Self::rescan), for a process that does not lead because nobody does yet.
+    pub(super) async fn rescan_alone(&self) -> Result<Vec<Report>, ReloadError> {
+        let _reloading = self.0.reloading.lock().await;
+        self.take(self.files().await?).await
     }
 
     /// Looks at some files of the plug-in directory.
@@ -115,7 +120,8 @@ impl Runtime {
     /// As [`rescan`](Self::rescan).
     pub async fn reload_all(&self, files: BTreeSet<String>) -> Result<Vec<Report>, ReloadError> {
         let ending = self.0.reloading.lock().await;
-        self.take(files, *ending).await
+        let _lease = self.lead(*ending)?;
+        self.take(files).await
     }
 
     /// Looks at one file of the plug-in directory. Answers after the exchange; what was there before ends in the
@@ -128,12 +134,22 @@ impl Runtime {
         reports.pop().ok_or(ReloadError::Ending)
     }
 
-    async fn take(&self, files: BTreeSet<String>, is_ending: bool) -> Result<Vec<Report>, ReloadError> {
+    /// A process that takes over from this one would know nothing of what this one loads after it.
+    fn lead(&self, is_ending: bool) -> Result<Lease, ReloadError> {
         if is_ending {
             return Err(ReloadError::Ending);
         }
-        // A process that takes over from this one would know nothing of what this one loads after it.
-        let _lease = self.0.leadership.begin().ok_or(ReloadError::Replaced)?;
+        self.0.leadership.begin().ok_or(ReloadError::Replaced)
+    }
+
+    /// The files that there are, and those that there were.
+    async fn files(&self) -> Result<BTreeSet<String>, ReloadError> {
+        let mut files: BTreeSet<String> = self.0.libraries.list().await?.into_iter().collect();
+        files.extend(self.0.libraries.views().into_iter().map(|library| library.file));
+        Ok(files)
+    }
+
+    async fn take(&self, files: BTreeSet<String>) -> Result<Vec<Report>, ReloadError> {
         let mut reports = Vec::new();
         for candidate in self.0.libraries.examine(files.into_iter().collect()).await? {
             reports.push(self.take_one(candidate).await?);

@@ -22,32 +22,59 @@ impl Runtime {
         running.map(|(key, _)| key.clone()).collect()
     }
 
-    /// As [`start`](Self::start), but stores nothing; [`catch_up`](Self::catch_up) does once this process leads.
+    /// As [`start`](Self::start), but stores nothing; [`catch_up`](Self::catch_up) does once the other process resigned.
     ///
     /// # Errors
     /// As `start`.
     pub async fn prepare(&self, start: &Start) -> Result<Prepared, StartUpError> {
-        let mut records = self.0.records.foresee(&self.0.shared.config.instances).await?;
-        for (record, reason) in self.to_quarantine(start, &mut records) {
-            record.quarantine = Some(reason.to_owned());
-        }
+        let records = self.foreseen(start).await?;
         self.start_all(records.clone(), start.without_plugins.as_deref()).await;
         let records = records.into_iter().map(|record| (key(&record.kind, &record.name), record)).collect();
         Ok(Prepared { records, without_plugins: start.without_plugins.clone() })
     }
 
-    /// Which of the instances `must_run` does not run here although it should, and why. One that was deleted or disabled
-    /// meanwhile need not.
-    #[must_use]
-    pub fn missing(&self, prepared: &Prepared, must_run: &[String]) -> Option<String> {
-        let present = self.0.present.lock();
-        must_run.iter().filter(|key| prepared.records.get(*key).is_some_and(|record| record.enabled)).find_map(|key| {
-            match present.get(key) {
+    /// The instances as this process would run them.
+    async fn foreseen(&self, start: &Start) -> Result<Vec<InstanceRecord>, StartUpError> {
+        let mut records = self.0.records.foresee(&self.0.shared.config.instances).await?;
+        for (record, reason) in self.to_quarantine(start, &mut records) {
+            record.quarantine = Some(reason.to_owned());
+        }
+        Ok(records)
+    }
+
+    /// Which of the instances `must_run` does not run here although it should, and why. One that was deleted, disabled or
+    /// changed since [`prepare`](Self::prepare) need not: [`catch_up`](Self::catch_up) sees to it.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn missing(
+        &self,
+        start: &Start,
+        prepared: &Prepared,
+        must_run: &[String],
+    ) -> Result<Option<String>, StartUpError> {
+        let missing: Vec<_> = {
+            let present = self.0.present.lock();
+            let should_run = must_run.iter().filter_map(|key| {
+                prepared.records.get(key).filter(|record| record.enabled).map(|record| (key, record))
+            });
+            let missing = should_run.filter_map(|(key, record)| match present.get(key) {
                 Some(Present::Running(_)) => None,
-                Some(Present::Failed(reason)) => Some(format!("the instance {key} runs and would not: {reason}")),
-                None => Some(format!("the instance {key} runs and would not")),
-            }
-        })
+                Some(Present::Failed(reason)) => {
+                    Some((record, format!("the instance {key} runs and would not: {reason}")))
+                }
+                None => Some((record, format!("the instance {key} runs and would not"))),
+            });
+            missing.collect()
+        };
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        // Perhaps it could not start because somebody deletes it at this moment.
+        let now = self.foreseen(start).await?;
+        let is_as_it_was =
+            |record: &InstanceRecord| now.iter().any(|now| now.id == record.id && runs_alike(now, record));
+        Ok(missing.into_iter().find(|(record, _)| is_as_it_was(record)).map(|(_, sentence)| sentence))
     }
 
     /// Stores what [`start`](Self::start) stores, and brings instances, and libraries if their directory `has_changed`,
@@ -63,7 +90,7 @@ impl Runtime {
         now_ms: i64,
     ) -> Result<(), StartUpError> {
         let Prepared { records: mut before, without_plugins } = prepared;
-        if has_changed && let Err(error) = self.rescan().await {
+        if has_changed && let Err(error) = self.rescan_alone().await {
             tracing::warn!(%error, "the plug-in directory was not looked at again: {error}");
         }
         let mut changed = Vec::new();

@@ -18,6 +18,7 @@ use porth_abi::code;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 
 use super::fixture::{self, Workshop, own_process};
+use crate::support::process::InTime as _;
 
 /// Lets a child do `deed` with this library; answers what it told and how it ended.
 fn watch(library: &fixture::Library, deed: &str) -> (String, Output) {
@@ -29,8 +30,7 @@ fn watch(library: &fixture::Library, deed: &str) -> (String, Output) {
         .env(DEED, deed)
         .env(DIRECTORY, workshop.directory())
         .stdin(child)
-        .output()
-        .unwrap();
+        .output_in_time();
     // Removes what the child left, which is not writable.
     drop(Workshop::at(workshop.directory()));
     (received(&parent), output)

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::process::InTime as _;
 use porth::abi::{self, Judged, ModuleDescription, Opened, Prober, Staged, StagingDirectory};
 use porth_abi::{Note, note};
 use tempfile::TempDir;
@@ -115,8 +116,7 @@ impl Workshop {
             .arg("-o")
             .arg(self.file(name))
             .arg(sources.join("plugin.c"))
-            .output()
-            .expect("these tests need a C compiler, `cc`");
+            .output_in_time();
         assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
         self.file(name)
     }
@@ -180,7 +180,7 @@ pub(crate) fn is_own_process(name: &str) -> bool {
     if std::env::var_os(OWN_PROCESS).is_some() {
         return true;
     }
-    let output = own_process(name).output().unwrap();
+    let output = own_process(name).output_in_time();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
     false
 }

@@ -8,6 +8,7 @@ use expect_test::{Expect, expect};
 use porth::abi::Layout;
 
 use super::fixture::Workshop;
+use crate::support::process::InTime as _;
 
 /// A change of a file of `porth-abi`: what stands there once, and what is to stand there.
 type Change = (&'static str, &'static str, &'static str);
@@ -61,8 +62,7 @@ fn cargo(workshop: &Workshop, name: &str, command: &[&str], compiler_arguments: 
         .args(compiler_arguments)
         .current_dir(place(name))
         .env("CARGO_TARGET_DIR", target())
-        .output()
-        .unwrap();
+        .output_in_time();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     fs::copy(target().join(format!("debug/libforeign_{name}.so")), workshop.file("libx.so")).unwrap();
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::process::InTime as _;
 use object::elf::{SHT_NOTE, SectionType};
 use object::read::elf::SectionHeader;
 use object::{Object, ObjectSection, ObjectSymbol};
@@ -177,8 +178,7 @@ fn compile_source(compiler: &[&str], header: &str, source: &str) -> Result<Libra
         .args([path("library.so"), path("plugin.c")])
         .arg("-I")
         .arg(directory.path())
-        .output()
-        .unwrap_or_else(|error| panic!("`{}` is needed to prove the header: {error}", compiler[0]));
+        .output_in_time();
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }

@@ -5,13 +5,14 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use expect_test::{Expect, expect};
 use porth::abi::{StagingDirectory, check_plugin_directory, list};
 
 use super::fixture::{Library, Workshop};
+use crate::support::process::InTime as _;
+use crate::support::until::Until;
 
 fn check_refused(make: impl FnOnce(&Path), expected: Expect) {
     let workshop = Workshop::new();
@@ -101,18 +102,17 @@ fn a_copy_is_private_and_goes_with_its_owner() {
 fn a_file_that_is_being_written_is_noticed() {
     let workshop = Workshop::new();
     let source = workshop.write("libx.so", &vec![1; 16 << 20]);
-    let done = AtomicBool::new(false);
+    let until = Until::new();
     let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let _going = until.go();
         scope.spawn(|| {
             let mut round = 0;
-            while !done.load(Ordering::Relaxed) {
+            while !until.is_over() {
                 round += 1;
                 fs::write(&source, vec![round; 16 << 20]).unwrap();
             }
         });
-        let outcomes = (0..8).map(|_| workshop.stage("libx.so")).collect();
-        done.store(true, Ordering::Relaxed);
-        outcomes
+        (0..8).map(|_| workshop.stage("libx.so")).collect()
     });
     for outcome in outcomes {
         match outcome {
@@ -171,8 +171,7 @@ fn a_file_system_without_code_is_refused() {
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "border::staging::a_file_system_without_code_is_refused"])
         .env(NOEXEC, data.path())
-        .output()
-        .unwrap();
+        .output_in_time();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::server::{Server, Setup};
+use crate::support::until::Until;
 
 fn server() -> Server {
     Setup::new().libraries(&["hello", "mock", "misbehaves"]).start()
@@ -219,31 +220,28 @@ fn the_configuration_declares_instances() {
 
 #[test]
 fn no_request_fails_while_an_instance_is_reset_and_changed() {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicUsize, Ordering};
     let server = server();
     server.add("misbehaves", "busy", &json!({"label": "0"}));
-    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (until, answered) = (Until::new(), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        let _going = until.go();
         for path in ["/api/busy/ok", "/api/busy/ok-own", "/api/busy/delay/30", "/api/busy/large/100000"] {
-            let (server, stop, answered) = (&server, &stop, &answered);
+            let (server, until, answered) = (&server, &until, &answered);
             scope.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
+                while !until.is_over() {
                     let reply = server.get(path);
                     assert_eq!(reply.status, 200, "{path} {reply:?}");
                     answered.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for round in 0..crate::support::scale::scaled(30, 300) {
-                assert_eq!(server.admin("PUT", "/api/mod/plugin/busy/reset", None).status, 200);
-                let change = json!({"parameters": {"label": round.to_string()}});
-                assert_eq!(server.admin("PUT", "/api/mod/plugin/busy", Some(&change)).status, 200);
-                assert_eq!(server.get("/api/busy/ok").json()["label"], round.to_string());
-            }
-        }));
-        stop.store(true, Ordering::Relaxed);
-        result.unwrap();
+        for round in 0..crate::support::scale::scaled(30, 300) {
+            assert_eq!(server.admin("PUT", "/api/mod/plugin/busy/reset", None).status, 200);
+            let change = json!({"parameters": {"label": round.to_string()}});
+            assert_eq!(server.admin("PUT", "/api/mod/plugin/busy", Some(&change)).status, 200);
+            assert_eq!(server.get("/api/busy/ok").json()["label"], round.to_string());
+        }
     });
     assert!(answered.into_inner() > 30);
 }

@@ -2,13 +2,13 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::support::scale::scaled;
 use crate::support::server::{PATIENCE, Server, Setup};
+use crate::support::until::Until;
 
 /// What the good instance's clients saw.
 #[derive(Default)]
@@ -103,18 +103,18 @@ fn check(what: &str, path: &str, pause: Duration) {
     let (mut alone, mut beside) = (Seen::default(), Seen::default());
     for _ in 0..rounds {
         alone.add(measure(&server, length));
-        let stop = AtomicBool::new(false);
+        let until = Until::new();
         std::thread::scope(|scope| {
+            let _going = until.go();
             for _ in 0..2 {
                 scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed) {
+                    while !until.is_over() {
                         server.get(path);
                         std::thread::sleep(pause);
                     }
                 });
             }
             beside.add(measure(&server, length));
-            stop.store(true, Ordering::Relaxed);
         });
     }
     println!("{rounds} rounds of {length:?}, a good instance");

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::support::process::InTime as _;
 use crate::support::server::{Server, Setup, wait_until};
 
 fn server(config: &str) -> Server {
@@ -105,8 +106,7 @@ fn compile(plugins: &Path, version: u32) {
         .arg(sources.join("tests/fixtures/c/migrates.c"))
         .arg("-o")
         .arg(plugins.join(".new"))
-        .output()
-        .expect("these tests need a C compiler, `cc`");
+        .output_in_time();
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     std::fs::rename(plugins.join(".new"), plugins.join("libmigrates.so")).unwrap();
 }

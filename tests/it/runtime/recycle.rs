@@ -1,15 +1,17 @@
 //! A whole server whose child is replaced: under load, with what fails, with what changes and what dies meanwhile.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
+use crate::support::client;
 use crate::support::load::{KeptClient, Load, under_load};
 use crate::support::scale::scaled;
-use crate::support::server::{PATIENCE, Server, Setup, built, wait_until};
+use crate::support::server::{PATIENCE, Server, Setup, built, library_name, wait_until};
+use crate::support::until::Until;
 
 fn server(config: &str) -> Server {
     let config = format!("[quarantine]\ncrashes = 0\nunattributed_crashes = 0\n{config}");
@@ -38,7 +40,7 @@ fn start_ms(server: &Server) -> u64 {
 /// The memory of a process that is its own, and how many descriptors it has.
 fn size(pid: i32) -> (u64, usize) {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
     let kib = line.trim().trim_end_matches(" kB").parse().unwrap();
     (kib, std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count())
 }
@@ -47,6 +49,9 @@ fn size(pid: i32) -> (u64, usize) {
 fn recycles_under_load_fail_no_request_and_leave_nothing_behind() {
     let server = server("");
     server.recycle();
+    // The parent tells that a child has finished before it lets go of it.
+    let settle = || std::thread::sleep(Duration::from_millis(200));
+    settle();
     let before = (size(server.parent_pid()), size(server.child_pid()));
     let rounds = scaled(3, 30);
     let (starts, load) = under_load(server.address, &paths(32), || {
@@ -66,6 +71,7 @@ fn recycles_under_load_fail_no_request_and_leave_nothing_behind() {
     assert!(load.failures.is_empty(), "{:?}", load.failures);
     assert!(load.ended >= 32, "each connection was ended at least once: {}", load.ended);
 
+    settle();
     let after = (size(server.parent_pid()), size(server.child_pid()));
     println!("parent and child in KiB, and descriptors: {before:?} before, {after:?} after");
     assert_eq!(before.0.1, after.0.1, "descriptors of the parent");
@@ -132,15 +138,16 @@ fn a_fresh_child_has_the_configuration_of_now() {
 #[test]
 fn what_administrators_change_meanwhile_is_not_lost() {
     let server = server("");
-    let done = AtomicBool::new(false);
+    let until = Until::new();
     let put_off = AtomicUsize::new(0);
     let changed = std::thread::scope(|scope| {
+        let going = until.go();
         let administrators: Vec<_> = (0..3)
             .map(|number| {
-                let (server, done, put_off) = (&server, &done, &put_off);
+                let (server, until, put_off) = (&server, &until, &put_off);
                 scope.spawn(move || {
                     let mut round = 0;
-                    while !done.load(Ordering::Relaxed) {
+                    while !until.is_over() {
                         change(server, &format!("a{number}"), round, put_off);
                         round += 1;
                     }
@@ -151,7 +158,7 @@ fn what_administrators_change_meanwhile_is_not_lost() {
         for _ in 0..scaled(4, 30) {
             server.recycle();
         }
-        done.store(true, Ordering::Relaxed);
+        drop(going);
         administrators.into_iter().map(|administrator| administrator.join().unwrap()).sum::<usize>()
     });
     println!("{changed} rounds of changes, {put_off:?} of them put off");
@@ -188,12 +195,13 @@ fn change(server: &Server, name: &str, round: usize, put_off: &AtomicUsize) {
 #[test]
 fn a_child_that_is_killed_during_a_recycle_loses_nothing() {
     let server = server("");
-    let (stop, answered, cut) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (until, answered, cut) = (Until::new(), AtomicUsize::new(0), AtomicUsize::new(0));
     let mut added = Vec::new();
     std::thread::scope(|scope| {
+        let _going = until.go();
         for _ in 0..4 {
             scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
+                while !until.is_over() {
                     match server.try_send("GET", "/api/good/hello/you", &[], b"") {
                         Ok(reply) => {
                             assert_eq!(reply.status, 200);
@@ -207,29 +215,25 @@ fn a_child_that_is_killed_during_a_recycle_loses_nothing() {
                 }
             });
         }
-        let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for round in 0..scaled(5, 60) {
-                server.signal(Signal::HUP);
-                std::thread::sleep(Duration::from_millis(random_byte() * 2));
-                let name = format!("i{round}");
-                let body = json!({"module": "hello", "name": name, "parameters": {"greeting": "Hello"}}).to_string();
-                let key = format!("token {}", server.key);
-                let fields = [("authorization", key.as_str()), ("content-type", "application/json")];
-                if server
-                    .try_send("POST", "/api/mod/plugin/", &fields, body.as_bytes())
-                    .is_ok_and(|reply| reply.status == 200)
-                {
-                    added.push(name);
-                }
-                let children = server.child_pids();
-                if let Some(pid) = children.get(usize::from(random_byte() % 2 == 1) % children.len().max(1)) {
-                    let _ = kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL);
-                }
+        for round in 0..scaled(5, 60) {
+            server.signal(Signal::HUP);
+            std::thread::sleep(Duration::from_millis(random_byte() * 2));
+            let name = format!("i{round}");
+            let body = json!({"module": "hello", "name": name, "parameters": {"greeting": "Hello"}}).to_string();
+            let key = format!("token {}", server.key);
+            let fields = [("authorization", key.as_str()), ("content-type", "application/json")];
+            if server
+                .try_send("POST", "/api/mod/plugin/", &fields, body.as_bytes())
+                .is_ok_and(|reply| reply.status == 200)
+            {
+                added.push(name);
             }
-            wait_until("one child", || server.child_pids().len() == 1);
-        }));
-        stop.store(true, Ordering::Relaxed);
-        killed.unwrap();
+            let children = server.child_pids();
+            if let Some(pid) = children.get(usize::from(random_byte() % 2 == 1) % children.len().max(1)) {
+                let _ = kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL);
+            }
+        }
+        wait_until("one child", || server.child_pids().len() == 1);
     });
     println!("{answered:?} answers, {cut:?} cut off, {} instances added", added.len());
     for name in added {
@@ -261,6 +265,24 @@ fn sigterm_during_a_recycle_finishes_what_is_under_way() {
         assert_eq!(code, Some(0), "{log}");
         assert!(children.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()), "{log}");
     }
+}
+
+#[test]
+fn an_endless_stream_goes_on_in_the_old_child_until_the_deadline() {
+    let server = Setup::new().libraries(&["streams"]).config("limits.drain_deadline_ms = 1000").start();
+    server.add("streams", "s", &json!({}));
+    let mut reader = client::Client::get(&server, "/api/s/endless");
+    assert_eq!(reader.text(), "1\n");
+    let (old, began) = (server.child_pid(), Instant::now());
+    server.signal(Signal::HUP);
+    server.wait_for_log("child 1 finishes what is under way");
+    assert_eq!(server.get("/api/s/state").json()["instance"], 1, "the fresh child's first");
+    assert_eq!(server.child_pids()[0], old);
+    let (bytes, end) = reader.rest();
+    assert_eq!(end, client::Next::End);
+    assert!(bytes > 0 && began.elapsed() >= Duration::from_secs(1), "{bytes} bytes, {:?}", began.elapsed());
+    server.wait_for_log("child 1 has finished");
+    assert!(!server.log().contains("still open"), "{}", server.log());
 }
 
 #[test]
@@ -347,48 +369,49 @@ fn a_new_program_is_run_by_the_fresh_child() {
     assert_eq!(runs(server.child_pid()), new);
 }
 
-/// So many generations as make a child worn out, by reloading one library again and again.
+/// Reloads a library again and again, until the child is worn out and another has taken its place. Answers how often.
+fn wear_out(server: &Server, library: &str) -> u32 {
+    let (file, good) = (library_name(library), std::fs::read(built(library)).unwrap());
+    let finished = || server.log().matches(" has finished\n").count();
+    let before = finished();
+    let mut number = 0_u32;
+    wait_until("a fresh child", || {
+        // Bytes that no section of the file has.
+        number += 1;
+        let new = [good.as_slice(), &std::process::id().to_le_bytes(), &number.to_le_bytes()].concat();
+        std::fs::write(server.plugins().join("new"), new).unwrap();
+        std::fs::rename(server.plugins().join("new"), server.plugins().join(&file)).unwrap();
+        let reply = server.admin("PUT", &format!("/api/admin/library/{file}/reload"), None);
+        assert!(matches!(reply.summary().as_str(), "200" | "409 recycling"), "{reply:?}");
+        finished() > before
+    });
+    number
+}
+
+/// By its own reloads, which is what makes a child worn out.
 #[test]
 fn a_worn_out_child_has_itself_replaced() {
     let server = server("");
     let pid = server.child_pid();
-    let good = std::fs::read(built("hello")).unwrap();
-    let (_, load) = under_load(server.address, &paths(4), || {
-        let mut number = 0_u32;
-        wait_until("a fresh child", || {
-            // Bytes that no section of the file has.
-            number += 1;
-            let new = [good.as_slice(), &number.to_le_bytes()].concat();
-            std::fs::write(server.plugins().join("new"), new).unwrap();
-            std::fs::rename(server.plugins().join("new"), server.plugins().join("libhello.so")).unwrap();
-            let reply = server.admin("PUT", "/api/admin/library/libhello.so/reload", None);
-            assert!(matches!(reply.summary().as_str(), "200" | "409 recycling"), "{reply:?}");
-            server.child_pid() != pid
-        });
-        println!("{number} reloads of {} bytes", good.len());
-    });
+    let (reloads, load) = under_load(server.address, &paths(4), || wear_out(&server, "hello"));
+    println!("{reloads} reloads");
     assert!(load.failures.is_empty(), "{:?}", load.failures);
+    assert_ne!(server.child_pid(), pid);
     server.wait_for_log("a fresh child is to take over from child 1: ");
     assert!(server.log().contains("retired generations of libraries with"));
 }
 
-/// A good instance while its neighbour is the reason for recycles, against the same load alone.
+/// A good instance while the reloads of its neighbour are the reason for a recycle, against the same load alone.
 #[test]
 fn a_neighbours_recycles_cost_a_good_instance_little() {
     let server = server("");
     let paths = vec!["/api/good/hello/you".to_owned(); 8];
-    let length = Duration::from_millis(800);
-    let alone = || under_load(server.address, &paths, || std::thread::sleep(length)).1;
-    let disturbed = || {
-        under_load(server.address, &paths, || {
-            let began = Instant::now();
-            server.recycle();
-            std::thread::sleep(length.saturating_sub(began.elapsed()));
-        })
-        .1
-    };
     for round in 1..=scaled(1, 5) {
-        let shown = |what: &str, load: Load| {
+        let began = Instant::now();
+        let (reloads, disturbed) = under_load(server.address, &paths, || wear_out(&server, "misbehaves"));
+        let length = began.elapsed();
+        let ((), alone) = under_load(server.address, &paths, || std::thread::sleep(length));
+        let shown = |what: &str, load: &Load| {
             println!(
                 "round {round}, {what}: {} answers, p50 {:?}, p99 {:?}, slowest {:?}",
                 load.times.len(),
@@ -398,7 +421,7 @@ fn a_neighbours_recycles_cost_a_good_instance_little() {
             );
             assert!(load.failures.is_empty(), "{:?}", load.failures);
         };
-        shown("alone", alone());
-        shown("with a recycle", disturbed());
+        shown("alone", &alone);
+        shown(&format!("with {reloads} reloads of another and the recycle they caused"), &disturbed);
     }
 }

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use serde_json::{Value, json};
 
 use crate::support::connection::Connection;
-use crate::support::server::{Server, Setup, wait_until};
+use crate::support::server::{PATIENCE, Server, Setup, wait_until};
 use crate::support::versions::{FILE, compile, disguised};
 
 mod administrators;
@@ -256,6 +256,7 @@ fn a_generation_ends_with_the_last_call_and_the_last_body() {
     // More than any buffer between here and there holds.
     const BYTES: usize = 64 << 20;
     let mut reader = std::net::TcpStream::connect(server.address).unwrap();
+    reader.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = format!("GET /api/b/large/{BYTES} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     std::io::Write::write_all(&mut reader, request.as_bytes()).unwrap();
     let mut first = [0; 1000];

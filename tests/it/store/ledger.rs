@@ -1,13 +1,15 @@
 //! Which databases are opened, and which are refused.
 
-use porth::store::OpenError;
+use porth::store::{Db, OpenError};
 
-use crate::support::database::{Store, on_both_engines};
+use crate::support::database::{NOW_MS, Store, on_both_engines};
+use crate::support::postgres;
 
 on_both_engines!(
     opening_again_changes_nothing,
     many_open_a_new_database_at_once,
     a_newer_database_is_refused,
+    a_schema_that_must_stay_is_only_looked_at,
     a_damaged_ledger_is_refused,
     a_foreign_database_is_refused,
 );
@@ -43,6 +45,18 @@ async fn a_newer_database_is_refused(store: &Store) {
     store.execute("INSERT INTO porth_ledger (owner, version, checksum, applied_at) VALUES ('porth', 99, 'x', 0)");
     let error = check_refused(store, "has schema version 99, this Porth knows versions up to 10").await;
     assert!(matches!(error, OpenError::Newer { found: 99, .. }));
+}
+
+async fn a_schema_that_must_stay_is_only_looked_at(store: &Store) {
+    let again = Db::open_unchanged(&store.database, store.data()).await.unwrap();
+    again.close().await;
+    let empty = if store.is_sqlite() { store.database.clone() } else { postgres::create_database().unwrap() };
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let error = Db::open_unchanged(&empty, directory.path()).await.err().unwrap();
+        assert!(matches!(error, OpenError::Outdated { version: 0, .. }), "{error}");
+    }
+    Db::open(&empty, directory.path(), NOW_MS).await.unwrap().close().await;
 }
 
 async fn a_damaged_ledger_is_refused(store: &Store) {

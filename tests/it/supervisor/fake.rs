@@ -8,8 +8,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,16 +19,17 @@ use porth::supervisor::child::{Control, EXIT_CONFIGURATION, Handover, Order};
 use porth::supervisor::{Ended, Sources, Supervisor};
 use rustix::process::{Pid, Signal};
 
+use crate::support::process;
+use crate::support::server::listening_at;
+
 /// How long a test waits for what must happen.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running fake server. Dropping one kills it.
 pub(super) struct Server {
     parent: Child,
-    /// Held open: the test harness in each child writes to it.
-    _output: BufReader<ChildStdout>,
     log: Arc<Mutex<String>>,
-    reader: Option<thread::JoinHandle<()>>,
+    reader: thread::JoinHandle<()>,
     data: PathBuf,
     pub(super) address: SocketAddr,
 }
@@ -58,16 +59,14 @@ impl Server {
                 }
             }
         });
-        let mut output = BufReader::new(parent.stdout.take().unwrap());
-        let lines = (&mut output).lines().map_while(Result::ok);
-        let address = lines.filter_map(|line| Some(line.split_once("listening on http://")?.1.to_owned())).next();
-        let Some(address) = address else {
-            reader.join().unwrap();
-            let log = log.lock().unwrap().clone();
-            return Err((parent.wait().unwrap(), log));
-        };
-        let (address, data) = (address.parse().unwrap(), data.to_owned());
-        Ok(Self { parent, _output: output, log, reader: Some(reader), data, address })
+        let listening = listening_at(parent.stdout.take().unwrap());
+        let mut server = Self { parent, log, reader, data: data.to_owned(), address: ([0; 4], 0).into() };
+        match listening.recv_timeout(PATIENCE) {
+            Ok(address) => server.address = address,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(server.wait()),
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("it neither listens nor ends: {}", server.state()),
+        }
+        Ok(server)
     }
 
     /// Writes another configuration, and asks for a recycle.
@@ -169,8 +168,24 @@ impl Server {
 
     /// Waits for the end and answers it with everything that was logged.
     pub(super) fn wait(mut self) -> (ExitStatus, String) {
-        self.reader.take().unwrap().join().unwrap();
-        (self.parent.wait().unwrap(), self.log())
+        let start = Instant::now();
+        let status = loop {
+            match self.parent.try_wait().unwrap() {
+                Some(status) => break status,
+                None => assert!(start.elapsed() < PATIENCE, "it does not end: {}", self.state()),
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        // Children that outlive it have the log open; what they do is for the test to find out.
+        while !self.reader.is_finished() && start.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(2));
+        }
+        (status, self.log())
+    }
+
+    /// What it does and has logged, for a test that fails.
+    fn state(&self) -> String {
+        format!("{}\n{}", process::doing(&self.parent), self.log())
     }
 }
 
@@ -196,6 +211,7 @@ pub(super) struct Hello {
 pub(super) fn ask(address: SocketAddr, line: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{line}\n").as_bytes())?;
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer)?;
@@ -288,14 +304,14 @@ fn child() {
 struct Leads {
     path: PathBuf,
     generation: u64,
-    /// How often it was told to.
-    told: AtomicU64,
+    /// Whether the child is to accept.
+    goes_on: AtomicBool,
 }
 
 impl Leads {
     fn new(handover: &Handover) -> Arc<Self> {
         let (path, generation) = (handover.config.data.join("leaders"), handover.start.generation);
-        let leads = Arc::new(Self { path, generation, told: AtomicU64::new(0) });
+        let leads = Arc::new(Self { path, generation, goes_on: AtomicBool::new(false) });
         if handover.start.lead {
             leads.lead();
         }
@@ -311,7 +327,10 @@ impl Leads {
             !status.is_empty() && !status.contains(") Z ")
         });
         self.write(if alive { "two" } else { "lead" });
-        self.told.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn go_on(&self) {
+        self.goes_on.store(true, Ordering::SeqCst);
     }
 
     fn write(&self, what: &str) {
@@ -320,7 +339,7 @@ impl Leads {
     }
 
     fn wait(&self) {
-        while self.told.load(Ordering::SeqCst) == 0 {
+        while !self.goes_on.load(Ordering::SeqCst) {
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -337,10 +356,18 @@ fn heed(orders: &mpsc::Receiver<Order>, control: &Control, mode: &str, leads: &L
                 leads.write("resigned");
                 control.resigned().unwrap();
             }
-            Order::Lead => leads.lead(),
-            Order::Drain(_) if mode == "stay" => accepting.store(false, Ordering::SeqCst),
+            Order::TakeOver => leads.go_on(),
+            Order::Lead => {
+                leads.lead();
+                leads.go_on();
+            }
+            Order::Drain(_) if mode == "stay" => {
+                accepting.store(false, Ordering::SeqCst);
+                control.closed().unwrap();
+            }
             Order::Drain(_) => {
                 accepting.store(false, Ordering::SeqCst);
+                let _ = control.closed();
                 let control = control.clone();
                 // Longer than `slow` takes.
                 let pause = Duration::from_millis(if mode == "worn-out" { 0 } else { 600 });
@@ -355,7 +382,7 @@ fn heed(orders: &mpsc::Receiver<Order>, control: &Control, mode: &str, leads: &L
 
 /// What a child does that is to take over, by what is in the file `next`: nothing special; `fail`; `exit`, `crash JSON`
 /// or `hang` before it is initialised; `slow`, takes a second until then; `slow-crash`, crashes then; `crash-waiting`,
-/// while the other one shall resign; `crash-leading`, once it leads.
+/// while the other one shall resign; `crash-accepting`, when it is to accept.
 fn take_over(control: &Control, handover: &Handover, leads: &Leads, alive: &AtomicBool) {
     let what = std::fs::read_to_string(handover.config.data.join("next")).unwrap_or_default();
     let (verb, rest) = what.split_once(' ').unwrap_or((&what, ""));
@@ -383,7 +410,7 @@ fn take_over(control: &Control, handover: &Handover, leads: &Leads, alive: &Atom
         std::process::abort();
     }
     leads.wait();
-    if verb == "crash-leading" {
+    if verb == "crash-accepting" {
         std::process::abort();
     }
 }

@@ -3,6 +3,7 @@
 //! Start at [`on_both_engines`]. A test is an `async fn(&Store)`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use porth::store::{Db, OpenError};
 use tempfile::TempDir;
@@ -43,6 +44,9 @@ pub(crate) use on_both_engines;
 /// A time that says nothing.
 pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
 
+/// How long a test may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// Runs a test with a new database.
 pub(crate) fn run(engine: Engine, check: impl AsyncFnOnce(&Store)) {
     let data = tempfile::tempdir().unwrap();
@@ -57,8 +61,11 @@ pub(crate) fn run(engine: Engine, check: impl AsyncFnOnce(&Store)) {
     runtime.block_on(async {
         let db = Db::open(&database, data.path(), NOW_MS).await.unwrap();
         let store = Store { db, database, data };
-        check(&store).await;
-        store.db.close().await;
+        let whole = async {
+            check(&store).await;
+            store.db.close().await;
+        };
+        tokio::time::timeout(PATIENCE, whole).await.expect("a test of the database hangs");
     });
 }
 

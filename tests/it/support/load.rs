@@ -4,10 +4,10 @@
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::server::PATIENCE;
+use super::until::Until;
 
 /// A client with at most one connection, which it keeps until the server announces its end.
 pub(crate) struct KeptClient {
@@ -38,6 +38,7 @@ impl KeptClient {
                 let stream = TcpStream::connect(self.address)?;
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
                 BufReader::new(stream)
             }
         };
@@ -103,24 +104,22 @@ impl Load {
 
 /// Lets one client for each of `paths` ask for it all the time while `work` runs. An answer that is not 200 is a failure.
 pub(crate) fn under_load<T>(address: SocketAddr, paths: &[String], work: impl FnOnce() -> T) -> (T, Load) {
-    let stop = AtomicBool::new(false);
+    let until = Until::new();
     std::thread::scope(|scope| {
-        let clients: Vec<_> = paths.iter().map(|path| scope.spawn(|| ask_until(&stop, address, path))).collect();
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        stop.store(true, Ordering::Relaxed);
+        let going = until.go();
+        let clients: Vec<_> = paths.iter().map(|path| scope.spawn(|| ask_until(&until, address, path))).collect();
+        let result = work();
+        drop(going);
         let mut load = Load::default();
         clients.into_iter().for_each(|client| load.add(client.join().unwrap()));
-        match result {
-            Ok(result) => (result, load),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        (result, load)
     })
 }
 
-fn ask_until(stop: &AtomicBool, address: SocketAddr, path: &str) -> Load {
+fn ask_until(until: &Until, address: SocketAddr, path: &str) -> Load {
     let mut load = Load::default();
     let mut client = KeptClient::new(address);
-    while !stop.load(Ordering::Relaxed) {
+    while !until.is_over() {
         let began = Instant::now();
         match client.get(path) {
             Ok(Answer { status: 200, is_last, .. }) => {

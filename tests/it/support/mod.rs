@@ -5,6 +5,8 @@ pub(crate) mod connection;
 pub(crate) mod database;
 pub(crate) mod load;
 pub(crate) mod postgres;
+pub(crate) mod process;
 pub(crate) mod scale;
 pub(crate) mod server;
+pub(crate) mod until;
 pub(crate) mod versions;

@@ -4,6 +4,7 @@
 //! of a pipe whose other end this process holds, so that however this process ends, the server is stopped and its
 //! directory removed.
 
+use super::process::InTime as _;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
@@ -60,8 +61,7 @@ pub(crate) fn execute(url: &str, sql: &str) {
     let server = SERVER.get().and_then(Option::as_ref).unwrap();
     let psql = Command::new(server.programs.join("psql"))
         .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname", url, "--command", sql])
-        .output();
-    let psql = psql.unwrap();
+        .output_in_time();
     assert!(psql.status.success(), "{sql}: {}", String::from_utf8_lossy(&psql.stderr));
 }
 

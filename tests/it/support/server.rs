@@ -1,13 +1,14 @@
 //! A whole server for a test: the binary, a data directory, a plug-in directory, a port of its own.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use super::process::InTime as _;
 use serde_json::Value;
 
 /// How long anything that should happen soon may take on a busy machine.
@@ -47,8 +48,7 @@ impl Setup {
             .arg(sources.join(format!("tests/fixtures/c/{name}.c")))
             .arg("-o")
             .arg(self.plugins().join(library_name(name)))
-            .output()
-            .expect("these tests need a C compiler, `cc`");
+            .output_in_time();
         assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
         self
     }
@@ -103,17 +103,29 @@ impl Setup {
                 }
             }
         });
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line = lines.find_map(|line| line.ok()?.strip_prefix("listening on http://").map(str::to_owned));
-        std::thread::spawn(move || lines.for_each(drop));
-        let Some(address) = line else {
+        let address = listening_at(process.stdout.take().unwrap()).recv_timeout(PATIENCE);
+        let Ok(address) = address else {
+            let doing = super::process::doing(&process);
             let _ = process.kill();
-            panic!("the server did not start: {:?}\n{}", process.wait(), log.lock().unwrap());
+            panic!("the server did not start: {:?}\n{doing}{}", process.wait(), log.lock().unwrap());
         };
         let data = self.directory.path().join("data");
         let key = new_key(&data, "tests");
-        Server { setup: self, process, address: address.parse().unwrap(), key, log }
+        Server { setup: self, process, address, key, log }
     }
+}
+
+/// The address that a server says it listens at, once it does. The rest of its output is read to nowhere.
+pub(crate) fn listening_at(output: impl Read + Send + 'static) -> mpsc::Receiver<SocketAddr> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if let Some((_, address)) = line.split_once("listening on http://") {
+                let _ = sender.send(address.parse().unwrap());
+            }
+        }
+    });
+    receiver
 }
 
 /// `porth key new`: the key on the first line.
@@ -121,8 +133,7 @@ pub(crate) fn new_key(data: &Path, name: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_porth"))
         .args(["key", "new", "--name", name, "--data"])
         .arg(data)
-        .output()
-        .unwrap();
+        .output_in_time();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().next().unwrap().to_owned()
 }
@@ -268,6 +279,7 @@ impl Server {
     ) -> std::io::Result<Reply> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use super::process::InTime as _;
 use super::server::{Reply, Server};
 
 /// The file that a version is dropped as.
@@ -21,8 +22,7 @@ pub(crate) fn compile(version: u32, definitions: &[&str]) -> Vec<u8> {
         .arg(root.join("tests/fixtures/c/versions.c"))
         .arg("-o")
         .arg(&library)
-        .output()
-        .expect("these tests need a C compiler, `cc`");
+        .output_in_time();
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     std::fs::read(library).unwrap()
 }
@@ -52,7 +52,7 @@ impl Server {
 
     /// `porth plugin allow` for a file of the plug-in directory; what it prints.
     pub(crate) fn allow(&self, file: &str) -> String {
-        let output = self.porth(&["plugin", "allow"]).arg(self.plugins().join(file)).output().unwrap();
+        let output = self.porth(&["plugin", "allow"]).arg(self.plugins().join(file)).output_in_time();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }

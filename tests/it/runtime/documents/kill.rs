@@ -2,7 +2,7 @@
 //! missing, and of two documents that were written together there are both or none.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::support::postgres;
 use crate::support::scale::scaled;
 use crate::support::server::{Server, Setup, wait_until};
+use crate::support::until::Until;
 
 const WRITERS: u32 = 4;
 
@@ -40,15 +41,16 @@ fn check(database: &str, seed: u8) {
     // Writers hold it while they ask; who checks or starts the server anew holds it alone.
     let server = RwLock::new(Some(server));
     let acknowledged = Mutex::new(BTreeSet::new());
-    let (stop, cut) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (until, cut) = (Until::new(), AtomicUsize::new(0));
     let kills = scaled(4, 40);
     let mut of_parents = 0;
     std::thread::scope(|scope| {
+        let _going = until.go();
         for writer in 0..WRITERS {
-            let (server, acknowledged, stop, cut) = (&server, &acknowledged, &stop, &cut);
+            let (server, acknowledged, until, cut) = (&server, &acknowledged, &until, &cut);
             scope.spawn(move || {
                 for number in 0_u64.. {
-                    if stop.load(Ordering::Relaxed) {
+                    if until.is_over() {
                         return;
                     }
                     let asked = server.read().unwrap();
@@ -66,27 +68,23 @@ fn check(database: &str, seed: u8) {
                 }
             });
         }
-        let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for _ in 0..kills {
-                std::thread::sleep(Duration::from_millis(20 + below(250)));
-                let is_parent = below(2) == 0;
-                let pid = {
-                    let server = server.read().unwrap();
-                    let server = server.as_ref().unwrap();
-                    if is_parent { server.parent_pid() } else { server.child_pid() }
-                };
-                kill(pid);
-                let mut alone = server.write().unwrap();
-                if is_parent {
-                    of_parents += 1;
-                    let killed = alone.take().unwrap();
-                    *alone = Some(killed.start_after_kill());
-                }
-                check_pairs(alone.as_ref().unwrap(), &acknowledged.lock().unwrap());
+        for _ in 0..kills {
+            std::thread::sleep(Duration::from_millis(20 + below(250)));
+            let is_parent = below(2) == 0;
+            let pid = {
+                let server = server.read().unwrap();
+                let server = server.as_ref().unwrap();
+                if is_parent { server.parent_pid() } else { server.child_pid() }
+            };
+            kill(pid);
+            let mut alone = server.write().unwrap();
+            if is_parent {
+                of_parents += 1;
+                let killed = alone.take().unwrap();
+                *alone = Some(killed.start_after_kill());
             }
-        }));
-        stop.store(true, Ordering::Relaxed);
-        killed.unwrap();
+            check_pairs(alone.as_ref().unwrap(), &acknowledged.lock().unwrap());
+        }
     });
     let (acknowledged, cut) = (acknowledged.into_inner().unwrap().len(), cut.into_inner());
     println!("{kills} kills, {of_parents} of them of the parent: {acknowledged} pairs acknowledged, {cut} cut off");

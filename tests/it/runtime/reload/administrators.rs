@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::scale::scaled;
 use crate::support::server::{Reply, Server, Setup, wait_until};
+use crate::support::until::Until;
 use crate::support::versions::{FILE, compile, disguised};
 
 const ADMINISTRATORS: u64 = 8;
@@ -212,7 +213,7 @@ fn eight_administrators_come_out_as_if_one_after_the_other() {
     let server = setup.start();
     let began = Instant::now();
     let histories: [Mutex<Vec<Operation>>; NAMES.len()] = Default::default();
-    let (stop, answered, reloaded) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (until, answered, reloaded) = (Until::new(), AtomicUsize::new(0), AtomicUsize::new(0));
 
     let administrate = |seed: u64, random: &mut Random, numbers: std::ops::Range<usize>| {
         for number in numbers {
@@ -234,7 +235,7 @@ fn eight_administrators_come_out_as_if_one_after_the_other() {
     };
     let administrate = &administrate;
     let ask = |number: usize| {
-        while !stop.load(Ordering::Relaxed) {
+        while !until.is_over() {
             for name in NAMES.iter().cycle().skip(number).take(NAMES.len()) {
                 let reply: Reply = server.get(&format!("/api/{name}/version"));
                 let fine = ["200", "503 instance_not_running", "404 not_found"].contains(&&*reply.summary());
@@ -246,20 +247,18 @@ fn eight_administrators_come_out_as_if_one_after_the_other() {
     let ask = &ask;
     let mut randoms: Vec<(u64, Random)> = (1..=ADMINISTRATORS).map(|seed| (seed, Random(seed))).collect();
     std::thread::scope(|scope| {
+        let going = until.go();
         let asking: Vec<_> = (0..3).map(|number| scope.spawn(move || ask(number))).collect();
-        let administrated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for round in 0..operations_each / ROUND {
-                std::thread::scope(|scope| {
-                    for (seed, random) in &mut randoms {
-                        scope.spawn(move || administrate(*seed, random, round * ROUND..(round + 1) * ROUND));
-                    }
-                });
-                // Now all of them have stopped, and what is there must fit what was done.
-                check_settled(&server, &histories, began);
-            }
-        }));
-        stop.store(true, Ordering::Relaxed);
-        administrated.unwrap();
+        for round in 0..operations_each / ROUND {
+            std::thread::scope(|scope| {
+                for (seed, random) in &mut randoms {
+                    scope.spawn(move || administrate(*seed, random, round * ROUND..(round + 1) * ROUND));
+                }
+            });
+            // Now all of them have stopped, and what is there must fit what was done.
+            check_settled(&server, &histories, began);
+        }
+        drop(going);
         asking.into_iter().for_each(|thread| thread.join().unwrap());
     });
     println!(

@@ -1,7 +1,6 @@
 //! Reloading under load: nobody notices, or at most that it takes a moment longer.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -10,6 +9,7 @@ use super::server_with;
 use crate::support::connection::Connection;
 use crate::support::scale::scaled;
 use crate::support::server::{Server, wait_for, wait_until};
+use crate::support::until::Until;
 use crate::support::versions::{FILE, compile};
 
 const CONNECTIONS: usize = 32;
@@ -37,22 +37,21 @@ fn resident_kib(pid: i32) -> usize {
 
 /// Keeps many connections busy while something happens.
 fn under_load(server: &Server, happens: impl FnOnce()) -> Seen {
-    let stop = AtomicBool::new(false);
+    let until = Until::new();
     let seen = Mutex::new(Seen { latencies: Vec::new(), failures: Vec::new() });
     std::thread::scope(|scope| {
+        let _going = until.go();
         for number in 0..CONNECTIONS {
-            let (stop, seen) = (&stop, &seen);
+            let (until, seen) = (&until, &seen);
             scope.spawn(move || {
                 let mut latencies = Vec::new();
-                let result = one_client(server, PATHS[number % PATHS.len()], stop, &mut latencies);
+                let result = one_client(server, PATHS[number % PATHS.len()], until, &mut latencies);
                 let mut seen = seen.lock().unwrap();
                 seen.latencies.extend(latencies);
                 seen.failures.extend(result.err());
             });
         }
-        let happened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(happens));
-        stop.store(true, Ordering::Relaxed);
-        happened.unwrap();
+        happens();
     });
     let mut seen = seen.into_inner().unwrap();
     seen.latencies.sort();
@@ -60,12 +59,12 @@ fn under_load(server: &Server, happens: impl FnOnce()) -> Seen {
 }
 
 /// Asks until it is told to stop. No answer on a connection may be of an older generation than the one before it.
-fn one_client(server: &Server, path: &str, stop: &AtomicBool, latencies: &mut Vec<Duration>) -> Result<(), String> {
+fn one_client(server: &Server, path: &str, until: &Until, latencies: &mut Vec<Duration>) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{path}: {error}");
-    while !stop.load(Ordering::Relaxed) {
+    while !until.is_over() {
         let mut connection = Connection::open(server.address).map_err(failed)?;
         let (mut generation, mut version) = (0, 0);
-        while !stop.load(Ordering::Relaxed) && !connection.is_closing {
+        while !until.is_over() && !connection.is_closing {
             let began = Instant::now();
             let (status, body) = connection.get(path).map_err(failed)?;
             latencies.push(began.elapsed());
