@@ -12,11 +12,12 @@ use tokio::time::MissedTickBehavior;
 use super::{Failure, now_ms};
 use crate::abi;
 use crate::config::Config;
-use crate::config::Limits;
+use crate::config::{Limits, Login};
 use crate::domain::StoreError;
 use crate::domain::access::Access;
 use crate::domain::clients::Clients;
 use crate::domain::documents::{DocumentLimits, Documents};
+use crate::domain::grants::Grants;
 use crate::domain::instances::Instances;
 use crate::domain::keys::ApiKeys;
 use crate::domain::leadership::{LeaderToken, Leadership};
@@ -26,7 +27,7 @@ use crate::domain::passwords::Passwords;
 use crate::domain::scopes::Scopes;
 use crate::domain::users::Users;
 use crate::http::server::{Connections, serve_local, serve_tcp};
-use crate::http::{self, App};
+use crate::http::{self, App, Services};
 use crate::runtime::{self, Hooks, Libraries, Runtime, Watch};
 use crate::store::Db;
 use crate::supervisor::DataLock;
@@ -119,7 +120,7 @@ async fn start(
     let watch = begin_watch(&config);
     let libraries = Libraries::scan(&config, |file| start.keeps_closed(file)).await.map_err(Failure::configuration)?;
     let records = Instances::new(db.clone());
-    let (access, clients) = identity(&db);
+    let (access, clients) = identity(&db, &config.login);
     let documents = Documents::new(db.clone(), document_limits(&config));
     tokio::spawn(runtime::purge_documents(documents.clone(), leadership.clone()));
     let runtime = Runtime::new(
@@ -149,7 +150,9 @@ async fn start(
     }
     tokio::spawn(purge(access.clone(), leadership.clone()));
     let keys = ApiKeys::new(db.clone());
-    let app = App::new(Arc::clone(&config), runtime.clone(), keys.clone(), access, clients);
+    let grants = Grants::new(db.clone(), access.scopes.clone(), clients.clone());
+    let services = Services { keys: keys.clone(), access, clients, grants };
+    let app = App::new(Arc::clone(&config), runtime.clone(), services);
     let router = http::router(&app);
     let connections = Connections::default();
     for listener in listeners {
@@ -303,17 +306,27 @@ fn begin_watch(config: &Config) -> Option<Watch> {
 }
 
 /// Everything that is known of people and applications.
-fn identity(db: &Db) -> (Access, Clients) {
+fn identity(db: &Db, login: &Login) -> (Access, Clients) {
     // One processor stays free for everything that is no log-in.
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let passwords = Passwords::new(processors.saturating_sub(1), PASSWORDS_WAITING_MAX);
+    let passwords = Passwords::new(processors.saturating_sub(1), login.passwords_waiting_max);
+    let rules = LockoutRules {
+        name_failures_max: login.name_failures_max,
+        name_lock_ms: milliseconds(login.name_lock_s),
+        peer_failures_max: login.peer_failures_max,
+        peer_window_ms: milliseconds(login.peer_window_s),
+    };
     let access = Access {
         users: Users::new(db.clone(), passwords.clone()),
         scopes: Scopes::new(db.clone()),
-        sessions: LoginSessions::new(db.clone(), SESSION_LIFETIME_MS),
-        lockout: Lockout::new(db.clone(), LockoutRules::default()),
+        sessions: LoginSessions::new(db.clone(), milliseconds(login.session_lifetime_s)),
+        lockout: Lockout::new(db.clone(), rules),
     };
     (access, Clients::new(db.clone(), passwords))
+}
+
+fn milliseconds(seconds: u64) -> i64 {
+    i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX)
 }
 
 /// Deletes now and then what is over, while this process leads.
@@ -370,8 +383,4 @@ async fn beat(control: Control, interval: Duration) {
     }
 }
 
-/// How many log-ins may wait for their password's hash; more are told to come again.
-const PASSWORDS_WAITING_MAX: usize = 256;
-/// How long a log-in session lives after its last log-in: four weeks.
-const SESSION_LIFETIME_MS: i64 = 28 * 86_400_000;
 const PURGE_EVERY: Duration = Duration::from_secs(60);

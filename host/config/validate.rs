@@ -63,6 +63,11 @@ impl Config {
         check_range(problems, "limits.panics_max", limits.panics_max, 0..=1000);
         check_range(problems, "limits.panics_window_ms", limits.panics_window_ms, 1..=DAY_MS);
         check_range(problems, "limits.broken_ms", limits.broken_ms, 1..=DAY_MS);
+        let login = &self.login;
+        check_range(problems, "login.session_lifetime_s", login.session_lifetime_s, 60..=YEARS_S);
+        check_range(problems, "login.name_lock_s", login.name_lock_s, 1..=DAY_MS / 1000);
+        check_range(problems, "login.peer_window_s", login.peer_window_s, 1..=DAY_MS / 1000);
+        check_range(problems, "login.passwords_waiting_max", login.passwords_waiting_max, 0..=65_536);
         check_range(problems, "quarantine.crashes", quarantine.crashes, 0..=1000);
         check_range(problems, "quarantine.unattributed_crashes", quarantine.unattributed_crashes, 0..=1000);
         check_range(problems, "quarantine.window_s", quarantine.window_s, 1..=DAY_MS / 1000);
@@ -120,6 +125,8 @@ fn is_token(text: &str) -> bool {
 
 const TOML_DATE: &str = "$__toml_private_datetime";
 const DAY_MS: u64 = 86_400_000;
+/// Ten years: no session is meant to outlive its browser.
+const YEARS_S: u64 = 10 * 366 * 86_400;
 const SCOPE_WANTED: &str = "printable ASCII without space, `\"` and `\\` (RFC 6749, section 3.3)";
 /// What the host serves outside the prefix.
 const HOST_SEGMENTS: [&str; 7] = ["admin", "config", "health", "login", "metrics", "profile", "services"];

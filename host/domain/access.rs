@@ -9,7 +9,7 @@ use super::lockout::{Attempt, LockedOut, Lockout};
 use super::login::{LoginSession, LoginSessions, Means, Origin, ProveError, Schemes, Standing};
 use super::passwords::PasswordError;
 use super::scopes::{Scope, Scopes};
-use super::users::{CheckError, User, Users};
+use super::users::{CheckError, PutUserError, User, Users};
 
 /// Who comes in, and where to. Cheap to clone.
 #[derive(Clone)]
@@ -42,6 +42,20 @@ pub enum LogInError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why a password was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangePasswordError {
+    /// The old one is another.
+    #[error("it is not the password")]
+    Wrong,
+    /// Too many failed before.
+    #[error(transparent)]
+    LockedOut(#[from] LockedOut),
+    /// The new one cannot be, or the user is gone.
+    #[error(transparent)]
+    Put(#[from] PutUserError),
 }
 
 /// A session with its current user, who is enabled.
@@ -100,6 +114,36 @@ impl Access {
             ProveError::Random(error) => LogInError::Random(error),
             ProveError::Store(error) => error.into(),
         })
+    }
+
+    /// Changes a password for who knows the old one. Wrong ones count as failed log-ins, so that a session that somebody
+    /// got hold of is no way to guess.
+    ///
+    /// # Errors
+    /// [`ChangePasswordError`].
+    pub async fn change_password(
+        &self,
+        username: &str,
+        old: &str,
+        new: &str,
+        peer: Option<IpAddr>,
+        now_ms: i64,
+    ) -> Result<(), ChangePasswordError> {
+        let store = |error: StoreError| ChangePasswordError::Put(error.into());
+        let attempt = Attempt::new(username, peer);
+        if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await.map_err(store)? {
+            return Err(locked_out.into());
+        }
+        let changed = self.users.change_password(username, old, new, now_ms).await?;
+        let locked_out = match changed {
+            true => self.lockout.succeeded(&attempt, now_ms).await,
+            false => self.lockout.failed(&attempt, now_ms).await,
+        };
+        match locked_out.map_err(store)? {
+            _ if changed => Ok(()),
+            Some(locked_out) => Err(locked_out.into()),
+            None => Err(ChangePasswordError::Wrong),
+        }
     }
 
     /// The session of a cookie, if its current user may still log in.

@@ -1,12 +1,13 @@
 //! The rules: what may be asked of the house's records, and what becomes of them.
 //!
 //! Start at the service of what you look for: [`access::Access`], [`users::Users`], [`clients::Clients`], [`scopes::Scopes`],
-//! [`login::LoginSessions`], [`lockout::Lockout`], [`instances::Instances`], [`documents::Documents`],
+//! [`grants::Grants`], [`login::LoginSessions`], [`lockout::Lockout`], [`instances::Instances`], [`documents::Documents`],
 //! [`keys::ApiKeys`]. A service is cheap to clone and may be asked from many threads. The time comes in, as milliseconds since 1970 (UTC).
 
 pub mod access;
 pub mod clients;
 pub mod documents;
+pub mod grants;
 pub mod instances;
 pub mod keys;
 pub mod leadership;

@@ -20,6 +20,12 @@ impl Page {
         Self { pattern: String::new(), offset: 0, limit: u32::MAX }
     }
 
+    /// This part of what was found elsewhere.
+    pub fn cut<T>(&self, found: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+        let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        found.skip(size(self.offset)).take(size(self.limit))
+    }
+
     /// The pattern for SQL's `LIKE`, with `\` as the escape.
     pub(super) fn like(&self) -> String {
         let mut like = String::from("%");

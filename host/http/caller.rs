@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, RawPathParams};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use serde_json::json;
 
-use super::error::{FORBIDDEN, Problem, UNAUTHORIZED};
+use super::error::{FORBIDDEN, NOT_FOUND, Problem, UNAUTHORIZED};
 use super::{App, Local, cookie, now_ms};
 use crate::domain::access::Present;
+use crate::domain::users::User;
 use crate::runtime::Auth;
 
 /// Who a request comes from.
@@ -64,7 +65,7 @@ impl Caller {
     }
 
     /// Whether this caller administers.
-    async fn administers(&self, app: &App) -> Result<bool, Problem> {
+    pub(super) async fn administers(&self, app: &App) -> Result<bool, Problem> {
         match self {
             Self::Nobody => Ok(false),
             Self::Local | Self::Key(_) => Ok(true),
@@ -88,6 +89,55 @@ impl FromRequestParts<App> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         if Caller::of(parts, app).await?.administers(app).await? { Ok(Self) } else { Err(unauthorized()) }
+    }
+}
+
+/// The current user of the session; everybody else gets 401.
+#[derive(Debug)]
+pub(super) struct Current(pub(super) Box<Present>);
+
+impl FromRequestParts<App> for Current {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        match Caller::of(parts, app).await? {
+            Caller::User(present) => Ok(Self(present)),
+            _ => Err(unauthorized()),
+        }
+    }
+}
+
+/// Whom a request for a profile is about: the current user of the session, who needs the scope for that; or, where the
+/// path names somebody, that person, for an administrator.
+#[derive(Debug)]
+pub(super) struct Subject {
+    /// The person.
+    pub(super) user: User,
+    /// The session by which people look at themselves.
+    pub(super) own_session: Option<String>,
+}
+
+impl FromRequestParts<App> for Subject {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let caller = Caller::of(parts, app).await?;
+        let named = RawPathParams::from_request_parts(parts, app).await.ok();
+        let named = named.as_ref().and_then(|named| named.iter().find(|(name, _)| *name == "username"));
+        if let Some((_, username)) = named {
+            if !caller.administers(app).await? {
+                return Err(unauthorized());
+            }
+            let user = app.0.access.users.get(username).await?;
+            let user = user.ok_or_else(|| Problem::new(NOT_FOUND, format!("there is no user `{username}`")))?;
+            return Ok(Self { user, own_session: None });
+        }
+        let Caller::User(present) = caller else { return Err(unauthorized()) };
+        if !app.0.access.permits(&present, &app.0.config.profile_scope, now_ms()).await? {
+            return Err(unauthorized());
+        }
+        let Present { session, user } = *present;
+        Ok(Self { user, own_session: Some(session.id) })
     }
 }
 

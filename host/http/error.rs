@@ -6,9 +6,11 @@ use serde_json::json;
 
 use super::body;
 use crate::domain::StoreError;
-use crate::domain::access::LogInError;
+use crate::domain::access::{ChangePasswordError, LogInError};
 use crate::domain::clients::PutClientError;
+use crate::domain::grants::PutGrantError;
 use crate::domain::keys::CreateKeyError;
+use crate::domain::lockout::LockedOut;
 use crate::domain::passwords::PasswordError;
 use crate::domain::scopes::PutScopeError;
 use crate::domain::users::PutUserError;
@@ -191,13 +193,38 @@ impl From<LogInError> for Problem {
     fn from(error: LogInError) -> Self {
         match error {
             LogInError::Wrong => Self::new(UNAUTHORIZED, error.to_string()),
-            LogInError::LockedOut(locked_out) => {
-                let seconds = locked_out.retry_after_ms.saturating_add(999) / 1_000;
-                Self::new(LOCKED_OUT, "try again later").with(header::RETRY_AFTER, &seconds.to_string())
-            }
+            LogInError::LockedOut(locked_out) => locked_out.into(),
             LogInError::Password(error) => error.into(),
             LogInError::Random(_) => Self::logged(INTERNAL, error),
             LogInError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<LockedOut> for Problem {
+    fn from(locked_out: LockedOut) -> Self {
+        let seconds = locked_out.retry_after_ms.saturating_add(999) / 1_000;
+        Self::new(LOCKED_OUT, "try again later").with(header::RETRY_AFTER, &seconds.to_string())
+    }
+}
+
+impl From<ChangePasswordError> for Problem {
+    fn from(error: ChangePasswordError) -> Self {
+        match error {
+            ChangePasswordError::Wrong => Self::invalid(vec![format!("old_password: {error}")]),
+            ChangePasswordError::LockedOut(locked_out) => locked_out.into(),
+            ChangePasswordError::Put(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutGrantError> for Problem {
+    fn from(error: PutGrantError) -> Self {
+        let text = error.to_string();
+        match error {
+            PutGrantError::Invalid(errors) => Self::invalid(errors),
+            PutGrantError::NoClient { .. } | PutGrantError::Gone => Self::new(NOT_FOUND, text),
+            PutGrantError::Store(error) => error.into(),
         }
     }
 }

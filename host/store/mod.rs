@@ -7,6 +7,7 @@ pub mod api_keys;
 pub mod clients;
 pub mod document_sets;
 pub mod documents;
+pub mod grants;
 pub mod instances;
 pub mod login_failures;
 pub mod login_sessions;

@@ -2,6 +2,7 @@
 
 mod clients;
 mod documents;
+mod grants;
 mod instances;
 mod keys;
 mod lockout;

@@ -4,3 +4,4 @@ mod identity;
 mod modules;
 mod mount;
 mod notes;
+mod profile;
