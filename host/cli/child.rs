@@ -1,5 +1,6 @@
 //! `porth child`: the server itself, where the floors are put together, lowest first.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,8 +24,10 @@ use crate::domain::keys::ApiKeys;
 use crate::domain::leadership::{LeaderToken, Leadership};
 use crate::domain::lockout::{Lockout, LockoutRules};
 use crate::domain::login::LoginSessions;
+use crate::domain::misc::Misc;
 use crate::domain::passwords::Passwords;
 use crate::domain::scopes::Scopes;
+use crate::domain::setup::Setup;
 use crate::domain::users::Users;
 use crate::http::server::{Connections, serve_local, serve_tcp};
 use crate::http::{self, App, Services};
@@ -115,6 +118,7 @@ async fn start(
         Some(_) => Db::open_unchanged(&config.database, &config.data).await,
     };
     let db = db.map_err(Failure::configuration)?;
+    let first_child = start.generation <= 1;
     let start = from_parent(start);
     // Before the libraries are looked at, so that no change is missed.
     let watch = begin_watch(&config);
@@ -151,7 +155,9 @@ async fn start(
     tokio::spawn(purge(access.clone(), leadership.clone()));
     let keys = ApiKeys::new(db.clone());
     let grants = Grants::new(db.clone(), access.scopes.clone(), clients.clone());
-    let services = Services { keys: keys.clone(), access, clients, grants };
+    let misc = Misc::new(db.clone());
+    let setup = Setup::new(db.clone(), access.users.clone(), config.admin_scope.clone());
+    let services = Services { keys: keys.clone(), access, clients, grants, misc, setup: setup.clone() };
     let app = App::new(Arc::clone(&config), runtime.clone(), services);
     let router = http::router(&app);
     let connections = Connections::default();
@@ -162,6 +168,8 @@ async fn start(
     }
     local.set_nonblocking(true)?;
     tokio::spawn(serve_local(UnixListener::from_std(local)?, router, connections.clone()));
+    // A child that stands in for another finds the link that was printed.
+    show_setup_link(&setup, &config, first_child).await;
     app.set_ready(true);
     let watching = watch
         .filter(|_| config.watch)
@@ -303,6 +311,21 @@ fn begin_watch(config: &Config) -> Option<Watch> {
             tracing::warn!(%error, "the plug-in directory `{directory}` is not watched: {error}");
         })
         .ok()
+}
+
+/// Prints the link for the first administrator, if one is needed. On standard output, since the log is for others, too.
+async fn show_setup_link(setup: &Setup, config: &Config, first_child: bool) {
+    match setup.open(first_child, now_ms()).await {
+        Ok(None) => {}
+        Ok(Some(token)) => {
+            let mut output = std::io::stdout();
+            let link = format!("{}/setup?token={token}", config.external_url());
+            // A server whose output nobody reads serves all the same.
+            let _ =
+                writeln!(output, "nobody administers yet; this link opens once: {link}").and_then(|()| output.flush());
+        }
+        Err(error) => tracing::warn!(%error, "no link for the first administrator was made: {error}"),
+    }
 }
 
 /// Everything that is known of people and applications.

@@ -4,6 +4,7 @@
 //! no other floor.
 
 mod load;
+mod network;
 mod validate;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, Overrides};
+pub use network::Network;
 
 /// Everything that can be configured, with its defaults.
 ///
@@ -44,6 +46,13 @@ pub struct Config {
     pub profile_scope: String,
     /// The name of the session cookie.
     pub session_cookie_name: String,
+    /// The origins whose pages may call the host's own routes with a person's cookie, as browsers write them:
+    /// `https://app.example.org`.
+    pub cors_origins: Vec<String>,
+    /// The proxies in front of the server: what they say of where a request comes from counts.
+    pub trusted_proxies: Vec<Network>,
+    /// The header field in which they say it.
+    pub proxy_header: ProxyHeader,
     /// What people may do with their own profile.
     pub profile: Profile,
     /// Limits of log-ins and their sessions.
@@ -65,6 +74,27 @@ pub enum Trust {
     Directory,
     /// Those among them whose digests `plugins.lock` lists.
     Lock,
+}
+
+/// The header field in which proxies say where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+impl ProxyHeader {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
+    }
 }
 
 /// What people may do with their own profile.
@@ -237,6 +267,9 @@ impl Default for Config {
             admin_scope: "g_admin".to_owned(),
             profile_scope: "g_profile".to_owned(),
             session_cookie_name: "PORTH_SESSION".to_owned(),
+            cors_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            proxy_header: ProxyHeader::XForwardedFor,
             profile: Profile::default(),
             login: Login::default(),
             limits: Limits::default(),

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use super::StoreError;
+use super::clients::{Client, Clients};
 use super::lockout::{Attempt, LockedOut, Lockout};
 use super::login::{LoginSession, LoginSessions, Means, Origin, ProveError, Schemes, Standing};
 use super::passwords::PasswordError;
@@ -146,6 +147,31 @@ impl Access {
         }
     }
 
+    /// The application that a client id and one of these secrets tell, if it is enabled. Failures lock the peer only:
+    /// whoever knows a client id must not be able to keep the application out.
+    ///
+    /// # Errors
+    /// [`LogInError`], but never that the name is wrong.
+    pub async fn check_client(
+        &self,
+        clients: &Clients,
+        client_id: &str,
+        secrets: &[String],
+        peer: Option<IpAddr>,
+        now_ms: i64,
+    ) -> Result<Option<Client>, LogInError> {
+        let attempt = Attempt::of_peer(peer);
+        if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await? {
+            return Err(locked_out.into());
+        }
+        for secret in secrets {
+            if let Some(client) = clients.check_secret(client_id, secret).await? {
+                return Ok(Some(client));
+            }
+        }
+        self.lockout.failed(&attempt, now_ms).await?.map_or(Ok(None), |locked_out| Err(locked_out.into()))
+    }
+
     /// The session of a cookie, if its current user may still log in.
     ///
     /// # Errors
@@ -178,6 +204,15 @@ impl Access {
     pub async fn switch(&self, session: &LoginSession, username: &str) -> Result<bool, StoreError> {
         let Some(user) = self.users.get(username).await?.filter(|user| user.enabled) else { return Ok(false) };
         self.sessions.choose(&session.id, &user.id).await
+    }
+
+    /// Whether somebody is still the same, enabled, and has a scope; what was proved does not matter.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn has_scope(&self, user_id: &str, username: &str, scope: &str) -> Result<bool, StoreError> {
+        let user = self.users.get(username).await?.filter(|user| user.id == user_id && user.enabled);
+        Ok(user.is_some_and(|user| user.scopes.iter().any(|found| found == scope)))
     }
 
     /// Deletes sessions and counts of failures that are over.

@@ -2,7 +2,7 @@
 //!
 //! Start at the service of what you look for: [`access::Access`], [`users::Users`], [`clients::Clients`], [`scopes::Scopes`],
 //! [`grants::Grants`], [`login::LoginSessions`], [`lockout::Lockout`], [`instances::Instances`], [`documents::Documents`],
-//! [`keys::ApiKeys`]. A service is cheap to clone and may be asked from many threads. The time comes in, as milliseconds since 1970 (UTC).
+//! [`keys::ApiKeys`], [`misc::Misc`], [`setup::Setup`]. A service is cheap to clone and may be asked from many threads. The time comes in, as milliseconds since 1970 (UTC).
 
 pub mod access;
 pub mod clients;
@@ -13,8 +13,10 @@ pub mod keys;
 pub mod leadership;
 pub mod lockout;
 pub mod login;
+pub mod misc;
 pub mod passwords;
 pub mod scopes;
+pub mod setup;
 pub mod username;
 pub mod users;
 

@@ -24,6 +24,8 @@ pub(super) enum Caller {
     Key(String),
     /// The current user of the cookie's session.
     User(Box<Present>),
+    /// An application, by its client id.
+    Client(String),
 }
 
 impl Caller {
@@ -37,7 +39,13 @@ impl Caller {
             let present = app.0.access.present(cookie, now_ms()).await?;
             return Ok(present.map_or(Self::Nobody, |present| Self::User(Box::new(present))));
         };
-        Ok(app.0.keys.verify(key, now_ms()).await?.map_or(Self::Nobody, |key| Self::Key(key.name)))
+        let Some(key) = app.0.keys.verify(key, now_ms()).await? else { return Ok(Self::Nobody) };
+        if let Some(owner) = &key.owner
+            && !app.0.access.has_scope(&owner.user_id, &owner.username, &app.0.config.admin_scope).await?
+        {
+            return Ok(Self::Nobody);
+        }
+        Ok(Self::Key(key.name))
     }
 
     /// As plug-ins get it.
@@ -49,6 +57,7 @@ impl Caller {
             Self::User(present) => {
                 Cow::Owned(json!({"kind": "user", "name": present.user.username.as_str()}).to_string())
             }
+            Self::Client(client_id) => Cow::Owned(json!({"kind": "client", "name": client_id}).to_string()),
         }
     }
 
@@ -59,7 +68,7 @@ impl Caller {
             (Auth::Admin, _) => self.administers(app).await,
             (Auth::Session, Self::User(_)) => Ok(true),
             (Auth::Scope(scope), Self::User(present)) => Ok(app.0.access.permits(present, scope, now_ms()).await?),
-            // No way to show a client's credentials exists yet, so nobody is one.
+            (Auth::Client, Self::Client(_)) => Ok(true),
             (Auth::Session | Auth::Scope(_) | Auth::Client, _) => Ok(false),
         }
     }
@@ -67,7 +76,7 @@ impl Caller {
     /// Whether this caller administers.
     pub(super) async fn administers(&self, app: &App) -> Result<bool, Problem> {
         match self {
-            Self::Nobody => Ok(false),
+            Self::Nobody | Self::Client(_) => Ok(false),
             Self::Local | Self::Key(_) => Ok(true),
             Self::User(present) => Ok(app.0.access.permits(present, &app.0.config.admin_scope, now_ms()).await?),
         }
@@ -89,6 +98,25 @@ impl FromRequestParts<App> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         if Caller::of(parts, app).await?.administers(app).await? { Ok(Self) } else { Err(unauthorized()) }
+    }
+}
+
+/// An administrator in a session; everybody else gets 401, also with a key.
+#[derive(Debug)]
+pub(super) struct SessionAdmin(pub(super) Box<Present>);
+
+impl FromRequestParts<App> for SessionAdmin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let caller = Caller::of(parts, app).await?;
+        match caller.administers(app).await? {
+            true => match caller {
+                Caller::User(present) => Ok(Self(present)),
+                _ => Err(unauthorized()),
+            },
+            false => Err(unauthorized()),
+        }
     }
 }
 

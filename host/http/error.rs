@@ -9,8 +9,9 @@ use crate::domain::StoreError;
 use crate::domain::access::{ChangePasswordError, LogInError};
 use crate::domain::clients::PutClientError;
 use crate::domain::grants::PutGrantError;
-use crate::domain::keys::CreateKeyError;
+use crate::domain::keys::{CreateKeyError, DeleteKeyError};
 use crate::domain::lockout::LockedOut;
+use crate::domain::misc::PutMiscError;
 use crate::domain::passwords::PasswordError;
 use crate::domain::scopes::PutScopeError;
 use crate::domain::users::PutUserError;
@@ -175,6 +176,24 @@ impl From<CreateKeyError> for Problem {
             CreateKeyError::Name => Self::invalid(vec![format!("name: {error}")]),
             CreateKeyError::Random(_) => Self::logged(INTERNAL, error),
             CreateKeyError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<DeleteKeyError> for Problem {
+    fn from(error: DeleteKeyError) -> Self {
+        match error {
+            DeleteKeyError::Unknown { .. } => Self::new(NOT_FOUND, error.to_string()),
+            DeleteKeyError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutMiscError> for Problem {
+    fn from(error: PutMiscError) -> Self {
+        match error {
+            PutMiscError::Invalid(errors) => Self::invalid(errors),
+            PutMiscError::Store(error) => error.into(),
         }
     }
 }

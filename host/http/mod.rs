@@ -6,25 +6,32 @@
 mod auth;
 mod body;
 mod caller;
+mod client_credentials;
 mod clients;
 mod connection;
 mod cookie;
+mod cors;
 mod edge;
 mod error;
 mod fields;
+mod form;
 mod grants;
 mod health;
+mod keys;
 mod libraries;
 mod local;
+mod misc;
 mod modules;
 mod mount;
 mod origin;
 mod page;
 mod path;
+mod peer;
 mod profile;
 mod routes;
 mod scopes;
 pub mod server;
+mod setup;
 mod users;
 
 use std::sync::Arc;
@@ -37,6 +44,8 @@ use crate::domain::access::Access;
 use crate::domain::clients::Clients;
 use crate::domain::grants::Grants;
 use crate::domain::keys::ApiKeys;
+use crate::domain::misc::Misc;
+use crate::domain::setup::Setup;
 use crate::runtime::Runtime;
 
 pub use edge::Edge;
@@ -59,6 +68,10 @@ pub struct Services {
     pub clients: Clients,
     /// What users granted to applications.
     pub grants: Grants,
+    /// Settings of others.
+    pub misc: Misc,
+    /// The link for the first administrator.
+    pub setup: Setup,
 }
 
 struct Parts {
@@ -109,7 +122,11 @@ pub fn router(app: &App) -> Edge<Mount> {
         .nest(&format!("/{}", app.0.config.api_prefix), api)
         .method_not_allowed_fallback(error::method_not_allowed);
     let _ = app.0.host_routes.set(host_routes.clone().fallback(error::not_found).with_state(app.clone()));
-    Edge::new(Mount::new(app.clone(), host_routes.fallback(mount::unmatched).with_state(app.clone())))
+    let mut host_routes = host_routes.fallback(mount::unmatched);
+    if !app.0.config.cors_origins.is_empty() {
+        host_routes = host_routes.layer(axum::middleware::from_fn_with_state(app.clone(), cors::layer));
+    }
+    Edge::new(Mount::new(app.clone(), host_routes.with_state(app.clone())))
 }
 
 /// Milliseconds since 1970, UTC.

@@ -11,7 +11,7 @@ use super::caller::Subject;
 use super::error::{FORBIDDEN, NOT_FOUND, Problem};
 use super::fields::Fields;
 use super::page::Asked;
-use super::{App, Peer, auth, caller, grants as grant_views, now_ms};
+use super::{App, auth, caller, grants as grant_views, now_ms, peer};
 use crate::config::{Config, DeleteProfile};
 use crate::domain::login::SessionEntry;
 use crate::domain::users::{User, UserChange};
@@ -65,7 +65,7 @@ pub(super) async fn delete(subject: Subject, State(app): State<App>) -> Result<(
 
 /// `PUT /profile/password`: who acts for somebody need not know the old one.
 pub(super) async fn password(subject: Subject, State(app): State<App>, request: Request<Body>) -> Result<(), Problem> {
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let peer = peer::of(request.extensions(), request.headers(), &app.0.config);
     let mut fields = Fields::read(request).await?;
     let own = subject.own_session.is_some();
     let old = if own { fields.required_text("old_password") } else { String::new() };

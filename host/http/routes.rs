@@ -5,7 +5,7 @@
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
-use super::{App, auth, clients, grants, health, libraries, local, modules, profile, scopes, users};
+use super::{App, auth, clients, grants, health, keys, libraries, local, misc, modules, profile, scopes, setup, users};
 
 /// Routes, and a list of their paths.
 pub(super) struct Routes {
@@ -41,6 +41,7 @@ pub fn paths(api_prefix: &str) -> Vec<String> {
 pub(super) fn outside() -> Routes {
     Routes::new()
         .route("/config", get(health::config))
+        .route("/setup", get(setup::form).post(setup::redeem))
         .route("/metrics", get(health::metrics))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
@@ -63,6 +64,10 @@ pub(super) fn api() -> Routes {
         .route("/client/{client_id}", get(clients::show).put(clients::change).delete(clients::delete))
         .route("/scope", get(scopes::list).post(scopes::add))
         .route("/scope/{scope}", get(scopes::show).put(scopes::change).delete(scopes::delete))
+        .route("/key", get(keys::list).post(keys::add))
+        .route("/key/{hash}", delete(keys::delete))
+        .route("/misc", get(misc::list))
+        .route("/misc/{name}", get(misc::show).put(misc::put).delete(misc::delete))
         .route("/auth", post(auth::log_in).delete(auth::log_out))
         .route("/auth/grant/{client_id}", put(grants::put))
         .route("/auth/grant/{client_id}/{scopes}", get(grants::show))

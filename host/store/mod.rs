@@ -11,7 +11,9 @@ pub mod grants;
 pub mod instances;
 pub mod login_failures;
 pub mod login_sessions;
+pub mod misc_config;
 pub mod scopes;
+pub mod setup_links;
 pub mod users;
 
 mod db;

@@ -7,5 +7,7 @@ mod instances;
 mod keys;
 mod lockout;
 mod login;
+mod misc;
 mod scopes;
+mod setup;
 mod users;

@@ -1,7 +1,10 @@
 //! `host/http`: the routes of the host and the mount of the plug-ins, by URL.
 
+mod administration;
 mod identity;
 mod modules;
 mod mount;
 mod notes;
 mod profile;
+mod setup;
+mod table;
