@@ -10,27 +10,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::{Failure, now_ms};
+use super::{Failure, now_ms, services};
 use crate::abi;
 use crate::config::Config;
-use crate::config::{Limits, Login};
+use crate::config::Limits;
 use crate::domain::StoreError;
 use crate::domain::access::Access;
-use crate::domain::clients::Clients;
 use crate::domain::documents::{DocumentLimits, Documents};
-use crate::domain::grants::Grants;
 use crate::domain::instances::Instances;
 use crate::domain::keys::ApiKeys;
 use crate::domain::leadership::{LeaderToken, Leadership};
-use crate::domain::lockout::{Lockout, LockoutRules};
-use crate::domain::login::LoginSessions;
-use crate::domain::misc::Misc;
-use crate::domain::passwords::Passwords;
-use crate::domain::scopes::Scopes;
 use crate::domain::setup::Setup;
-use crate::domain::users::Users;
 use crate::http::server::{Connections, serve_local, serve_tcp};
-use crate::http::{self, App, Services};
+use crate::http::{self, App};
 use crate::runtime::{self, Hooks, Libraries, Runtime, Watch};
 use crate::store::Db;
 use crate::supervisor::DataLock;
@@ -124,7 +116,7 @@ async fn start(
     let watch = begin_watch(&config);
     let libraries = Libraries::scan(&config, |file| start.keeps_closed(file)).await.map_err(Failure::configuration)?;
     let records = Instances::new(db.clone());
-    let (access, clients) = identity(&db, &config.login);
+    let (access, clients) = services::identity(&db, &config.login);
     let documents = Documents::new(db.clone(), document_limits(&config));
     tokio::spawn(runtime::purge_documents(documents.clone(), leadership.clone()));
     let runtime = Runtime::new(
@@ -148,16 +140,10 @@ async fn start(
         }
     }
 
-    for (scope, display_name) in [(&config.admin_scope, "Administration"), (&config.profile_scope, "One's own profile")]
-    {
-        access.scopes.ensure(scope, display_name).await.map_err(Failure::configuration)?;
-    }
+    services::ensure_scopes(&access.scopes, &config).await.map_err(Failure::configuration)?;
     tokio::spawn(purge(access.clone(), leadership.clone()));
-    let keys = ApiKeys::new(db.clone());
-    let grants = Grants::new(db.clone(), access.scopes.clone(), clients.clone());
-    let misc = Misc::new(db.clone());
-    let setup = Setup::new(db.clone(), access.users.clone(), config.admin_scope.clone());
-    let services = Services { keys: keys.clone(), access, clients, grants, misc, setup: setup.clone() };
+    let services = services::services(&db, &config, access, clients);
+    let (keys, setup) = (services.keys.clone(), services.setup.clone());
     let app = App::new(Arc::clone(&config), runtime.clone(), services);
     let router = http::router(&app);
     let connections = Connections::default();
@@ -326,30 +312,6 @@ async fn show_setup_link(setup: &Setup, config: &Config, first_child: bool) {
         }
         Err(error) => tracing::warn!(%error, "no link for the first administrator was made: {error}"),
     }
-}
-
-/// Everything that is known of people and applications.
-fn identity(db: &Db, login: &Login) -> (Access, Clients) {
-    // One processor stays free for everything that is no log-in.
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let passwords = Passwords::new(processors.saturating_sub(1), login.passwords_waiting_max);
-    let rules = LockoutRules {
-        name_failures_max: login.name_failures_max,
-        name_lock_ms: milliseconds(login.name_lock_s),
-        peer_failures_max: login.peer_failures_max,
-        peer_window_ms: milliseconds(login.peer_window_s),
-    };
-    let access = Access {
-        users: Users::new(db.clone(), passwords.clone()),
-        scopes: Scopes::new(db.clone()),
-        sessions: LoginSessions::new(db.clone(), milliseconds(login.session_lifetime_s)),
-        lockout: Lockout::new(db.clone(), rules),
-    };
-    (access, Clients::new(db.clone(), passwords))
-}
-
-fn milliseconds(seconds: u64) -> i64 {
-    i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX)
 }
 
 /// Deletes now and then what is over, while this process leads.
