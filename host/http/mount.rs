@@ -236,20 +236,23 @@ fn is_identity(name: &HeaderName) -> bool {
     if !name.starts_with(['x', 'r']) {
         return false;
     }
-    let name = name.replace('_', "-");
-    matches!(name.as_str(), "remote-user" | "x-remote-user" | "x-forwarded-user")
-        || name.starts_with("x-auth-request-")
-        || name.starts_with("x-porth-")
+    says_who(&name.replace('_', "-"))
 }
 
 /// From whoever is no proxy of ours, what proxies say of a request means nothing either.
 fn is_identity_or_forwarded(name: &HeaderName) -> bool {
-    let text = name.as_str();
-    match text.as_bytes().first() {
-        Some(b'f') => text == "forwarded",
-        Some(b'x') => text.replace('_', "-").starts_with("x-forwarded-") || is_identity(name),
-        _ => is_identity(name),
+    let name = name.as_str();
+    if !name.starts_with(['x', 'r', 'f']) {
+        return false;
     }
+    let name = name.replace('_', "-");
+    says_who(&name) || name == "forwarded" || name.starts_with("x-forwarded-")
+}
+
+fn says_who(name: &str) -> bool {
+    matches!(name, "remote-user" | "x-remote-user" | "x-forwarded-user")
+        || name.starts_with("x-auth-request-")
+        || name.starts_with("x-porth-")
 }
 
 #[cfg(test)]
@@ -273,15 +276,21 @@ mod tests {
 
     #[test]
     fn identity_fields_are_known_in_every_spelling() {
-        for (name, identity) in [
-            ("Remote-User", true),
-            ("remote_user", true),
-            ("X-Auth-Request-Email", true),
-            ("x_porth_user", true),
-            ("x-request-id", false),
-            ("referer", false),
+        for (name, identity, forwarded) in [
+            ("Remote-User", true, true),
+            ("remote_user", true, true),
+            ("X-Auth-Request-Email", true, true),
+            ("x_porth_user", true, true),
+            ("X-Forwarded-User", true, true),
+            ("X-Forwarded-For", false, true),
+            ("x_forwarded_proto", false, true),
+            ("Forwarded", false, true),
+            ("x-request-id", false, false),
+            ("referer", false, false),
+            ("from", false, false),
         ] {
-            assert_eq!(is_identity(&name.parse().unwrap()), identity, "{name}");
+            let parsed = name.parse().unwrap();
+            assert_eq!((is_identity(&parsed), is_identity_or_forwarded(&parsed)), (identity, forwarded), "{name}");
         }
     }
 }

@@ -34,7 +34,8 @@ pub(super) fn of(extensions: &Extensions, headers: &HeaderMap, config: &Config) 
 
 /// Whether the header fields of proxies count in a request.
 pub(super) fn is_trusted_proxy(extensions: &Extensions, config: &Config) -> bool {
-    extensions.get::<Peer>().is_some_and(|peer| is_trusted(peer.0.to_canonical(), config))
+    !config.trusted_proxies.is_empty()
+        && extensions.get::<Peer>().is_some_and(|peer| is_trusted(peer.0.to_canonical(), config))
 }
 
 fn is_trusted(address: IpAddr, config: &Config) -> bool {
