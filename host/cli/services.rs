@@ -9,6 +9,7 @@ use crate::domain::lockout::{Lockout, LockoutRules};
 use crate::domain::login::LoginSessions;
 use crate::domain::misc::Misc;
 use crate::domain::passwords::Passwords;
+use crate::domain::schemes::Schemes;
 use crate::domain::scopes::{PutScopeError, Scopes};
 use crate::domain::setup::Setup;
 use crate::domain::users::Users;
@@ -31,6 +32,7 @@ pub(super) fn identity(db: &Db, login: &Login) -> (Access, Clients) {
         scopes: Scopes::new(db.clone()),
         sessions: LoginSessions::new(db.clone(), milliseconds(login.session_lifetime_s)),
         lockout: Lockout::new(db.clone(), rules),
+        schemes: Schemes::new(db.clone()),
     };
     (access, Clients::new(db.clone(), passwords))
 }

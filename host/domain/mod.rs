@@ -1,6 +1,6 @@
 //! The rules: what may be asked of the house's records, and what becomes of them.
 //!
-//! Start at the service of what you look for: [`access::Access`], [`users::Users`], [`clients::Clients`], [`scopes::Scopes`],
+//! Start at the service of what you look for: [`access::Access`], [`users::Users`], [`clients::Clients`], [`scopes::Scopes`], [`schemes::Schemes`],
 //! [`grants::Grants`], [`login::LoginSessions`], [`lockout::Lockout`], [`instances::Instances`], [`documents::Documents`],
 //! [`keys::ApiKeys`], [`misc::Misc`], [`setup::Setup`]. A service is cheap to clone and may be asked from many threads. The time comes in, as milliseconds since 1970 (UTC).
 
@@ -15,6 +15,7 @@ pub mod lockout;
 pub mod login;
 pub mod misc;
 pub mod passwords;
+pub mod schemes;
 pub mod scopes;
 pub mod setup;
 pub mod username;

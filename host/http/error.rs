@@ -13,6 +13,7 @@ use crate::domain::keys::{CreateKeyError, DeleteKeyError};
 use crate::domain::lockout::LockedOut;
 use crate::domain::misc::PutMiscError;
 use crate::domain::passwords::PasswordError;
+use crate::domain::schemes::{AskError, SchemeError};
 use crate::domain::scopes::PutScopeError;
 use crate::domain::users::PutUserError;
 use crate::runtime::{CallError, ChangeError, InitError, ReloadError, StartError};
@@ -141,6 +142,7 @@ impl From<StartError> for Problem {
             // Administrators may read why: `init` wrote it for them.
             StartError::Init(InitError::Failed { .. } | InitError::Panicked)
             | StartError::Documents(_)
+            | StartError::NoHooks { .. }
             | StartError::Deadline(_) => Self::new(INIT_FAILED, text),
         }
     }
@@ -214,6 +216,7 @@ impl From<LogInError> for Problem {
             LogInError::Wrong => Self::new(UNAUTHORIZED, error.to_string()),
             LogInError::LockedOut(locked_out) => locked_out.into(),
             LogInError::Password(error) => error.into(),
+            LogInError::Scheme(error) => error.into(),
             LogInError::Random(_) => Self::logged(INTERNAL, error),
             LogInError::Store(error) => error.into(),
         }
@@ -244,6 +247,39 @@ impl From<PutGrantError> for Problem {
             PutGrantError::Invalid(errors) => Self::invalid(errors),
             PutGrantError::NoClient { .. } | PutGrantError::Gone => Self::new(NOT_FOUND, text),
             PutGrantError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SchemeError> for Problem {
+    fn from(error: SchemeError) -> Self {
+        let text = error.to_string();
+        match error {
+            SchemeError::Unknown { .. } => Self::new(NOT_FOUND, text),
+            SchemeError::Forbidden { .. } => Self::new(FORBIDDEN, text),
+            SchemeError::Ask(error) => error.into(),
+            SchemeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AskError> for Problem {
+    fn from(error: AskError) -> Self {
+        let text = error.to_string();
+        match error {
+            AskError::Invalid(errors) if errors.is_empty() => Self::invalid(vec!["value: it is wrong".to_owned()]),
+            AskError::Invalid(errors) => {
+                Self::invalid(errors.into_iter().map(|error| format!("value: {error}")).collect())
+            }
+            // The scheme's own words for why stay here: they may help who guesses.
+            AskError::Unauthorized(_) => Self::new(UNAUTHORIZED, "the scheme refuses this user or proof"),
+            AskError::NotFound(_) => Self::new(NOT_FOUND, text),
+            AskError::Conflict(_) => Self::new(CONFLICT, text),
+            AskError::Unsupported => Self::new(INVALID, text),
+            AskError::Unavailable(_) => {
+                Self::new(INSTANCE_NOT_RUNNING, "the scheme is not available now").with(header::RETRY_AFTER, "1")
+            }
+            AskError::Failed(_) => Self::logged(PLUGIN_FAILED, text),
         }
     }
 }

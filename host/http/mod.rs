@@ -29,6 +29,7 @@ mod path;
 mod peer;
 mod profile;
 mod routes;
+mod schemes;
 mod scopes;
 pub mod server;
 mod setup;

@@ -5,7 +5,9 @@
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
-use super::{App, auth, clients, grants, health, keys, libraries, local, misc, modules, profile, scopes, setup, users};
+use super::{
+    App, auth, clients, grants, health, keys, libraries, local, misc, modules, profile, schemes, scopes, setup, users,
+};
 
 /// Routes, and a list of their paths.
 pub(super) struct Routes {
@@ -51,9 +53,9 @@ pub(super) fn outside() -> Routes {
 pub(super) fn api() -> Routes {
     let api = Routes::new()
         .route("/mod/type", get(modules::types))
-        .route("/mod/plugin", get(modules::list).post(modules::add))
-        .route("/mod/plugin/{name}", get(modules::show).put(modules::replace).delete(modules::delete))
-        .route("/mod/plugin/{name}/{action}", put(modules::act))
+        .route("/mod/{kind}", get(modules::list).post(modules::add))
+        .route("/mod/{kind}/{name}", get(modules::show).put(modules::replace).delete(modules::delete))
+        .route("/mod/{kind}/{name}/{action}", put(modules::act))
         .route("/mod/reload", put(libraries::rescan))
         .route("/admin/library", get(libraries::list))
         .route("/admin/library/{file}", get(libraries::show))
@@ -69,6 +71,8 @@ pub(super) fn api() -> Routes {
         .route("/misc", get(misc::list))
         .route("/misc/{name}", get(misc::show).put(misc::put).delete(misc::delete))
         .route("/auth", post(auth::log_in).delete(auth::log_out))
+        .route("/auth/scheme", get(schemes::offers))
+        .route("/auth/scheme/trigger", post(schemes::trigger))
         .route("/auth/grant/{client_id}", put(grants::put))
         .route("/auth/grant/{client_id}/{scopes}", get(grants::show))
         .route("/profile_list", get(profile::list))
@@ -82,6 +86,8 @@ fn profile_routes(api: Routes, base: &str) -> Routes {
     api.route(base, get(profile::show).put(profile::change).delete(profile::delete))
         .route(&format!("{base}/password"), put(profile::password))
         .route(&format!("{base}/grant"), get(profile::grants))
+        .route(&format!("{base}/scheme"), get(schemes::list))
+        .route(&format!("{base}/scheme/register"), post(schemes::register).put(schemes::registration))
         .route(&format!("{base}/plugin"), get(profile::plug_ins))
         .route(&format!("{base}/session"), get(profile::sessions))
         .route(&format!("{base}/session/{{hash}}"), delete(profile::end_session))

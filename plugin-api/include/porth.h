@@ -345,6 +345,31 @@ typedef struct porth_host {
      * spaces, or empty. Right "sessions". The call's code: PORTH_NOT_FOUND no such session; PORTH_UNAUTHORIZED no cookie, or
      * a scope that is not satisfied. */
     int32_t (*check_session_valid)(uint64_t context, const void *request, porth_str scopes, porth_host_call *call);
+    /* Counts a use of every proof that these scopes rely on (a scheme's proofs count only so often): {}. Right "sessions".
+     * PORTH_NOT_FOUND no such session or scope; PORTH_UNAUTHORIZED no cookie, or a scope that is not satisfied, and then
+     * nothing is counted. */
+    int32_t (*trigger_session_used)(uint64_t context, const void *request, porth_str scopes, porth_host_call *call);
+    /* When the session's user last proved something that one of these scopes asks for: seconds since 1970 as a JSON number,
+     * 0 for never. Right "sessions". PORTH_NOT_FOUND no such session or scope; PORTH_UNAUTHORIZED no cookie. */
+    int32_t (*get_session_age)(uint64_t context, const void *request, porth_str scopes, porth_host_call *call);
+    /* A scheme by the name of its instance: {"module", "name", "display_name", "expiration", "max_use",
+     * "allow_user_register", "forbid_user_profile", "forbid_user_reset_credential"}. PORTH_NOT_FOUND for one that there is
+     * not or that is disabled. This and the five below need the right "schemes"; where the scheme itself refuses, the code
+     * and the detail are its own, where it does not answer, the code is PORTH_ERROR or PORTH_BUSY. */
+    int32_t (*get_scheme_module)(uint64_t context, porth_str scheme, porth_host_call *call);
+    /* The schemes that a user's scopes name: a list of what get_scheme_module answers, each with "can_use", which is null
+     * where it is not known. PORTH_NOT_FOUND for no such user. */
+    int32_t (*get_scheme_list)(uint64_t context, porth_str username, porth_host_call *call);
+    /* Registers a user with a scheme, or goes a step on: what the scheme answers. `data` is JSON. PORTH_NOT_FOUND for no such
+     * scheme or user, PORTH_UNSUPPORTED where nobody registers. */
+    int32_t (*scheme_register)(uint64_t context, porth_str scheme, porth_str username, porth_str data,
+                               porth_host_call *call);
+    /* What is registered of a user, as the scheme says it. */
+    int32_t (*scheme_register_get)(uint64_t context, porth_str scheme, porth_str username, porth_host_call *call);
+    /* Makes a scheme forget what a user registered: null, also for nothing. */
+    int32_t (*scheme_deregister)(uint64_t context, porth_str scheme, porth_str username, porth_host_call *call);
+    /* Whether a user can prove something with a scheme: 0 unavailable, 1 available, 2 registered. */
+    int32_t (*scheme_can_use)(uint64_t context, porth_str scheme, porth_str username, porth_host_call *call);
     /* A call that succeeds after `delay_ms` milliseconds. */
     int32_t (*timer)(uint64_t context, uint64_t delay_ms, porth_host_call *call);
     /* The document of a key: {"key", "version", "expires_at_ms", "used_at_ms", "user", "value"}, without those members that
@@ -463,6 +488,44 @@ typedef struct porth_document_migrations {
 } porth_document_migrations;
 
 #define PORTH_DOCUMENT_MIGRATIONS "porth.document-migrations/1"
+
+/* ---- Hooks: what the host calls in an instance beside its endpoints, in tables by id and revision -------------------- */
+
+/* Every such table is a size and then hooks, nothing else. A hook may be null: then the instance cannot do it.
+ *
+ * It runs on a thread of the instance's own and may block; the host waits for so long as for an endpoint without a deadline
+ * of its own. It may be called from many threads at once, after `init` and before `close`. `instance` is what `init` handed
+ * out, `arguments` a JSON object, borrowed for the call; members that a plug-in does not know are to be passed over. With
+ * PORTH_OK, `result` is JSON; empty means null. With any other code it is empty or a text for people, which with
+ * PORTH_PARAM may be a JSON array of texts, each naming one thing that is wrong. The host drops it. */
+typedef int32_t (*porth_hook)(void *instance, porth_str arguments, porth_bytes *result);
+
+/* The extension PORTH_SCHEME: a way to authenticate, which every module of kind `scheme` has.
+ *
+ * `data` is what a client sent, any JSON. The username is normalised, and somebody who exists has it. */
+typedef struct porth_scheme {
+    size_t size;
+    /* {"username"}: whether the user can prove something with it: 0 unavailable, 1 available (after a registration),
+     * 2 registered. */
+    porth_hook can_use;
+    /* {"username", "data"}: registers the user with it, or goes a step on, or registers anew; answers what the client gets.
+     * PARAM for data that is wrong, UNAUTHORIZED for a user who may not. (`register` itself is a word of C.) */
+    porth_hook register_;
+    /* {"username"}: what a client gets to know of the user's registration. */
+    porth_hook register_get;
+    /* {"username"}: forgets the user's registration; OK also if there is none. */
+    porth_hook deregister;
+    /* {"username", "data"}: begins a proof, as sending a code does; answers what the client gets. The username is null when
+     * nobody is told yet, for schemes that `identify`. UNAUTHORIZED for a user who is not registered. */
+    porth_hook trigger;
+    /* {"username", "data"}: checks a proof. OK, UNAUTHORIZED when it proves nothing, or PARAM when it is none. */
+    porth_hook validate;
+    /* {"data"}: checks a proof that also says whose it is: {"username"}. UNAUTHORIZED or PARAM as `validate`; null, or
+     * UNSUPPORTED, where a username must be known before. */
+    porth_hook identify;
+} porth_scheme;
+
+#define PORTH_SCHEME "porth.scheme/1"
 
 /* ---- Helpers: nothing in them is part of the border ---------------------------------------------------------------- */
 
@@ -597,7 +660,7 @@ typedef struct porth_layout_row {
     uint32_t align;
 } porth_layout_row;
 
-#define PORTH_ROWS_LEN 135
+#define PORTH_ROWS_LEN 152
 
 typedef struct porth_note {
     uint32_t owner_len;
@@ -670,12 +733,16 @@ typedef struct porth_note {
     PORTH_ROW(13, 13, porth_host, request_retain), PORTH_ROW(13, 14, porth_host, request_release),                        \
     PORTH_ROW(13, 15, porth_host, request_token), PORTH_ROW(13, 16, porth_host, request_body_next),                       \
     PORTH_ROW(13, 17, porth_host, complete), PORTH_ROW(13, 18, porth_host, check_session_valid),                          \
-    PORTH_ROW(13, 19, porth_host, timer), PORTH_ROW(13, 20, porth_host, document_get),                                    \
-    PORTH_ROW(13, 21, porth_host, document_put), PORTH_ROW(13, 22, porth_host, document_delete),                          \
-    PORTH_ROW(13, 23, porth_host, document_list), PORTH_ROW(13, 24, porth_host, document_apply),                          \
-    PORTH_ROW(13, 25, porth_host, document_consume), PORTH_ROW(13, 26, porth_host, call_wait),                            \
-    PORTH_ROW(13, 27, porth_host, call_then), PORTH_ROW(13, 28, porth_host, host_info),                                   \
-    PORTH_ROW(13, 29, porth_host, get_plugin_external_url), PORTH_ROW(13, 30, porth_host, extension),                     \
+    PORTH_ROW(13, 19, porth_host, trigger_session_used), PORTH_ROW(13, 20, porth_host, get_session_age),                  \
+    PORTH_ROW(13, 21, porth_host, get_scheme_module), PORTH_ROW(13, 22, porth_host, get_scheme_list),                     \
+    PORTH_ROW(13, 23, porth_host, scheme_register), PORTH_ROW(13, 24, porth_host, scheme_register_get),                   \
+    PORTH_ROW(13, 25, porth_host, scheme_deregister), PORTH_ROW(13, 26, porth_host, scheme_can_use),                      \
+    PORTH_ROW(13, 27, porth_host, timer), PORTH_ROW(13, 28, porth_host, document_get),                                    \
+    PORTH_ROW(13, 29, porth_host, document_put), PORTH_ROW(13, 30, porth_host, document_delete),                          \
+    PORTH_ROW(13, 31, porth_host, document_list), PORTH_ROW(13, 32, porth_host, document_apply),                          \
+    PORTH_ROW(13, 33, porth_host, document_consume), PORTH_ROW(13, 34, porth_host, call_wait),                            \
+    PORTH_ROW(13, 35, porth_host, call_then), PORTH_ROW(13, 36, porth_host, host_info),                                   \
+    PORTH_ROW(13, 37, porth_host, get_plugin_external_url), PORTH_ROW(13, 38, porth_host, extension),                     \
     PORTH_ROW_OF(14, porth_init_arguments), PORTH_ROW(14, 1, porth_init_arguments, size),                                 \
     PORTH_ROW(14, 2, porth_init_arguments, context), PORTH_ROW(14, 3, porth_init_arguments, kind),                        \
     PORTH_ROW(14, 4, porth_init_arguments, module), PORTH_ROW(14, 5, porth_init_arguments, name),                         \
@@ -690,7 +757,11 @@ typedef struct porth_note {
     PORTH_ROW_OF(17, porth_stream), PORTH_ROW(17, 1, porth_stream, state), PORTH_ROW(17, 2, porth_stream, poll_next),     \
     PORTH_ROW(17, 3, porth_stream, drop), PORTH_ROW(17, 4, porth_stream, flags),                                          \
     PORTH_ROW_OF(18, porth_document_migrations), PORTH_ROW(18, 1, porth_document_migrations, size),                       \
-    PORTH_ROW(18, 2, porth_document_migrations, migrate)
+    PORTH_ROW(18, 2, porth_document_migrations, migrate),                                                                 \
+    PORTH_ROW_OF(19, porth_scheme), PORTH_ROW(19, 1, porth_scheme, size), PORTH_ROW(19, 2, porth_scheme, can_use),        \
+    PORTH_ROW(19, 3, porth_scheme, register_), PORTH_ROW(19, 4, porth_scheme, register_get),                              \
+    PORTH_ROW(19, 5, porth_scheme, deregister), PORTH_ROW(19, 6, porth_scheme, trigger),                                  \
+    PORTH_ROW(19, 7, porth_scheme, validate), PORTH_ROW(19, 8, porth_scheme, identify)
 
 extern __attribute__((visibility("default"))) const porth_plugin PORTH_PLUGIN_V1;
 

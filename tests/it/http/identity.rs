@@ -6,7 +6,7 @@ use crate::support::server::{Reply, Server, Setup};
 
 /// Somebody with a cookie, or without one yet.
 pub(super) struct Browser<'a> {
-    server: &'a Server,
+    pub(super) server: &'a Server,
     pub(super) cookie: Option<String>,
 }
 

@@ -2,9 +2,11 @@
 
 mod administration;
 mod identity;
+mod kinds;
 mod modules;
 mod mount;
 mod notes;
 mod profile;
+mod schemes;
 mod setup;
 mod table;
