@@ -177,3 +177,28 @@ fn limits_of_log_ins_are_configured() {
     let seconds: u32 = reply.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((50..=60).contains(&seconds), "{seconds}");
 }
+
+#[test]
+fn administrators_register_others_with_schemes() {
+    let server = server(Setup::new().libraries(&["mock"]));
+    let scheme = json!({
+        "module": "mock", "name": "code", "parameters": {"mock-value": "42"}, "allow_user_register": false,
+    });
+    assert_eq!(server.admin("POST", "/api/mod/scheme/", Some(&scheme)).status, 200);
+    let asks = json!({"scheme": {"a": [{"scheme_name": "code"}]}});
+    assert_eq!(server.admin("POST", "/api/scope/", Some(&json!({"name": "safe"}))).status, 200);
+    assert_eq!(server.admin("PUT", "/api/scope/safe", Some(&asks)).status, 200);
+    assert_eq!(server.admin("PUT", "/api/user/bob", Some(&json!({"scope": ["g_profile", "safe"]}))).status, 200);
+    let (mut anna, mut bob) = (browser(&server, "anna"), browser(&server, "bob"));
+    let body = json!({"scheme_type": "mock", "scheme_name": "code", "value": {"register": true}});
+    let register = |browser: &mut Browser<'_>, base: &str| {
+        browser.send("POST", &format!("{base}/scheme/register/"), Some(&body), &[]).status
+    };
+    assert_eq!(register(&mut bob, "/api/profile"), 403);
+    assert_eq!(register(&mut bob, "/api/delegate/bob/profile"), 401);
+    assert_eq!(register(&mut anna, "/api/delegate/bob/profile"), 200);
+    let listed = anna.get("/api/delegate/bob/profile/scheme").json();
+    assert!(listed[0]["scheme_name"] == "code" || listed[0]["name"] == "code", "{listed}");
+    let offers = bob.get("/api/auth/scheme/?scope=safe").json();
+    assert_eq!(offers["safe"]["schemes"]["a"][0]["scheme_registered"], true, "{offers}");
+}
