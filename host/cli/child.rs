@@ -313,7 +313,8 @@ fn identity(db: &Db) -> (Access, Clients) {
         sessions: LoginSessions::new(db.clone(), SESSION_LIFETIME_MS),
         lockout: Lockout::new(db.clone(), LockoutRules::default()),
     };
-    (access, Clients::new(db.clone(), passwords))
+    let clients = Clients::new(db.clone(), passwords).of(access.users.back_ends().clone());
+    (access, clients)
 }
 
 /// Deletes now and then what is over, while this process leads.

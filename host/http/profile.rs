@@ -16,13 +16,18 @@ pub(super) async fn list(State(app): State<App>, headers: HeaderMap) -> Result<J
     if users.is_empty() { Err(caller::unauthorized()) } else { Ok(Json(users.iter().map(view).collect())) }
 }
 
-/// As people see themselves. Properties are not shown: they may be what administrators note.
+/// As people see themselves. The properties are those of their profile: what administrators note is not among them.
 fn view(user: &User) -> Value {
-    json!({
+    let mut view = user.properties.clone();
+    let fields = json!({
         "username": user.username.as_str(),
         "name": user.name,
         "email": user.email,
         "scope": user.scopes,
         "enabled": user.enabled,
-    })
+    });
+    if let Value::Object(fields) = fields {
+        view.extend(fields);
+    }
+    Value::Object(view)
 }
