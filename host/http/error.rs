@@ -139,6 +139,7 @@ impl From<StartError> for Problem {
             // Administrators may read why: `init` wrote it for them.
             StartError::Init(InitError::Failed { .. } | InitError::Panicked)
             | StartError::Documents(_)
+            | StartError::NoHooks { .. }
             | StartError::Deadline(_) => Self::new(INIT_FAILED, text),
         }
     }

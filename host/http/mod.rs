@@ -86,9 +86,9 @@ impl App {
 pub fn router(app: &App) -> Edge<Mount> {
     let api = Router::new()
         .route("/mod/type", get(modules::types))
-        .route("/mod/plugin", get(modules::list).post(modules::add))
-        .route("/mod/plugin/{name}", get(modules::show).put(modules::replace).delete(modules::delete))
-        .route("/mod/plugin/{name}/{action}", put(modules::act))
+        .route("/mod/{kind}", get(modules::list).post(modules::add))
+        .route("/mod/{kind}/{name}", get(modules::show).put(modules::replace).delete(modules::delete))
+        .route("/mod/{kind}/{name}/{action}", put(modules::act))
         .route("/mod/reload", put(libraries::rescan))
         .route("/admin/library", get(libraries::list))
         .route("/admin/library/{file}", get(libraries::show))

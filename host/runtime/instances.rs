@@ -39,6 +39,16 @@ pub use take_over::Prepared;
 
 /// The kind of module whose instances have endpoints.
 pub const PLUGIN: &str = "plugin";
+/// The kind of module whose instances are ways to authenticate.
+pub const SCHEME: &str = "scheme";
+
+/// The table of hooks that every instance of a kind must have.
+fn table_of(kind: &str) -> Option<&'static str> {
+    match kind {
+        SCHEME => Some(porth_abi::SCHEME),
+        _ => None,
+    }
+}
 
 /// How long calls and `close` may take at least when the process ends.
 const STOP_MIN: Duration = Duration::from_secs(1);
@@ -153,6 +163,14 @@ pub enum StartError {
     /// `init` refused or failed.
     #[error(transparent)]
     Init(#[from] abi::InitError),
+    /// The library lacks what a module of the kind must have.
+    #[error("the library has no `{table}`, which a module of the kind {kind} must have")]
+    NoHooks {
+        /// The module's kind.
+        kind: String,
+        /// The id of the table of hooks.
+        table: &'static str,
+    },
     /// `init` took too long.
     #[error("`init` took longer than {} ms", .0.as_millis())]
     Deadline(Duration),
@@ -285,6 +303,10 @@ impl Runtime {
         let instance = lifecycle::within(format!("init {key}"), deadline, init, late)
             .await
             .ok_or(StartError::Deadline(deadline))??;
+        if let Some(table) = table_of(plan.kind).filter(|table| !instance.hooks().contains_key(table)) {
+            lifecycle::close(&key, instance, deadline).await;
+            return Err(StartError::NoHooks { kind: plan.kind.to_owned(), table });
+        }
         let routes = services.take_routes().unwrap_or_default();
         let threads = Threads::new(plan.name, config.limits.instance_threads_max);
         let watched = (Health::new(&config.limits), Arc::clone(services.meter()));

@@ -9,6 +9,7 @@ pub mod call;
 mod counted;
 mod documents;
 pub mod health;
+pub mod hooks;
 pub mod instances;
 pub mod libraries;
 mod lifecycle;
@@ -30,6 +31,7 @@ pub use body::Body;
 pub use call::{CallError, Incoming, call};
 pub use documents::purge as purge_documents;
 pub use health::{HealthStatus, HealthView, Place};
+pub use hooks::{Hook, HookError};
 pub use instances::{
     ChangeError, Edit, Hooks, InstanceView, LibraryState, Outcome, Prepared, Quarantined, ReloadError, Report, Runtime,
     Start, StartError, Status,
@@ -44,4 +46,4 @@ pub use watch::Watch;
 pub use watchdog::{Stuck, mark_worker, unmark_worker};
 
 pub use crate::abi::request::{PathParameters, RequestId};
-pub use crate::abi::{BodyError, InitError, Pieces, RequestBody};
+pub use crate::abi::{BodyError, InitError, KINDS, Pieces, RequestBody};

@@ -464,6 +464,44 @@ typedef struct porth_document_migrations {
 
 #define PORTH_DOCUMENT_MIGRATIONS "porth.document-migrations/1"
 
+/* ---- Hooks: what the host calls in an instance beside its endpoints, in tables by id and revision -------------------- */
+
+/* Every such table is a size and then hooks, nothing else. A hook may be null: then the instance cannot do it.
+ *
+ * It runs on a thread of the instance's own and may block; the host waits for so long as for an endpoint without a deadline
+ * of its own. It may be called from many threads at once, after `init` and before `close`. `instance` is what `init` handed
+ * out, `arguments` a JSON object, borrowed for the call; members that a plug-in does not know are to be passed over. With
+ * PORTH_OK, `result` is JSON; empty means null. With any other code it is empty or a text for people, which with
+ * PORTH_PARAM may be a JSON array of texts, each naming one thing that is wrong. The host drops it. */
+typedef int32_t (*porth_hook)(void *instance, porth_str arguments, porth_bytes *result);
+
+/* The extension PORTH_SCHEME: a way to authenticate, which every module of kind `scheme` has.
+ *
+ * `data` is what a client sent, any JSON. The username is normalised, and somebody who exists has it. */
+typedef struct porth_scheme {
+    size_t size;
+    /* {"username"}: whether the user can prove something with it: 0 unavailable, 1 available (after a registration),
+     * 2 registered. */
+    porth_hook can_use;
+    /* {"username", "data"}: registers the user with it, or goes a step on, or registers anew; answers what the client gets.
+     * PARAM for data that is wrong, UNAUTHORIZED for a user who may not. (`register` itself is a word of C.) */
+    porth_hook register_;
+    /* {"username"}: what a client gets to know of the user's registration. */
+    porth_hook register_get;
+    /* {"username"}: forgets the user's registration; OK also if there is none. */
+    porth_hook deregister;
+    /* {"username", "data"}: begins a proof, as sending a code does; answers what the client gets. The username is null when
+     * nobody is told yet, for schemes that `identify`. UNAUTHORIZED for a user who is not registered. */
+    porth_hook trigger;
+    /* {"username", "data"}: checks a proof. OK, UNAUTHORIZED when it proves nothing, or PARAM when it is none. */
+    porth_hook validate;
+    /* {"data"}: checks a proof that also says whose it is: {"username"}. UNAUTHORIZED or PARAM as `validate`; null, or
+     * UNSUPPORTED, where a username must be known before. */
+    porth_hook identify;
+} porth_scheme;
+
+#define PORTH_SCHEME "porth.scheme/1"
+
 /* ---- Helpers: nothing in them is part of the border ---------------------------------------------------------------- */
 
 /* Text with its length. */
@@ -597,7 +635,7 @@ typedef struct porth_layout_row {
     uint32_t align;
 } porth_layout_row;
 
-#define PORTH_ROWS_LEN 135
+#define PORTH_ROWS_LEN 144
 
 typedef struct porth_note {
     uint32_t owner_len;
@@ -690,7 +728,11 @@ typedef struct porth_note {
     PORTH_ROW_OF(17, porth_stream), PORTH_ROW(17, 1, porth_stream, state), PORTH_ROW(17, 2, porth_stream, poll_next),     \
     PORTH_ROW(17, 3, porth_stream, drop), PORTH_ROW(17, 4, porth_stream, flags),                                          \
     PORTH_ROW_OF(18, porth_document_migrations), PORTH_ROW(18, 1, porth_document_migrations, size),                       \
-    PORTH_ROW(18, 2, porth_document_migrations, migrate)
+    PORTH_ROW(18, 2, porth_document_migrations, migrate),                                                                 \
+    PORTH_ROW_OF(19, porth_scheme), PORTH_ROW(19, 1, porth_scheme, size), PORTH_ROW(19, 2, porth_scheme, can_use),        \
+    PORTH_ROW(19, 3, porth_scheme, register_), PORTH_ROW(19, 4, porth_scheme, register_get),                              \
+    PORTH_ROW(19, 5, porth_scheme, deregister), PORTH_ROW(19, 6, porth_scheme, trigger),                                  \
+    PORTH_ROW(19, 7, porth_scheme, validate), PORTH_ROW(19, 8, porth_scheme, identify)
 
 extern __attribute__((visibility("default"))) const porth_plugin PORTH_PLUGIN_V1;
 

@@ -91,6 +91,12 @@
 //! [`Host::metrics`] makes counters, gauges and histograms that the host shows to whoever watches it. How often, how long and
 //! with what status the endpoints answer is counted already.
 //!
+//! # Other kinds of modules
+//!
+//! A module of the kind [`plugin`](Kind::Plugin) has endpoints. One of another [`Kind`] extends the host itself: beside
+//! [`Plugin`] it implements the trait of its kind, and names it in [`export_plugin!`]: [`Scheme`] for ways to
+//! authenticate.
+//!
 //! # Runtimes
 //!
 //! A library has its own copy of every crate, so it is never inside the host's async runtime. [`Host::timer`] and the
@@ -110,6 +116,7 @@ mod event;
 mod export;
 mod guard;
 mod handler;
+mod hooks;
 mod host;
 mod host_error;
 mod log;
@@ -118,6 +125,7 @@ mod module;
 mod outgoing;
 mod request;
 mod response;
+mod scheme;
 mod session;
 pub mod stream;
 mod waker;
@@ -129,12 +137,14 @@ pub use endpoint::{Auth, Endpoints, NewEndpoint};
 pub use error::Error;
 pub use event::Event;
 pub use handler::Handler;
+pub use hooks::HookError;
 pub use host::{Host, HostInfo};
 pub use host_error::HostError;
 pub use metrics::{Counter, Gauge, Histogram, Metrics};
-pub use module::{InitError, Module, Plugin, Right};
+pub use module::{InitError, Kind, Module, Plugin, Right};
 pub use request::{Caller, Request};
 pub use response::Response;
+pub use scheme::{CanUse, Scheme};
 pub use session::{Session, SessionRecord, User};
 
 pub use {futures_core, schemars, serde, serde_json, tracing};
@@ -147,8 +157,8 @@ pub mod prelude {
     pub use tracing;
 
     pub use crate::{
-        Auth, Caller, Collection, Consumed, Document, Documents, Error, Event, Host, HostError, InitError, Module,
-        Operation, Plugin, Request, Response, Right, export_plugin,
+        Auth, Caller, CanUse, Collection, Consumed, Document, Documents, Error, Event, HookError, Host, HostError,
+        InitError, Kind, Module, Operation, Plugin, Request, Response, Right, Scheme, export_plugin,
     };
 }
 
@@ -159,4 +169,9 @@ pub mod __private {
 
     pub use crate::entry::table;
     pub use crate::export::NOTE_FLAGS;
+
+    /// What may stand behind a plug-in's name in `export_plugin!`, by the names of the traits.
+    pub mod extensions {
+        pub use crate::scheme::Hooks as Scheme;
+    }
 }

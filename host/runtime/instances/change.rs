@@ -22,6 +22,8 @@ pub struct Edit {
     pub grants: Option<Option<Vec<String>>>,
     /// Whether a service may have public endpoints.
     pub allow_public: Option<bool>,
+    /// Further settings by name, those of the instance's kind; others are passed over.
+    pub settings: Map<String, Value>,
 }
 
 /// Why a change was refused; nothing has changed then.
@@ -149,11 +151,16 @@ impl Runtime {
         record.parameters = edit.parameters.unwrap_or(record.parameters);
         record.grants = edit.grants.unwrap_or(record.grants);
         record.allow_public = edit.allow_public.unwrap_or(record.allow_public);
+        match record.settings.changed(kind, &edit.settings) {
+            Ok(settings) => record.settings = settings,
+            Err(wrong) => errors.extend(wrong),
+        }
         let replacement = InstanceChange {
             display_name: record.display_name.clone(),
             parameters: record.parameters.clone(),
             grants: record.grants.clone(),
             allow_public: record.allow_public,
+            settings: record.settings.clone(),
         };
         errors.extend(check_display_name(&record.display_name).err().map(|error| format!("display_name: {error}")));
         self.check_grants(kind, &record.module, record.grants.as_deref(), &mut errors);

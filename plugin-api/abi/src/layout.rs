@@ -8,6 +8,7 @@ use abi_stable::library::AbiHeader;
 use abi_stable::type_layout::TypeLayout;
 
 use crate::call::{EndpointRef, HostCall, RequestRef, ResponseRef};
+use crate::hooks::SchemeRef;
 use crate::host::{Done, HostRef, LogRecordRef};
 use crate::plugin::{DocumentMigrationsRef, InitArgumentsRef, InitResultRef, PluginRef};
 
@@ -25,6 +26,7 @@ pub struct Root {
     pub init_arguments: InitArgumentsRef,
     pub init_result: InitResultRef,
     pub document_migrations: DocumentMigrationsRef,
+    pub scheme: SchemeRef,
     pub host_call: HostCall,
     pub done: Done,
 }

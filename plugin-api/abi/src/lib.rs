@@ -23,6 +23,7 @@
 
 pub mod call;
 pub mod code;
+pub mod hooks;
 pub mod host;
 #[cfg(feature = "layout")]
 pub mod layout;
@@ -34,6 +35,7 @@ pub use call::{
     Bytes, Endpoint, EndpointIn, Future, Handler, Header, HostCall, Parameter, Request, RequestIn, Response,
     ResponseOut, Str, Stream, Waker, WakerTable,
 };
+pub use hooks::{HOOK_TABLES, Hook, SCHEME, Scheme};
 pub use host::{Done, Host, HostIn, LogRecord, LogRecordIn};
 pub use note::{LayoutRow, Note};
 pub use plugin::{DOCUMENT_MIGRATIONS, DocumentMigrations, InitArguments, InitIn, InitOut, InitResult, Plugin};

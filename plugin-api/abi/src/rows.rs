@@ -8,6 +8,7 @@
 use crate::call::{
     Bytes, Endpoint, Future, Header, HostCall, Parameter, Request, Response, Str, Stream, Waker, WakerTable,
 };
+use crate::hooks::Scheme;
 use crate::host::{Host, LogRecord};
 use crate::note::LayoutRow;
 use crate::plugin::{DocumentMigrations, InitArguments, InitResult, Plugin};
@@ -44,7 +45,7 @@ const fn size_of_field<T, F>(_: fn(&T) -> *const F) -> usize {
 }
 
 /// The structs in the note with their ids and names, for messages.
-pub const TYPE_NAMES: [(u16, &str); 18] = [
+pub const TYPE_NAMES: [(u16, &str); 19] = [
     (1, "Str"),
     (2, "Bytes"),
     (3, "Header"),
@@ -63,10 +64,11 @@ pub const TYPE_NAMES: [(u16, &str); 18] = [
     (16, "Plugin"),
     (17, "Stream"),
     (18, "DocumentMigrations"),
+    (19, "Scheme"),
 ];
 
 /// The structs that start with their size and may grow; all others are as they are for good.
-pub const GROWABLE: [u16; 9] = [5, 6, 11, 12, 13, 14, 15, 16, 18];
+pub const GROWABLE: [u16; 10] = [5, 6, 11, 12, 13, 14, 15, 16, 18, 19];
 
 const STR: &[LayoutRow] = &rows!(1, Str, [ptr, len]);
 const BYTES: &[LayoutRow] = &rows!(2, Bytes, [ptr, len, owner, drop]);
@@ -143,6 +145,8 @@ const PLUGIN: &[LayoutRow] =
     &rows!(16, Plugin, [size, abi_draft, abi_major, abi_minor, reserved, load, unload, init, close, extension,]);
 const STREAM: &[LayoutRow] = &rows!(17, Stream, [state, poll_next, drop, flags]);
 const DOCUMENT_MIGRATIONS: &[LayoutRow] = &rows!(18, DocumentMigrations, [size, migrate]);
+const SCHEME: &[LayoutRow] =
+    &rows!(19, Scheme, [size, can_use, register, register_get, deregister, trigger, validate, identify]);
 
 /// How many rows there are.
 pub const ROWS_LEN: usize = STR.len()
@@ -162,11 +166,12 @@ pub const ROWS_LEN: usize = STR.len()
     + INIT_RESULT.len()
     + PLUGIN.len()
     + STREAM.len()
-    + DOCUMENT_MIGRATIONS.len();
+    + DOCUMENT_MIGRATIONS.len()
+    + SCHEME.len();
 
 /// All rows, ordered by struct and field.
 pub const ROWS: [LayoutRow; ROWS_LEN] = {
-    let parts: [&[LayoutRow]; 18] = [
+    let parts: [&[LayoutRow]; 19] = [
         STR,
         BYTES,
         HEADER,
@@ -185,6 +190,7 @@ pub const ROWS: [LayoutRow; ROWS_LEN] = {
         PLUGIN,
         STREAM,
         DOCUMENT_MIGRATIONS,
+        SCHEME,
     ];
     let mut all = [LayoutRow { type_id: 0, field: 0, offset: 0, size: 0, align: 0 }; ROWS_LEN];
     let (mut part, mut next) = (0, 0);

@@ -1,8 +1,12 @@
 //! Mock modules, for tests of the host: one of each kind that the host knows.
 #![forbid(unsafe_code)]
 
+mod scheme;
+
 use porth_plugin::prelude::*;
 use porth_plugin::serde_json::{Map, Value};
+
+use scheme::MockScheme;
 
 /// Takes any parameters and does nothing.
 struct Mock;
@@ -20,4 +24,4 @@ impl Plugin for Mock {
     }
 }
 
-export_plugin!(Mock);
+export_plugin!(Mock, MockScheme: Scheme);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use porth::config::DeclaredInstance;
 use porth::domain::instances::{
-    AddError, ChangeError, DeclareError, InstanceChange, InstanceRecord, Instances, NameError, NewInstance,
+    AddError, ChangeError, DeclareError, InstanceChange, InstanceRecord, Instances, NameError, NewInstance, Settings,
 };
 use serde_json::{Map, Value, json};
 
@@ -38,6 +38,7 @@ fn new(name: &str) -> NewInstance {
         enabled: true,
         grants: Some(vec!["sessions".into()]),
         allow_public: true,
+        settings: Settings { use_max: 2, ..Settings::default() },
     }
 }
 
@@ -128,6 +129,7 @@ async fn a_change_leaves_the_rest(store: &Store) {
         parameters: object(json!({"greeting": "Hello"})),
         grants: None,
         allow_public: false,
+        settings: Settings { order_rank: 3, ..Settings::default() },
     };
     instances.replace("plugin", "a", change, NOW_MS + 3).await.unwrap();
     let expected = InstanceRecord {
@@ -137,6 +139,7 @@ async fn a_change_leaves_the_rest(store: &Store) {
         grants: None,
         allow_public: false,
         quarantine: Some("crashed three times".into()),
+        settings: Settings { order_rank: 3, ..Settings::default() },
         updated_at_ms: NOW_MS + 3,
         ..added
     };
@@ -151,8 +154,13 @@ async fn a_change_leaves_the_rest(store: &Store) {
 async fn what_is_unknown_cannot_be_changed(store: &Store) {
     let instances = Instances::new(store.db.clone());
     instances.add(new("a"), NOW_MS).await.unwrap();
-    let change =
-        InstanceChange { display_name: String::new(), parameters: Map::new(), grants: None, allow_public: false };
+    let change = InstanceChange {
+        display_name: String::new(),
+        parameters: Map::new(),
+        grants: None,
+        allow_public: false,
+        settings: Settings::default(),
+    };
     for (kind, name) in [("plugin", "b"), ("scheme", "a"), ("plugin", "A")] {
         let answers = [
             instances.replace(kind, name, change.clone(), NOW_MS).await,

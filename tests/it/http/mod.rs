@@ -1,6 +1,7 @@
 //! `host/http`: the routes of the host and the mount of the plug-ins, by URL.
 
 mod identity;
+mod kinds;
 mod modules;
 mod mount;
 mod notes;
