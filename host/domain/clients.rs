@@ -9,11 +9,9 @@ mod own;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 
 use self::kept::{Kept, Nobody};
-use super::back_ends::{BackEnds, Keeper, Sources, View, failed, read_only};
+use super::back_ends::{BackEnds, Keeper, Sources, failed, read_only};
 use super::identity;
 use super::passwords::{PasswordError, Passwords};
 use super::search::Page;

@@ -99,7 +99,7 @@ impl Runtime {
         let arguments = arguments.to_string();
         let asking =
             self.shared().runtime.spawn(async move { ask(&call, hooks, hook.place, arguments, deadline).await });
-        asking.await.unwrap_or_else(|_| Err(HookError::NotRunning))
+        asking.await.unwrap_or(Err(HookError::NotRunning))
     }
 }
 

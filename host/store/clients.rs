@@ -25,13 +25,7 @@ pub struct ClientRow {
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn list(
-    db: &Db,
-    like: &str,
-    offset: i64,
-    limit: i64,
-    back_end: &str,
-) -> Result<Vec<ClientRow>, StoreError> {
+pub async fn list(db: &Db, like: &str, offset: i64, limit: i64, back_end: &str) -> Result<Vec<ClientRow>, StoreError> {
     collect(db.scan(LIST, values![like, offset, limit, back_end]).await?)
 }
 

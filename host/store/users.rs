@@ -47,13 +47,7 @@ pub struct RecordValues<'a> {
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn list(
-    db: &Db,
-    like: &str,
-    offset: i64,
-    limit: i64,
-    back_end: &str,
-) -> Result<Vec<UserRow>, StoreError> {
+pub async fn list(db: &Db, like: &str, offset: i64, limit: i64, back_end: &str) -> Result<Vec<UserRow>, StoreError> {
     let rows = db.scan(LIST, values![like, offset, limit, back_end]).await?;
     let mut users = rows.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
     for mut row in db.scan(LIST_SCOPES, values![like, offset, limit, back_end]).await? {

@@ -209,10 +209,8 @@ async fn people_of_a_back_end_live_as_those_of_the_house(store: &Store) {
     let refused = users.add_to(Some("ldap"), refused, NOW_MS).await.unwrap_err();
     assert_eq!(refused.to_string(), "name: not that one");
     users.add(user("frank"), NOW_MS).await.unwrap();
-    for (source, error) in [("nowhere", "source: there is no back end `nowhere`")] {
-        let refused = users.add_to(Some(source), user("grace"), NOW_MS).await.unwrap_err();
-        assert_eq!(refused.to_string(), error);
-    }
+    let refused = users.add_to(Some("nowhere"), user("grace"), NOW_MS).await.unwrap_err();
+    assert_eq!(refused.to_string(), "source: there is no back end `nowhere`");
     assert!(users.delete("dave").await.unwrap());
     assert!(!users.delete("dave").await.unwrap());
     assert_eq!(users.get("dave").await.unwrap(), None);
@@ -236,11 +234,7 @@ async fn a_name_belongs_to_whom_it_was_first_seen_at(store: &Store) {
     assert_eq!(of("раураl").await, None, "a look-alike is nobody");
     assert_eq!(users.check_password("раураl", "secret").await.unwrap(), None);
 
-    users.back_ends().set_users(vec![
-        memory("second", &second),
-        source("first", Keeper::Disabled),
-        database(),
-    ]);
+    users.back_ends().set_users(vec![memory("second", &second), source("first", Keeper::Disabled), database()]);
     assert_eq!(of("bob").await, None, "a disabled back end keeps its names");
     assert_eq!(users.check_password("bob", "secret").await.unwrap(), None);
 }
@@ -321,10 +315,7 @@ async fn who_fails_neither_hides_nor_gives_away_anybody(store: &Store) {
     kept.broken.store(true, Ordering::SeqCst);
     assert_eq!(users.check_password("anna", "secret").await.unwrap(), Some(anna));
     assert_eq!(users.check_password("nobody", "secret").await.unwrap(), None);
-    assert!(matches!(
-        users.check_password("dave", "secret").await,
-        Err(CheckError::Store(StoreError::BackEnd { .. }))
-    ));
+    assert!(matches!(users.check_password("dave", "secret").await, Err(CheckError::Store(StoreError::BackEnd { .. }))));
     for name in ["dave", "nobody"] {
         assert!(matches!(users.get(name).await, Err(StoreError::BackEnd { .. })), "{name}");
         let set = users.set(name, UserChange::default(), NOW_MS).await;
@@ -426,7 +417,8 @@ async fn middlewares_add_and_take_off(store: &Store) {
         let profile = users.profile(name).await.unwrap().unwrap();
         assert_eq!(profile.properties["two"], format!("{name}-profile"));
         // What an answer showed may come back.
-        let mut change = UserChange { properties: shown.properties, name: Some("N".to_owned()), ..UserChange::default() };
+        let mut change =
+            UserChange { properties: shown.properties, name: Some("N".to_owned()), ..UserChange::default() };
         change.properties.insert("kept".to_owned(), true.into());
         users.set(name, change, NOW_MS).await.unwrap();
         assert_eq!(users.get(name).await.unwrap().unwrap().properties["kept"], true);
@@ -473,11 +465,8 @@ async fn everybody_hears_of_who_goes(store: &Store) {
 async fn clients_of_a_back_end_live_as_those_of_the_house(store: &Store) {
     let users = users(store).await;
     let clients = Clients::new(store.db.clone(), Passwords::new(2, 64)).of(users.back_ends().clone());
-    let details = |client_id: &str| ClientDetails {
-        client_id: client_id.to_owned(),
-        enabled: true,
-        ..ClientDetails::default()
-    };
+    let details =
+        |client_id: &str| ClientDetails { client_id: client_id.to_owned(), enabled: true, ..ClientDetails::default() };
     let kept = Memory::of("client_id", &["App", "both"]);
     clients.add(details("both"), ClientSecrets::default(), NOW_MS).await.unwrap();
     users.back_ends().set_clients(vec![memory("directory", &kept), database()]);
