@@ -1,6 +1,6 @@
 //! The rules: what may be asked of the house's records, and what becomes of them.
 //!
-//! Start at the service of what you look for: [`access::Access`], [`users::Users`], [`clients::Clients`], [`scopes::Scopes`],
+//! Start at the service of what you look for: [`access::Access`], [`users::Users`], [`clients::Clients`], [`scopes::Scopes`], [`schemes::Schemes`],
 //! [`login::LoginSessions`], [`lockout::Lockout`], [`instances::Instances`], [`documents::Documents`],
 //! [`keys::ApiKeys`]. A service is cheap to clone and may be asked from many threads. The time comes in, as milliseconds
 //! since 1970 (UTC). Who keeps people and applications, and what the runtime answers for that: [`back_ends::BackEnds`].
@@ -15,6 +15,7 @@ pub mod leadership;
 pub mod lockout;
 pub mod login;
 pub mod passwords;
+pub mod schemes;
 pub mod scopes;
 pub mod username;
 pub mod users;

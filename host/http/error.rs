@@ -10,6 +10,7 @@ use crate::domain::access::LogInError;
 use crate::domain::clients::PutClientError;
 use crate::domain::keys::CreateKeyError;
 use crate::domain::passwords::PasswordError;
+use crate::domain::schemes::{AskError, SchemeError};
 use crate::domain::scopes::PutScopeError;
 use crate::domain::users::PutUserError;
 use crate::runtime::{CallError, ChangeError, InitError, ReloadError, StartError};
@@ -204,8 +205,42 @@ impl From<LogInError> for Problem {
                 Self::new(LOCKED_OUT, "try again later").with(header::RETRY_AFTER, &seconds.to_string())
             }
             LogInError::Password(error) => error.into(),
+            LogInError::Scheme(error) => error.into(),
             LogInError::Random(_) => Self::logged(INTERNAL, error),
             LogInError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SchemeError> for Problem {
+    fn from(error: SchemeError) -> Self {
+        let text = error.to_string();
+        match error {
+            SchemeError::Unknown { .. } => Self::new(NOT_FOUND, text),
+            SchemeError::Forbidden { .. } => Self::new(FORBIDDEN, text),
+            SchemeError::Ask(error) => error.into(),
+            SchemeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AskError> for Problem {
+    fn from(error: AskError) -> Self {
+        let text = error.to_string();
+        match error {
+            AskError::Invalid(errors) if errors.is_empty() => Self::invalid(vec!["value: it is wrong".to_owned()]),
+            AskError::Invalid(errors) => {
+                Self::invalid(errors.into_iter().map(|error| format!("value: {error}")).collect())
+            }
+            // The scheme's own words for why stay here: they may help who guesses.
+            AskError::Unauthorized(_) => Self::new(UNAUTHORIZED, "the scheme refuses this user or proof"),
+            AskError::NotFound(_) => Self::new(NOT_FOUND, text),
+            AskError::Conflict(_) => Self::new(CONFLICT, text),
+            AskError::Unsupported => Self::new(INVALID, text),
+            AskError::Unavailable(_) => {
+                Self::new(INSTANCE_NOT_RUNNING, "the scheme is not available now").with(header::RETRY_AFTER, "1")
+            }
+            AskError::Failed(_) => Self::logged(PLUGIN_FAILED, text),
         }
     }
 }

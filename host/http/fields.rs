@@ -92,6 +92,11 @@ impl Fields {
         }
     }
 
+    /// Anything; null where it is not there.
+    pub(super) fn value(&mut self, name: &str) -> Value {
+        self.members.remove(name).unwrap_or_default()
+    }
+
     /// What was not asked for yet.
     pub(super) fn rest(&mut self) -> Map<String, Value> {
         std::mem::take(&mut self.members)

@@ -21,6 +21,7 @@ mod origin;
 mod page;
 mod path;
 mod profile;
+mod schemes;
 mod scopes;
 pub mod server;
 mod users;
@@ -100,7 +101,11 @@ pub fn router(app: &App) -> Edge<Mount> {
         .route("/scope", get(scopes::list).post(scopes::add))
         .route("/scope/{scope}", get(scopes::show).put(scopes::change).delete(scopes::delete))
         .route("/auth", post(auth::log_in).delete(auth::log_out))
+        .route("/auth/scheme", get(schemes::offers))
+        .route("/auth/scheme/trigger", post(schemes::trigger))
         .route("/profile_list", get(profile::list))
+        .route("/profile/scheme", get(schemes::list))
+        .route("/profile/scheme/register", post(schemes::register).put(schemes::registration))
         .route("/local/key", post(local::new_key))
         .route_layer(axum::middleware::from_fn_with_state(app.clone(), origin::check));
     let host_routes = Router::new()

@@ -59,7 +59,11 @@ pub(super) async fn change(
 
 /// `DELETE /user/:username`.
 pub(super) async fn delete(_: Admin, State(app): State<App>, Path(name): Path<String>) -> Result<(), Problem> {
-    if app.0.access.users.delete(&name).await? { Ok(()) } else { Err(unknown(&name)) }
+    let failures = app.0.access.delete_user(&name).await?.ok_or_else(|| unknown(&name))?;
+    for failure in failures {
+        tracing::warn!("a user was deleted, but not everywhere: {failure}");
+    }
+    Ok(())
 }
 
 /// What a body says; whatever is none of the fields is a property.

@@ -17,6 +17,7 @@ use super::health::{Health, HealthView};
 use super::libraries::{Held, Hook, Libraries, Module};
 use super::lifecycle;
 use super::running::Running;
+use super::schemes::Port;
 use super::services::{InstanceServices, Shared};
 use super::table::{Looked, Mounted, Table};
 use super::threads::Threads;
@@ -196,7 +197,8 @@ impl Runtime {
         hooks: Hooks,
     ) -> Self {
         libraries.set_on_worn_out(hooks.on_worn_out);
-        Self(Arc::new(Inner {
+        let schemes = access.schemes.clone();
+        let inner = Arc::new(Inner {
             shared: Shared {
                 config,
                 access,
@@ -213,7 +215,9 @@ impl Runtime {
             telling: tokio::sync::Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
             on_lifted: hooks.on_lifted,
-        }))
+        });
+        schemes.connect(Arc::new(Port::new(Arc::downgrade(&inner))));
+        Self(inner)
     }
 
     /// The libraries and their modules.

@@ -21,6 +21,7 @@ mod reserve;
 pub mod routes;
 pub mod running;
 pub mod schema;
+mod schemes;
 mod services;
 mod session;
 mod table;

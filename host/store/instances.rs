@@ -126,7 +126,12 @@ pub async fn set_quarantine(
 /// # Errors
 /// [`StoreError`].
 pub async fn delete(db: &Db, kind: &str, name: &str) -> Result<bool, StoreError> {
-    Ok(!db.write_one(DELETE, values![kind, name]).await?.is_empty())
+    let mut statements = vec![Statement { sql: DELETE, values: values![kind, name] }];
+    // A scheme that gets the name anew is another one.
+    if kind == "scheme" {
+        statements.push(Statement { sql: DELETE_PROOFS, values: values![name] });
+    }
+    Ok(db.write(statements).await?.first().is_some_and(|deleted| !deleted.is_empty()))
 }
 
 fn read(mut row: Row) -> Result<InstanceRow, StoreError> {
@@ -191,4 +196,5 @@ const SET_ENABLED: &str =
     "UPDATE instance SET enabled = $3, updated_at = $4 WHERE kind = $1 AND name = $2 RETURNING id";
 const SET_QUARANTINE: &str =
     "UPDATE instance SET quarantine = $3, updated_at = $4 WHERE kind = $1 AND name = $2 RETURNING id";
+const DELETE_PROOFS: &str = "DELETE FROM login_proof WHERE scheme = $1";
 const DELETE: &str = "DELETE FROM instance WHERE kind = $1 AND name = $2 RETURNING id";

@@ -63,7 +63,7 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for HookError {
 }
 
 /// What came of a hook: JSON, or why not.
-pub type HookAnswer = Result<Vec<u8>, HookError>;
+pub(crate) type HookAnswer = Result<Vec<u8>, HookError>;
 
 /// A table of hooks, as the functions in it name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,3 +5,4 @@ mod kinds;
 mod modules;
 mod mount;
 mod notes;
+mod schemes;
