@@ -128,6 +128,7 @@ mod outgoing;
 mod request;
 mod response;
 mod scheme;
+mod schemes;
 mod session;
 pub mod stream;
 mod user_middleware;
@@ -149,6 +150,7 @@ pub use module::{InitError, Kind, Module, Plugin, Right};
 pub use request::{Caller, Request};
 pub use response::Response;
 pub use scheme::{CanUse, Scheme};
+pub use schemes::{SchemeRecord, Schemes};
 pub use session::{Session, SessionRecord, User};
 pub use user_middleware::{UserMiddleware, UserRevoke};
 

@@ -17,7 +17,7 @@ pub struct Ask<R> {
 }
 
 impl<R> Ask<R> {
-    pub(super) fn new(
+    pub(crate) fn new(
         call: Result<HostCall, HostError>,
         read: fn(Result<HostBytes, HostError>) -> Result<R, HostError>,
     ) -> Self {

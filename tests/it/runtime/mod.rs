@@ -9,6 +9,7 @@ mod misbehaviour;
 mod raw;
 mod recycle;
 mod reload;
+mod schemes;
 mod streams;
 mod timers;
 mod watchdog;
