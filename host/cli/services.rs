@@ -34,7 +34,8 @@ pub(super) fn identity(db: &Db, login: &Login) -> (Access, Clients) {
         lockout: Lockout::new(db.clone(), rules),
         schemes: Schemes::new(db.clone()),
     };
-    (access, Clients::new(db.clone(), passwords))
+    let clients = Clients::new(db.clone(), passwords).of(access.users.back_ends().clone());
+    (access, clients)
 }
 
 /// What the routes ask.

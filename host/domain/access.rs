@@ -207,14 +207,14 @@ impl Access {
         Ok(user.map(|user| Present { session, user }))
     }
 
-    /// The users of a session who may still log in, the current one first.
+    /// The users of a session who may still log in, the current one first, as they see themselves.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn users_of(&self, session: &LoginSession) -> Result<Vec<User>, StoreError> {
         let mut users = Vec::new();
         for member in std::iter::once(&session.current).chain(&session.others) {
-            let user = self.users.get(member.username.as_str()).await?;
+            let user = self.users.profile(member.username.as_str()).await?;
             users.extend(user.filter(|user| user.enabled && user.id == member.id));
         }
         Ok(users)

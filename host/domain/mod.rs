@@ -2,9 +2,12 @@
 //!
 //! Start at the service of what you look for: [`access::Access`], [`users::Users`], [`clients::Clients`], [`scopes::Scopes`], [`schemes::Schemes`],
 //! [`grants::Grants`], [`login::LoginSessions`], [`lockout::Lockout`], [`instances::Instances`], [`documents::Documents`],
-//! [`keys::ApiKeys`], [`misc::Misc`], [`setup::Setup`]. A service is cheap to clone and may be asked from many threads. The time comes in, as milliseconds since 1970 (UTC).
+//! [`keys::ApiKeys`], [`misc::Misc`], [`setup::Setup`]. A service is cheap to clone and may be asked from many threads.
+//! The time comes in, as milliseconds since 1970 (UTC). Who keeps people and applications, and what the runtime answers
+//! for that: [`back_ends::BackEnds`].
 
 pub mod access;
+pub mod back_ends;
 pub mod clients;
 pub mod documents;
 pub mod grants;
@@ -29,6 +32,12 @@ pub use self::search::Page;
 pub use crate::store::StoreError;
 
 use uuid::{NoContext, Timestamp, Uuid};
+
+/// The time where none came in: whoever asks for a person may be the first to see them.
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
 
 /// A new id, in the order of time.
 fn new_id(now_ms: i64) -> String {

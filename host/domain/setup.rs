@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-use super::StoreError;
 use super::users::{NewUser, PutUserError, Users};
+use super::{DATABASE, StoreError};
 use crate::store::{Db, setup_links as rows};
 
 /// The link for the first administrator.
@@ -98,7 +98,7 @@ impl Setup {
             return Err(RedeemError::Closed);
         }
         let added = match new.password {
-            Some(_) => self.users.add(new, now_ms).await.map(drop),
+            Some(_) => self.users.add_to(Some(DATABASE), new, now_ms).await.map(drop),
             None => Err(PutUserError::Invalid(vec!["password: missing".to_owned()])),
         };
         match added {

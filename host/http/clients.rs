@@ -22,11 +22,12 @@ pub(super) async fn list(_: Admin, State(app): State<App>, Asked(page): Asked) -
 pub(super) async fn add(_: Admin, State(app): State<App>, request: Request<Body>) -> Result<(), Problem> {
     let mut fields = Fields::read(request).await?;
     let client_id = fields.required_text("client_id");
+    let source = fields.text("source");
     let secrets = secrets(&mut fields);
     let empty = ClientDetails { client_id, enabled: true, ..ClientDetails::default() };
     let details = changed(empty, &mut fields);
     fields.finish()?;
-    app.0.clients.add(details, secrets, now_ms()).await?;
+    app.0.clients.add_to(source.as_deref(), details, secrets, now_ms()).await?;
     Ok(())
 }
 

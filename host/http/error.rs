@@ -50,6 +50,7 @@ kinds! {
     INSTANCE_NOT_RUNNING: SERVICE_UNAVAILABLE "instance_not_running" "The instance is not running";
     INSTANCE_BROKEN: SERVICE_UNAVAILABLE "instance_broken" "The instance failed too often";
     INSTANCE_BUSY: SERVICE_UNAVAILABLE "instance_busy" "The instance has too much to do";
+    BACK_END_FAILED: SERVICE_UNAVAILABLE "back_end_failed" "Who keeps the record does not answer";
     STORE_BUSY: SERVICE_UNAVAILABLE "store_busy" "The store has too much to do";
     PLUGIN_DEADLINE: GATEWAY_TIMEOUT "plugin_deadline" "The plug-in did not answer in time";
 }
@@ -163,6 +164,12 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         if matches!(error, StoreError::NulInText) {
             return Self::invalid(vec![error.to_string()]);
+        }
+        if let StoreError::ReadOnly { .. } = error {
+            return Self::invalid(vec![format!("source: {error}")]);
+        }
+        if let StoreError::BackEnd { .. } = error {
+            return Self::logged(BACK_END_FAILED, error);
         }
         if matches!(error, StoreError::Busy(_) | StoreError::Conflict) {
             Self::new(STORE_BUSY, "try again").with(header::RETRY_AFTER, "1")

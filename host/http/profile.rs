@@ -12,7 +12,7 @@ use super::error::{FORBIDDEN, NOT_FOUND, Problem};
 use super::fields::Fields;
 use super::page::Asked;
 use super::{App, auth, caller, grants as grant_views, now_ms, peer};
-use crate::config::{Config, DeleteProfile};
+use crate::config::{Config, DeleteProfile, Profile};
 use crate::domain::login::SessionEntry;
 use crate::domain::users::{User, UserChange};
 use crate::runtime::instances::PLUGIN;
@@ -21,13 +21,16 @@ use crate::runtime::instances::PLUGIN;
 pub(super) async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
     let session = auth::session(&app, &headers).await?;
     let users = app.0.access.users_of(&session).await?;
-    let shown = users.iter().map(|user| view(user, &app.0.config)).collect();
-    if users.is_empty() { Err(caller::unauthorized()) } else { Ok(Json(shown)) }
+    let mut shown = Vec::new();
+    for profile in &users {
+        shown.push(with_noted(&app, profile).await?);
+    }
+    if users.is_empty() { Err(caller::unauthorized()) } else { Ok(Json(shown.into())) }
 }
 
 /// `GET /profile/`.
-pub(super) async fn show(subject: Subject, State(app): State<App>) -> Json<Value> {
-    Json(view(&subject.user, &app.0.config))
+pub(super) async fn show(subject: Subject, State(app): State<App>) -> Result<Json<Value>, Problem> {
+    Ok(Json(shown(&app, &subject.user).await?))
 }
 
 /// `PUT /profile/`: changes the name and the properties that people may set. The rest may stand in a body that was an
@@ -35,7 +38,7 @@ pub(super) async fn show(subject: Subject, State(app): State<App>) -> Json<Value
 pub(super) async fn change(subject: Subject, State(app): State<App>, request: Request<Body>) -> Result<(), Problem> {
     let mut fields = Fields::read(request).await?;
     let mut change = UserChange { name: fields.text("name"), ..UserChange::default() };
-    let shown = view(&subject.user, &app.0.config);
+    let shown = shown(&app, &subject.user).await?;
     for (name, value) in fields.rest() {
         if !is_field(&name) && app.0.config.profile.properties_writable.contains(&name) {
             change.properties.insert(name, value);
@@ -137,13 +140,30 @@ pub(super) async fn end_session(
     if left { Ok(()) } else { Err(Problem::new(NOT_FOUND, "there is no such session")) }
 }
 
-/// As people see themselves. Of the properties, which may be what administrators note, only those that the configuration
-/// names.
-fn view(user: &User, config: &Config) -> Value {
+/// As somebody sees themselves, whom administrators see as `noted`.
+async fn shown(app: &App, noted: &User) -> Result<Value, Problem> {
+    let profile = app.0.access.users.profile(noted.username.as_str()).await?;
+    Ok(view(profile.as_ref().unwrap_or(noted), Some(noted), &app.0.config))
+}
+
+/// As somebody sees themselves whose profile is at hand.
+async fn with_noted(app: &App, profile: &User) -> Result<Value, Problem> {
+    let Profile { properties_shown, properties_writable, .. } = &app.0.config.profile;
+    let noted = match properties_shown.is_empty() && properties_writable.is_empty() {
+        true => None,
+        false => app.0.access.users.get(profile.username.as_str()).await?,
+    };
+    Ok(view(profile, noted.as_ref(), &app.0.config))
+}
+
+/// The properties of a profile, and of those that administrators see, which may be what they note, only those that the
+/// configuration names.
+fn view(user: &User, noted: Option<&User>, config: &Config) -> Value {
     let profile = &config.profile;
-    let shown = |name: &String| profile.properties_shown.contains(name) || profile.properties_writable.contains(name);
-    let properties = user.properties.iter().filter(|(name, _)| shown(name));
+    let named = |name: &String| profile.properties_shown.contains(name) || profile.properties_writable.contains(name);
+    let properties = noted.into_iter().flat_map(|noted| &noted.properties).filter(|(name, _)| named(name));
     let mut view: Map<String, Value> = properties.map(|(name, value)| (name.clone(), value.clone())).collect();
+    view.extend(user.properties.clone());
     let fields = json!({
         "username": user.username.as_str(),
         "name": user.name,

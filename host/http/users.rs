@@ -22,6 +22,7 @@ pub(super) async fn list(_: Admin, State(app): State<App>, Asked(page): Asked) -
 pub(super) async fn add(_: Admin, State(app): State<App>, request: Request<Body>) -> Result<(), Problem> {
     let mut fields = Fields::read(request).await?;
     let username = fields.required_text("username");
+    let source = fields.text("source");
     let UserChange { name, email, password, scopes, enabled, properties } = read(&mut fields);
     fields.finish()?;
     let new = NewUser {
@@ -33,7 +34,7 @@ pub(super) async fn add(_: Admin, State(app): State<App>, request: Request<Body>
         enabled: enabled.unwrap_or(true),
         properties,
     };
-    app.0.access.users.add(new, now_ms()).await?;
+    app.0.access.users.add_to(source.as_deref(), new, now_ms()).await?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
+use super::back_ends::{CLIENT, USER, USER_MIDDLEWARE, is_built_in};
 use super::documents::InstanceDocuments;
 use super::health::{Health, HealthView};
 use super::libraries::{Held, Hook, Libraries, Module};
@@ -47,6 +48,9 @@ pub const SCHEME: &str = "scheme";
 fn table_of(kind: &str) -> Option<&'static str> {
     match kind {
         SCHEME => Some(porth_abi::SCHEME),
+        USER => Some(porth_abi::USER_BACK_END),
+        CLIENT => Some(porth_abi::CLIENT_BACK_END),
+        USER_MIDDLEWARE => Some(porth_abi::USER_MIDDLEWARE),
         _ => None,
     }
 }
@@ -68,6 +72,8 @@ pub(super) struct Inner {
     present: Mutex<BTreeMap<String, Present>>,
     /// Held while an instance is being changed, by key.
     changing: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held while the domain is told of back ends, so that what it hears last is the newest.
+    pub(super) telling: tokio::sync::Mutex<()>,
     /// Held while libraries are being loaded: one reload at a time. True once the process ends, when none is any more.
     reloading: tokio::sync::Mutex<bool>,
     on_lifted: Hook,
@@ -206,6 +212,7 @@ impl Runtime {
             table: Table::default(),
             present: Mutex::default(),
             changing: Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
             on_lifted: hooks.on_lifted,
         });
@@ -225,6 +232,11 @@ impl Runtime {
         self.0.table.begin(name)
     }
 
+    /// What is stored of all instances.
+    pub(super) fn records(&self) -> &Instances {
+        &self.0.records
+    }
+
     /// What all instances share.
     pub(super) fn shared(&self) -> &Shared {
         &self.0.shared
@@ -239,6 +251,7 @@ impl Runtime {
         let (status, error) = match present {
             Some(Present::Running(_)) => (Status::Running, None),
             _ if !record.enabled => (Status::Stopped, None),
+            _ if is_built_in(&record.kind, &record.module) => (Status::Running, None),
             Some(Present::Failed(error)) => (Status::Failed, Some(error)),
             None => (Status::Failed, Some("it was not started".to_owned())),
         };

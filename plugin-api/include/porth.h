@@ -527,6 +527,91 @@ typedef struct porth_scheme {
 
 #define PORTH_SCHEME "porth.scheme/1"
 
+/* The extension PORTH_USER_BACK_END: people whom others keep, which every module of kind `user` has.
+ *
+ * A record of a person is a JSON object: `username`, `name`, `email`, `scope` (a list of texts), `enabled`, and whatever else
+ * there is. Records that are answered hold no password; `enabled` is true unless it says otherwise. A username that is given
+ * is normalised: lower case, Unicode form KC. */
+typedef struct porth_user_back_end {
+    size_t size;
+    /* {"pattern"}: how many people it finds; the empty one finds all. */
+    porth_hook count;
+    /* {"pattern", "offset", "limit"}: so many of their records, always in the same order. */
+    porth_hook list;
+    /* {"username", "profile"}: the record of a person, with `profile` true as the person may see it, else as administrators
+     * may. NOT_FOUND, or null, for nobody. */
+    porth_hook get;
+    /* {"user"}: adds a record, which holds `password` where there is to be one. PARAM for one that cannot be; CONFLICT for a
+     * name that somebody has. */
+    porth_hook add;
+    /* {"username", "user"}: replaces a record; without `password` that stays, with null none opens any more. PARAM, or
+     * NOT_FOUND. */
+    porth_hook set;
+    /* {"username"}: deletes a record. NOT_FOUND for nobody. */
+    porth_hook delete_;
+    /* {"username", "password"}: OK for the right one, else UNAUTHORIZED. Whether the person is enabled is the host's to look
+     * at. */
+    porth_hook check_password;
+    /* {"username", "password"}: replaces a password. PARAM for one that cannot be. */
+    porth_hook set_password;
+} porth_user_back_end;
+
+#define PORTH_USER_BACK_END "porth.user-backend/1"
+
+/* The extension PORTH_CLIENT_BACK_END: applications that others keep, which every module of kind `client` has.
+ *
+ * A record of an application is a JSON object: `client_id`, `name`, `description`, `confidential`, `authorization_type`,
+ * `redirect_uri` and `scope` (lists of texts), `enabled`, and whatever else there is. Records that are answered hold neither
+ * `password` nor `client_secret`. */
+typedef struct porth_client_back_end {
+    size_t size;
+    /* {"pattern"}: how many applications it finds; the empty one finds all. */
+    porth_hook count;
+    /* {"pattern", "offset", "limit"}: so many of their records, always in the same order. */
+    porth_hook list;
+    /* {"client_id"}: the record of an application. NOT_FOUND, or null, for none. */
+    porth_hook get;
+    /* {"client"}: adds a record, which holds `password` or `client_secret` where there is to be one. PARAM for one that cannot
+     * be; CONFLICT for a client id that another has. */
+    porth_hook add;
+    /* {"client_id", "client"}: replaces a record; a secret that is missing stays, one that is null goes. PARAM, or
+     * NOT_FOUND. */
+    porth_hook set;
+    /* {"client_id"}: deletes a record. NOT_FOUND for none. */
+    porth_hook delete_;
+    /* {"client_id", "secret"}: OK for the right password or client secret, else UNAUTHORIZED. Whether the application is
+     * enabled is the host's to look at. */
+    porth_hook check_secret;
+} porth_client_back_end;
+
+#define PORTH_CLIENT_BACK_END "porth.client-backend/1"
+
+/* The extension PORTH_USER_MIDDLEWARE: changes records of people on their way, whoever keeps them; every module of kind
+ * `user_middleware` has it. The name in a record cannot be changed. */
+typedef struct porth_user_middleware {
+    size_t size;
+    /* {"username", "profile", "user"}: the record as it is to be shown, with `profile` true to the person, else to
+     * administrators. */
+    porth_hook show;
+    /* {"username", "user"}: the record as it is to be stored; of a person who is changed it holds only what changes, and null
+     * where a property is to go. PARAM for one that must not be stored. */
+    porth_hook store;
+    /* {"username"}: a person was deleted. */
+    porth_hook delete_;
+} porth_user_middleware;
+
+#define PORTH_USER_MIDDLEWARE "porth.user-middleware/1"
+
+/* The extension PORTH_USER_REVOKE: for modules of any kind that keep something of people. */
+typedef struct porth_user_revoke {
+    size_t size;
+    /* {"username"}: a person was deleted; whatever was issued to that name must not count any more. It may come for somebody
+     * of whom the instance never heard. */
+    porth_hook user_revoke;
+} porth_user_revoke;
+
+#define PORTH_USER_REVOKE "porth.user-revoke/1"
+
 /* ---- Helpers: nothing in them is part of the border ---------------------------------------------------------------- */
 
 /* Text with its length. */
@@ -660,7 +745,7 @@ typedef struct porth_layout_row {
     uint32_t align;
 } porth_layout_row;
 
-#define PORTH_ROWS_LEN 152
+#define PORTH_ROWS_LEN 179
 
 typedef struct porth_note {
     uint32_t owner_len;
@@ -761,7 +846,21 @@ typedef struct porth_note {
     PORTH_ROW_OF(19, porth_scheme), PORTH_ROW(19, 1, porth_scheme, size), PORTH_ROW(19, 2, porth_scheme, can_use),        \
     PORTH_ROW(19, 3, porth_scheme, register_), PORTH_ROW(19, 4, porth_scheme, register_get),                              \
     PORTH_ROW(19, 5, porth_scheme, deregister), PORTH_ROW(19, 6, porth_scheme, trigger),                                  \
-    PORTH_ROW(19, 7, porth_scheme, validate), PORTH_ROW(19, 8, porth_scheme, identify)
+    PORTH_ROW(19, 7, porth_scheme, validate), PORTH_ROW(19, 8, porth_scheme, identify),                                   \
+    PORTH_ROW_OF(20, porth_user_back_end), PORTH_ROW(20, 1, porth_user_back_end, size),                                   \
+    PORTH_ROW(20, 2, porth_user_back_end, count), PORTH_ROW(20, 3, porth_user_back_end, list),                            \
+    PORTH_ROW(20, 4, porth_user_back_end, get), PORTH_ROW(20, 5, porth_user_back_end, add),                               \
+    PORTH_ROW(20, 6, porth_user_back_end, set), PORTH_ROW(20, 7, porth_user_back_end, delete_),                           \
+    PORTH_ROW(20, 8, porth_user_back_end, check_password), PORTH_ROW(20, 9, porth_user_back_end, set_password),           \
+    PORTH_ROW_OF(21, porth_client_back_end), PORTH_ROW(21, 1, porth_client_back_end, size),                               \
+    PORTH_ROW(21, 2, porth_client_back_end, count), PORTH_ROW(21, 3, porth_client_back_end, list),                        \
+    PORTH_ROW(21, 4, porth_client_back_end, get), PORTH_ROW(21, 5, porth_client_back_end, add),                           \
+    PORTH_ROW(21, 6, porth_client_back_end, set), PORTH_ROW(21, 7, porth_client_back_end, delete_),                       \
+    PORTH_ROW(21, 8, porth_client_back_end, check_secret), PORTH_ROW_OF(22, porth_user_middleware),                       \
+    PORTH_ROW(22, 1, porth_user_middleware, size), PORTH_ROW(22, 2, porth_user_middleware, show),                         \
+    PORTH_ROW(22, 3, porth_user_middleware, store), PORTH_ROW(22, 4, porth_user_middleware, delete_),                     \
+    PORTH_ROW_OF(23, porth_user_revoke), PORTH_ROW(23, 1, porth_user_revoke, size),                                       \
+    PORTH_ROW(23, 2, porth_user_revoke, user_revoke)
 
 extern __attribute__((visibility("default"))) const porth_plugin PORTH_PLUGIN_V1;
 

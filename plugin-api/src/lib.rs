@@ -95,7 +95,8 @@
 //!
 //! A module of the kind [`plugin`](Kind::Plugin) has endpoints. One of another [`Kind`] extends the host itself: beside
 //! [`Plugin`] it implements the trait of its kind, and names it in [`export_plugin!`]: [`Scheme`] for ways to
-//! authenticate.
+//! authenticate, [`UserBackEnd`] and [`ClientBackEnd`] for people and applications that something else keeps, and
+//! [`UserMiddleware`] for what becomes of people's records on their way. [`UserRevoke`] is for modules of any kind.
 //!
 //! # Runtimes
 //!
@@ -103,6 +104,7 @@
 //! host's other calls need none. A module that wants tokio turns on the feature `tokio` and asks for a runtime of each
 //! instance's own with `Module::tokio`.
 
+mod back_end;
 mod block_on;
 mod body_stream;
 mod bytes;
@@ -129,8 +131,10 @@ mod scheme;
 mod schemes;
 mod session;
 pub mod stream;
+mod user_middleware;
 mod waker;
 
+pub use back_end::{ClientBackEnd, KeptClient, KeptUser, Part, Secret, Secrets, UserBackEnd};
 pub use body_stream::BodyStream;
 pub use bytes::Bytes;
 pub use documents::{Ask, Collection, Consumed, Delete, Document, Documents, List, Operation, Page, Put};
@@ -148,6 +152,7 @@ pub use response::Response;
 pub use scheme::{CanUse, Scheme};
 pub use schemes::{SchemeRecord, Schemes};
 pub use session::{Session, SessionRecord, User};
+pub use user_middleware::{UserMiddleware, UserRevoke};
 
 pub use {futures_core, schemars, serde, serde_json, tracing};
 
@@ -159,8 +164,9 @@ pub mod prelude {
     pub use tracing;
 
     pub use crate::{
-        Auth, Caller, CanUse, Collection, Consumed, Document, Documents, Error, Event, HookError, Host, HostError,
-        InitError, Kind, Module, Operation, Plugin, Request, Response, Right, Scheme, export_plugin,
+        Auth, Caller, CanUse, ClientBackEnd, Collection, Consumed, Document, Documents, Error, Event, HookError, Host,
+        HostError, InitError, Kind, Module, Operation, Plugin, Request, Response, Right, Scheme, UserBackEnd,
+        UserMiddleware, UserRevoke, export_plugin,
     };
 }
 
@@ -174,6 +180,10 @@ pub mod __private {
 
     /// What may stand behind a plug-in's name in `export_plugin!`, by the names of the traits.
     pub mod extensions {
+        pub use crate::back_end::ClientHooks as ClientBackEnd;
+        pub use crate::back_end::UserHooks as UserBackEnd;
         pub use crate::scheme::Hooks as Scheme;
+        pub use crate::user_middleware::MiddlewareHooks as UserMiddleware;
+        pub use crate::user_middleware::RevokeHooks as UserRevoke;
     }
 }
