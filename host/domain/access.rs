@@ -79,6 +79,29 @@ impl Access {
         user_agent: &str,
         now_ms: i64,
     ) -> Result<String, LogInError> {
+        let user_id = self.check_password(username, password, peer, now_ms).await?;
+        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+        let origin = Origin { user_agent: user_agent.to_owned(), peer };
+        let proved = self.sessions.prove(cookie, &user_id, Means::Password, origin, now_ms).await;
+        proved.map_err(|error| match error {
+            ProveError::UserGone => LogInError::Wrong,
+            ProveError::Random(error) => LogInError::Random(error),
+            ProveError::Store(error) => error.into(),
+        })
+    }
+
+    /// The id of the user whom a name and a password tell, without a session: what fails counts for the lock-out of the name
+    /// and, where it is known, the peer.
+    ///
+    /// # Errors
+    /// [`LogInError`].
+    pub async fn check_password(
+        &self,
+        username: &str,
+        password: &str,
+        peer: Option<IpAddr>,
+        now_ms: i64,
+    ) -> Result<String, LogInError> {
         let attempt = Attempt::new(username, peer);
         if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await? {
             return Err(locked_out.into());
@@ -91,15 +114,33 @@ impl Access {
         if let Some(locked_out) = locked_out {
             return Err(locked_out.into());
         }
-        let user_id = told.ok_or(LogInError::Wrong)?;
-        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
-        let origin = Origin { user_agent: user_agent.to_owned(), peer };
-        let proved = self.sessions.prove(cookie, &user_id, Means::Password, origin, now_ms).await;
-        proved.map_err(|error| match error {
-            ProveError::UserGone => LogInError::Wrong,
-            ProveError::Random(error) => LogInError::Random(error),
-            ProveError::Store(error) => error.into(),
-        })
+        told.ok_or(LogInError::Wrong)
+    }
+
+    /// Of these scopes, those that a user has and that want nothing but, perhaps, the password.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn opened_by_password(&self, user: &User, scopes: &[String]) -> Result<Vec<String>, StoreError> {
+        let mut opened = Vec::new();
+        for scope in self.scopes_of(user, scopes).await? {
+            if scope.groups.is_empty() {
+                opened.push(scope.name);
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Of these scopes, those that a user has.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn scopes_of(&self, user: &User, scopes: &[String]) -> Result<Vec<Scope>, StoreError> {
+        let mut found = Vec::new();
+        for name in scopes.iter().filter(|name| user.scopes.contains(name)) {
+            found.extend(self.scopes.get(name).await?);
+        }
+        Ok(found)
     }
 
     /// The session of a cookie, if its current user may still log in.

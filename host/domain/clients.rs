@@ -2,6 +2,8 @@
 //!
 //! Start at [`Clients`].
 
+mod errors;
+
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -236,13 +238,7 @@ impl Clients {
         now_ms: i64,
     ) -> Result<(), PutClientError> {
         let mut errors = details.errors();
-        for (field, change) in [("password", &secrets.password), ("client_secret", &secrets.secret)] {
-            if let SecretChange::Set(secret) = change
-                && let Err(error) = Passwords::check_length(secret)
-            {
-                errors.push(format!("{field}: {error}"));
-            }
-        }
+        errors.extend(secrets.errors());
         if !errors.is_empty() {
             return Err(PutClientError::Invalid(errors));
         }
@@ -272,36 +268,6 @@ impl Clients {
     }
 }
 
-impl ClientDetails {
-    /// All that is wrong with it, but what only the database knows.
-    #[must_use]
-    pub fn errors(&self) -> Vec<String> {
-        let mut errors = Vec::new();
-        let possible = |found: char| found.is_ascii_graphic() && !matches!(found, '/' | '\\' | ':');
-        let id = &self.client_id;
-        if id.is_empty() || id.len() > ID_CHARS_MAX || !id.chars().all(possible) || matches!(id.as_str(), "." | "..") {
-            errors
-                .push(format!("client_id: expected 1 to {ID_CHARS_MAX} visible ASCII characters without /, \\ and :"));
-        }
-        identity::check_text(&mut errors, "name", &self.name, identity::NAME_CHARS_MAX);
-        identity::check_text(&mut errors, "description", &self.description, identity::DESCRIPTION_CHARS_MAX);
-        for kind in &self.authorization_types {
-            if kind.is_empty() || kind.len() > ID_CHARS_MAX || !kind.chars().all(|found| found.is_ascii_graphic()) {
-                errors.push(format!("authorization_type: {kind:?} is no name of a way to ask"));
-            }
-        }
-        for uri in &self.redirect_uris {
-            // RFC 6749, section 3.1.2: no fragment.
-            let wrong = |found: char| !found.is_ascii_graphic() || found == '#';
-            if uri.is_empty() || uri.len() > URI_BYTES_MAX || uri.contains(wrong) {
-                errors.push(format!("redirect_uri: {uri:?} is no URI without a fragment"));
-            }
-        }
-        identity::check_properties(&mut errors, &self.properties);
-        errors
-    }
-}
-
 async fn put(
     transaction: &Transaction<'_>,
     new_id: Option<&str>,
@@ -327,8 +293,7 @@ async fn put(
     row.secret_hash = hashes.secret.unwrap_or(row.secret_hash);
     let missing = scopes::missing(transaction, &row.scopes).await?;
     if !missing.is_empty() {
-        let error = |scope| format!("scope: there is no scope `{scope}`");
-        return Err(PutClientError::Invalid(missing.into_iter().map(error).collect()));
+        return Err(PutClientError::Invalid(identity::missing_scopes(missing)));
     }
     let search = folded(&[&row.client_id, &row.name, &row.description]);
     Ok(rows::put_record(transaction, &row, &search, now_ms).await?)
@@ -383,5 +348,3 @@ fn digest(secret: &str) -> String {
 const DIGEST: &str = "sha256:";
 /// A secret of so many bytes is taken for one that a program made.
 const MADE_BYTES_MIN: usize = 32;
-const ID_CHARS_MAX: usize = 128;
-const URI_BYTES_MAX: usize = 2048;

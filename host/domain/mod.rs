@@ -7,6 +7,7 @@
 pub mod access;
 pub mod clients;
 pub mod documents;
+pub mod fields;
 pub mod instances;
 pub mod keys;
 pub mod leadership;
@@ -18,6 +19,7 @@ pub mod username;
 pub mod users;
 
 mod identity;
+mod records;
 mod search;
 
 pub use self::identity::DATABASE;

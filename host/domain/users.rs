@@ -3,6 +3,8 @@
 //! Start at [`Users`]. Who has proved to be one of them is in `super::login`; how passwords are hashed in
 //! `super::passwords`.
 
+mod errors;
+
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -147,24 +149,12 @@ impl Users {
         rows::find(&self.db, username.as_str()).await?.map(read).transpose()
     }
 
-    /// All that is wrong with a person to be added, without what only the database knows. Changes nothing.
-    #[must_use]
-    pub fn errors(new: &NewUser) -> Vec<String> {
-        let mut errors = Vec::new();
-        if let Err(error) = Username::new(&new.username) {
-            errors.push(format!("username: {error}"));
-        }
-        check_texts(&mut errors, Some(&new.name), Some(&new.email), new.password.as_deref());
-        identity::check_properties(&mut errors, &new.properties);
-        errors
-    }
-
     /// Adds a person, and gives the id.
     ///
     /// # Errors
     /// [`PutUserError`].
     pub async fn add(&self, new: NewUser, now_ms: i64) -> Result<String, PutUserError> {
-        let errors = Self::errors(&new);
+        let errors = new.errors();
         if !errors.is_empty() {
             return Err(PutUserError::Invalid(errors));
         }
@@ -200,16 +190,13 @@ impl Users {
     /// # Errors
     /// [`PutUserError`].
     pub async fn set(&self, username: &str, change: UserChange, now_ms: i64) -> Result<(), PutUserError> {
-        let mut errors = Vec::new();
-        let UserChange { name, email, password, properties, .. } = &change;
-        check_texts(&mut errors, name.as_deref(), email.as_deref(), password.as_deref());
-        identity::check_properties(&mut errors, properties);
+        let errors = change.errors();
         if !errors.is_empty() {
             return Err(PutUserError::Invalid(errors));
         }
         let unknown = || PutUserError::Unknown { username: username.to_owned() };
         let normalised = Username::new(username).map_err(|_| unknown())?;
-        let hash = self.hash(password.as_deref()).await?;
+        let hash = self.hash(change.password.as_deref()).await?;
         let change = Arc::new((normalised, change, hash));
         let work = self.db.transaction(move |transaction| {
             let change = Arc::clone(&change);
@@ -313,8 +300,7 @@ async fn put(
 ) -> Result<(), PutUserError> {
     let missing = scopes::missing(transaction, &row.scopes).await?;
     if !missing.is_empty() {
-        let error = |scope| format!("scope: there is no scope `{scope}`");
-        return Err(PutUserError::Invalid(missing.into_iter().map(error).collect()));
+        return Err(PutUserError::Invalid(identity::missing_scopes(missing)));
     }
     let search = folded(&[&row.username, &row.name, &row.email]);
     let record = RecordValues { name: &row.name, email: &row.email, enabled: row.enabled, search: &search };
@@ -328,15 +314,6 @@ async fn put(
         rows::set_password(transaction, &row.id, hash, now_ms).await?;
     }
     Ok(())
-}
-
-fn check_texts(errors: &mut Vec<String>, name: Option<&str>, email: Option<&str>, password: Option<&str>) {
-    for (field, text) in [("name", name), ("email", email)] {
-        identity::check_text(errors, field, text.unwrap_or_default(), identity::NAME_CHARS_MAX);
-    }
-    if let Some(Err(error)) = password.map(Passwords::check_length) {
-        errors.push(format!("password: {error}"));
-    }
 }
 
 fn read(row: UserRow) -> Result<User, StoreError> {

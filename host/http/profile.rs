@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use http::HeaderMap;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{App, auth, caller};
 use crate::domain::users::User;
@@ -13,16 +13,5 @@ use crate::http::error::Problem;
 pub(super) async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
     let session = auth::session(&app, &headers).await?;
     let users = app.0.access.users_of(&session).await?;
-    if users.is_empty() { Err(caller::unauthorized()) } else { Ok(Json(users.iter().map(view).collect())) }
-}
-
-/// As people see themselves. Properties are not shown: they may be what administrators note.
-fn view(user: &User) -> Value {
-    json!({
-        "username": user.username.as_str(),
-        "name": user.name,
-        "email": user.email,
-        "scope": user.scopes,
-        "enabled": user.enabled,
-    })
+    if users.is_empty() { Err(caller::unauthorized()) } else { Ok(Json(users.iter().map(User::profile).collect())) }
 }
