@@ -34,7 +34,7 @@ pub use call::{
     Bytes, Endpoint, EndpointIn, Future, Handler, Header, HostCall, Parameter, Request, RequestIn, Response,
     ResponseOut, Str, Stream, Waker, WakerTable,
 };
-pub use host::{Done, Host, HostIn, LogRecord, LogRecordIn};
+pub use host::{Done, Host, HostIn, LogRecord, LogRecordIn, Question};
 pub use note::{LayoutRow, Note};
 pub use plugin::{DOCUMENT_MIGRATIONS, DocumentMigrations, InitArguments, InitIn, InitOut, InitResult, Plugin};
 

@@ -10,6 +10,7 @@ use porth_abi as abi;
 use porth_abi::code;
 
 use crate::documents;
+use crate::questions::{self, entry};
 use crate::waiting::{Wakes, later};
 
 /// An endpoint as it was registered.
@@ -121,6 +122,25 @@ pub(crate) static TABLE: Table = Table(abi::Host {
     call_then,
     host_info,
     get_plugin_external_url,
+    check_user_valid: entry!("check_user_valid"),
+    check_client_valid: entry!("check_client_valid"),
+    get_client_granted_scopes: entry!("get_client_granted_scopes"),
+    get_user_list: entry!("get_user_list"),
+    get_user: entry!("get_user"),
+    get_user_profile: entry!("get_user_profile"),
+    is_user_valid: entry!("is_user_valid"),
+    add_user: entry!("add_user"),
+    set_user: entry!("set_user"),
+    delete_user: entry!("delete_user"),
+    user_update_password: entry!("user_update_password"),
+    get_client_list: entry!("get_client_list"),
+    get_client: entry!("get_client"),
+    is_client_valid: entry!("is_client_valid"),
+    add_client: entry!("add_client"),
+    set_client: entry!("set_client"),
+    delete_client: entry!("delete_client"),
+    get_login_url: questions::get_login_url,
+    generate_hash: questions::generate_hash,
     extension,
 });
 
