@@ -22,10 +22,11 @@ use porth_abi::{
 use self::metrics::{metric_add, metric_increment, metric_observe};
 use super::answer;
 use super::body;
-use super::bytes::{borrow_text, hand_over};
+use super::bytes::{borrow, borrow_text, hand_over};
 use super::call::Handler;
 use super::context::{self, CallbackError, HostFuture, LogLine, NewEndpoint, Services};
 use super::documents;
+use super::questions;
 use super::request::CallRequest;
 use super::token::{self, CompleteError};
 use super::waker::ForeignWaker;
@@ -87,6 +88,25 @@ static TABLE: Table = Table(Host {
     call_then,
     host_info,
     get_plugin_external_url,
+    check_user_valid: questions::CHECK_USER_VALID,
+    check_client_valid: questions::CHECK_CLIENT_VALID,
+    get_client_granted_scopes: questions::GET_CLIENT_GRANTED_SCOPES,
+    get_user_list: questions::GET_USER_LIST,
+    get_user: questions::GET_USER,
+    get_user_profile: questions::GET_USER_PROFILE,
+    is_user_valid: questions::IS_USER_VALID,
+    add_user: questions::ADD_USER,
+    set_user: questions::SET_USER,
+    delete_user: questions::DELETE_USER,
+    user_update_password: questions::USER_UPDATE_PASSWORD,
+    get_client_list: questions::GET_CLIENT_LIST,
+    get_client: questions::GET_CLIENT,
+    is_client_valid: questions::IS_CLIENT_VALID,
+    add_client: questions::ADD_CLIENT,
+    set_client: questions::SET_CLIENT,
+    delete_client: questions::DELETE_CLIENT,
+    get_login_url,
+    generate_hash,
     extension,
 });
 
@@ -468,6 +488,27 @@ unsafe extern "C" fn host_info(context: u64, result: *mut Bytes) -> i32 {
 unsafe extern "C" fn get_plugin_external_url(context: u64, result: *mut Bytes) -> i32 {
     // SAFETY: the border says that `result` may be written.
     unsafe { answer_result(result, || Ok(services(context)?.external_url()?.into_bytes())) }
+}
+
+unsafe extern "C" fn get_login_url(context: u64, arguments: Str, result: *mut Bytes) -> i32 {
+    let body = || {
+        let services = services(context)?;
+        // SAFETY: valid for this call.
+        Ok(services.login_url(unsafe { text(arguments, "arguments") }?)?.into_bytes())
+    };
+    // SAFETY: the border says that `result` may be written.
+    unsafe { answer_result(result, body) }
+}
+
+unsafe extern "C" fn generate_hash(context: u64, data: Str, result: *mut Bytes) -> i32 {
+    let body = || {
+        let services = services(context)?;
+        // SAFETY: valid for this call.
+        let data = unsafe { borrow(data) }.map_err(|bad| CallbackError::parameter(format!("data is {bad}")))?;
+        Ok(services.hash(data)?.into_bytes())
+    };
+    // SAFETY: the border says that `result` may be written.
+    unsafe { answer_result(result, body) }
 }
 
 /// There is no extension of the host yet: every id answers null.

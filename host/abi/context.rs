@@ -12,6 +12,7 @@ use porth_abi::code;
 
 use super::call::Handler;
 use super::documents::DocumentCall;
+use super::questions::Question;
 use super::request::CallRequest;
 
 /// A failed callback: the code that the plug-in gets, and a text that says more.
@@ -124,6 +125,12 @@ pub trait Services: Send + Sync {
     /// # Errors
     /// UNSUPPORTED for a library's context.
     fn documents(&self, call: DocumentCall) -> Result<HostFuture, CallbackError>;
+    /// Asks about users, clients and grants; `arguments` is JSON. What is wrong with them is the future's answer, which is
+    /// JSON.
+    ///
+    /// # Errors
+    /// DENIED without the right, UNSUPPORTED for a library's context.
+    fn ask(&self, question: Question, arguments: &str) -> Result<HostFuture, CallbackError>;
     /// Lets the host drive a future to its end.
     ///
     /// # Errors
@@ -136,6 +143,16 @@ pub trait Services: Send + Sync {
     /// # Errors
     /// UNSUPPORTED for a library's context.
     fn external_url(&self) -> Result<String, CallbackError>;
+    /// The URL of the page where a user logs in for a client; `arguments` is JSON.
+    ///
+    /// # Errors
+    /// PARAM for what is wrong with them, UNSUPPORTED for a library's context.
+    fn login_url(&self, arguments: &str) -> Result<String, CallbackError>;
+    /// The hash of some data in the form that the administrator chose.
+    ///
+    /// # Errors
+    /// UNSUPPORTED for a library's context.
+    fn hash(&self, data: &[u8]) -> Result<String, CallbackError>;
 }
 
 /// A number that a plug-in holds, taken back when this is dropped.

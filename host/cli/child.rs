@@ -126,7 +126,7 @@ async fn start(
         Arc::clone(&config),
         libraries,
         records,
-        access.clone(),
+        (access.clone(), clients.clone()),
         leadership.clone(),
         documents,
         hooks(control),

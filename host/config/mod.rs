@@ -44,6 +44,10 @@ pub struct Config {
     pub profile_scope: String,
     /// The name of the session cookie.
     pub session_cookie_name: String,
+    /// The path of the page where users log in, below `external_url`.
+    pub login_url: String,
+    /// How `generate_hash` hashes what plug-ins give it.
+    pub hash_algorithm: HashAlgorithm,
     /// Limits of requests.
     pub limits: Limits,
     /// When a crashing instance is taken out.
@@ -61,6 +65,18 @@ pub enum Trust {
     Directory,
     /// Those among them whose digests `plugins.lock` lists.
     Lock,
+}
+
+/// How plug-ins have something hashed that other programs compare; never passwords.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum HashAlgorithm {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
 }
 
 /// Limits of requests and of the code that answers them.
@@ -190,6 +206,8 @@ impl Default for Config {
             admin_scope: "g_admin".to_owned(),
             profile_scope: "g_profile".to_owned(),
             session_cookie_name: "PORTH_SESSION".to_owned(),
+            login_url: "login".to_owned(),
+            hash_algorithm: HashAlgorithm::Sha256,
             limits: Limits::default(),
             quarantine: Quarantine::default(),
             instances: Vec::new(),

@@ -40,6 +40,11 @@ impl Config {
         check(is_scope(&self.admin_scope), "admin_scope", &self.admin_scope, SCOPE_WANTED);
         check(is_scope(&self.profile_scope), "profile_scope", &self.profile_scope, SCOPE_WANTED);
         let cookie = &self.session_cookie_name;
+        let page = &self.login_url;
+        let path = !page.is_empty()
+            && !page.starts_with('/')
+            && page.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte));
+        check(path, "login_url", page, "a path of letters, digits, `-`, `.`, `_`, `~` and `/`, without a `/` in front");
         check(is_token(cookie), "session_cookie_name", cookie, "a token as in RFC 9110, section 5.6.2");
     }
 

@@ -15,6 +15,7 @@ use super::documents::InstanceDocuments;
 use super::health::{Health, HealthView};
 use super::libraries::{Held, Hook, Libraries, Module};
 use super::lifecycle;
+use super::rights;
 use super::running::Running;
 use super::services::{InstanceServices, Shared};
 use super::table::{Looked, Mounted, Table};
@@ -23,6 +24,7 @@ use crate::abi;
 use crate::abi::fault::InstanceSlot;
 use crate::config::Config;
 use crate::domain::access::Access;
+use crate::domain::clients::Clients;
 use crate::domain::documents::Documents;
 use crate::domain::instances::{InstanceRecord, Instances};
 use crate::domain::leadership::{Leadership, Lease};
@@ -166,7 +168,7 @@ impl Runtime {
         config: Arc<Config>,
         libraries: Libraries,
         records: Instances,
-        access: Access,
+        (access, clients): (Access, Clients),
         leadership: Leadership,
         documents: Documents,
         hooks: Hooks,
@@ -176,6 +178,7 @@ impl Runtime {
             shared: Shared {
                 config,
                 access,
+                clients,
                 documents,
                 runtime: tokio::runtime::Handle::current(),
                 meters: Arc::default(),
@@ -250,7 +253,7 @@ impl Runtime {
         let generation = Arc::clone(&module.generation);
         let key = key(plan.kind, plan.name);
         let slot = InstanceSlot::register(&key, &generation.file);
-        let rights = plan.grants.map_or_else(|| module.description.needs.clone(), <[String]>::to_vec);
+        let rights = rights::granted(&module.description.needs, plan.grants);
         self.prepare_documents(plan, module, slot).await?;
         let shared = self.0.shared.clone();
         let documents = InstanceDocuments::new(shared.clone(), &key, plan.id, true);
