@@ -105,6 +105,7 @@ static TABLE: Table = Table(Host {
     add_client: questions::ADD_CLIENT,
     set_client: questions::SET_CLIENT,
     delete_client: questions::DELETE_CLIENT,
+    add_well_known,
     get_login_url,
     generate_hash,
     extension,
@@ -225,35 +226,54 @@ const LOG_FIELDS_MAX: usize = 64;
 unsafe extern "C" fn add_endpoint(context: u64, endpoint: EndpointIn, detail: *mut Bytes) -> i32 {
     let body = || {
         let services = services(context)?;
-        // SAFETY: the endpoint is valid for this call; a shorter one is refused before anything beyond `size` is read.
-        let endpoint = unsafe { endpoint.0.as_ref() }.ok_or_else(|| CallbackError::parameter("no endpoint"))?;
-        if endpoint.size < size_of::<Endpoint>() {
-            return Err(CallbackError::parameter(format!(
-                "an endpoint of {} bytes, expected at least {}",
-                endpoint.size,
-                size_of::<Endpoint>()
-            )));
-        }
-        // SAFETY: texts of the endpoint are valid for this call.
-        let method = unsafe { text(endpoint.method, "method") }?.to_owned();
-        // SAFETY: as above.
-        let path = unsafe { text(endpoint.path, "path") }?.to_owned();
-        // SAFETY: as above.
-        let auth = unsafe { text(endpoint.auth, "auth") }?.to_owned();
-        services.add_endpoint(NewEndpoint {
-            method,
-            path,
-            priority: endpoint.priority,
-            short: endpoint.flags & code::endpoint::SHORT != 0,
-            stream_body: endpoint.flags & code::endpoint::STREAM_BODY != 0,
-            auth,
-            body_bytes_max: (endpoint.body_bytes_max > 0).then_some(endpoint.body_bytes_max),
-            deadline: (endpoint.deadline_ms > 0).then(|| Duration::from_millis(endpoint.deadline_ms)),
-            handler: Handler::new(endpoint.handler, endpoint.user),
-        })
+        // SAFETY: the border says that the endpoint is valid for this call.
+        services.add_endpoint(unsafe { new_endpoint(endpoint) }?)
     };
     // SAFETY: the border says that `detail` is null or may be written.
     unsafe { answer_detail(detail, body) }
+}
+
+unsafe extern "C" fn add_well_known(context: u64, endpoint: EndpointIn, detail: *mut Bytes) -> i32 {
+    let body = || {
+        let services = services(context)?;
+        // SAFETY: the border says that the endpoint is valid for this call.
+        services.add_well_known(unsafe { new_endpoint(endpoint) }?)
+    };
+    // SAFETY: the border says that `detail` is null or may be written.
+    unsafe { answer_detail(detail, body) }
+}
+
+/// Copies an endpoint that a plug-in lent for the call.
+///
+/// # Safety
+/// The endpoint, as long as its `size` says, and its texts are valid for this call.
+unsafe fn new_endpoint(endpoint: EndpointIn) -> Result<NewEndpoint, CallbackError> {
+    // SAFETY: the caller vouches for it; a shorter one is refused before anything beyond `size` is read.
+    let endpoint = unsafe { endpoint.0.as_ref() }.ok_or_else(|| CallbackError::parameter("no endpoint"))?;
+    if endpoint.size < size_of::<Endpoint>() {
+        return Err(CallbackError::parameter(format!(
+            "an endpoint of {} bytes, expected at least {}",
+            endpoint.size,
+            size_of::<Endpoint>()
+        )));
+    }
+    // SAFETY: the caller vouches for the texts.
+    let method = unsafe { text(endpoint.method, "method") }?.to_owned();
+    // SAFETY: as above.
+    let path = unsafe { text(endpoint.path, "path") }?.to_owned();
+    // SAFETY: as above.
+    let auth = unsafe { text(endpoint.auth, "auth") }?.to_owned();
+    Ok(NewEndpoint {
+        method,
+        path,
+        priority: endpoint.priority,
+        short: endpoint.flags & code::endpoint::SHORT != 0,
+        stream_body: endpoint.flags & code::endpoint::STREAM_BODY != 0,
+        auth,
+        body_bytes_max: (endpoint.body_bytes_max > 0).then_some(endpoint.body_bytes_max),
+        deadline: (endpoint.deadline_ms > 0).then(|| Duration::from_millis(endpoint.deadline_ms)),
+        handler: Handler::new(endpoint.handler, endpoint.user),
+    })
 }
 
 unsafe extern "C" fn remove_endpoint(context: u64, method: Str, path: Str) -> i32 {

@@ -110,6 +110,11 @@ pub trait Services: Send + Sync {
     /// # Errors
     /// NOT_FOUND when the instance registered none there, CLOSED outside `init`.
     fn remove_endpoint(&self, method: &str, path: &str) -> Result<(), CallbackError>;
+    /// Registers an endpoint outside of the instance's prefix, by a name that is its path.
+    ///
+    /// # Errors
+    /// DENIED without the right, and as [`add_endpoint`](Self::add_endpoint).
+    fn add_well_known(&self, endpoint: NewEndpoint) -> Result<(), CallbackError>;
     /// Asks for the session behind a request.
     ///
     /// # Errors

@@ -20,6 +20,9 @@ macro_rules! questions {
         }
 
         impl Question {
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$variant),*];
+
             /// The callback's name.
             #[must_use]
             pub fn name(self) -> &'static str {
@@ -89,13 +92,35 @@ unsafe fn ask(question: Question, context: u64, arguments: Str, call: *mut HostC
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::super::RIGHTS;
     use super::*;
 
     #[test]
-    fn every_question_needs_a_right_that_there_is() {
-        for question in [Question::CheckUserValid, Question::GetClientGrantedScopes, Question::DeleteClient] {
-            assert!(RIGHTS.contains(&question.right()), "{}", question.name());
-        }
+    fn every_question_needs_the_right_of_its_group() {
+        let all = Question::ALL.iter().map(|question| (question.name(), question.right()));
+        let rights: String = all.clone().map(|(name, right)| format!("{right} {name}\n")).collect();
+        assert!(all.into_iter().all(|(_, right)| RIGHTS.contains(&right)));
+        expect![[r#"
+            users:read check_user_valid
+            clients:read check_client_valid
+            grants get_client_granted_scopes
+            users:read get_user_list
+            users:read get_user
+            users:read get_user_profile
+            users:read is_user_valid
+            users:write add_user
+            users:write set_user
+            users:write delete_user
+            users:write user_update_password
+            clients:read get_client_list
+            clients:read get_client
+            clients:read is_client_valid
+            clients:write add_client
+            clients:write set_client
+            clients:write delete_client
+        "#]]
+        .assert_eq(&rights);
     }
 }

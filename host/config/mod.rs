@@ -46,6 +46,8 @@ pub struct Config {
     pub session_cookie_name: String,
     /// The path of the page where users log in, below `external_url`.
     pub login_url: String,
+    /// The instance that answers at `/.well-known/<name>`; others do at `/.well-known/<name>/<api_prefix>/<instance>` only.
+    pub root_issuer: Option<String>,
     /// How `generate_hash` hashes what plug-ins give it.
     pub hash_algorithm: HashAlgorithm,
     /// Limits of requests.
@@ -207,6 +209,7 @@ impl Default for Config {
             profile_scope: "g_profile".to_owned(),
             session_cookie_name: "PORTH_SESSION".to_owned(),
             login_url: "login".to_owned(),
+            root_issuer: None,
             hash_algorithm: HashAlgorithm::Sha256,
             limits: Limits::default(),
             quarantine: Quarantine::default(),

@@ -208,6 +208,11 @@ impl Services for InstanceServices {
         self.with_endpoints(|builder| builder.remove(method, path))
     }
 
+    fn add_well_known(&self, endpoint: NewEndpoint) -> Result<(), CallbackError> {
+        self.need("well-known")?;
+        self.with_endpoints(|builder| builder.add_well_known(endpoint))
+    }
+
     fn check_session_valid(&self, request: Arc<CallRequest>, scopes: &str) -> Result<HostFuture, CallbackError> {
         self.need("sessions")?;
         let cookie = session_cookie(&request.parts().headers, &self.shared.config).map(str::to_owned);
@@ -336,6 +341,10 @@ impl Services for LibraryServices {
     }
 
     fn remove_endpoint(&self, _: &str, _: &str) -> Result<(), CallbackError> {
+        only_instances()
+    }
+
+    fn add_well_known(&self, _: NewEndpoint) -> Result<(), CallbackError> {
         only_instances()
     }
 

@@ -443,6 +443,11 @@ typedef struct porth_host {
     porth_question set_client;
     /* Deletes a client with everything that refers to it: {"client_id"} -> {}. PORTH_NOT_FOUND for none. */
     porth_question delete_client;
+    /* Registers an endpoint at /.well-known/<name>/<api_prefix>/<instance>, and at /.well-known/<name> while administrators
+     * have chosen the instance to be the root issuer; in `init` only. `path` is the name with a leading '/'. Otherwise as
+     * add_endpoint; a handler finds the whole path in its request. PORTH_PARAM for a method and name that the instance has
+     * registered already. Right "well-known". */
+    int32_t (*add_well_known)(uint64_t context, const porth_endpoint *endpoint, porth_bytes *detail);
     /* The page where a user logs in for a client, as text: `arguments` is {"client_id", "scope_list", "callback_url",
      * "parameters"}, all of which may be left out; `parameters` is an object of texts that are added to the query. The page
      * sends nobody to a `callback_url` that is not below the host's external_url. PORTH_PARAM with a detail for what is
@@ -661,7 +666,7 @@ typedef struct porth_layout_row {
     uint32_t align;
 } porth_layout_row;
 
-#define PORTH_ROWS_LEN 154
+#define PORTH_ROWS_LEN 155
 
 typedef struct porth_note {
     uint32_t owner_len;
@@ -748,8 +753,8 @@ typedef struct porth_note {
     PORTH_ROW(13, 41, porth_host, get_client_list), PORTH_ROW(13, 42, porth_host, get_client),                            \
     PORTH_ROW(13, 43, porth_host, is_client_valid), PORTH_ROW(13, 44, porth_host, add_client),                            \
     PORTH_ROW(13, 45, porth_host, set_client), PORTH_ROW(13, 46, porth_host, delete_client),                              \
-    PORTH_ROW(13, 47, porth_host, get_login_url), PORTH_ROW(13, 48, porth_host, generate_hash),                           \
-    PORTH_ROW(13, 49, porth_host, extension),                                                                             \
+    PORTH_ROW(13, 47, porth_host, add_well_known), PORTH_ROW(13, 48, porth_host, get_login_url),                          \
+    PORTH_ROW(13, 49, porth_host, generate_hash), PORTH_ROW(13, 50, porth_host, extension),                               \
     PORTH_ROW_OF(14, porth_init_arguments), PORTH_ROW(14, 1, porth_init_arguments, size),                                 \
     PORTH_ROW(14, 2, porth_init_arguments, context), PORTH_ROW(14, 3, porth_init_arguments, kind),                        \
     PORTH_ROW(14, 4, porth_init_arguments, module), PORTH_ROW(14, 5, porth_init_arguments, name),                         \

@@ -103,6 +103,19 @@ impl Callbacks {
         HostError::check(code, &detail)
     }
 
+    /// Registers an endpoint at `/.well-known`.
+    ///
+    /// # Safety
+    /// As [`add_endpoint`](Self::add_endpoint).
+    pub(crate) unsafe fn add_well_known(self, endpoint: &abi::Endpoint) -> Result<(), HostError> {
+        let mut detail = abi::Bytes::EMPTY;
+        // SAFETY: the caller vouches for the endpoint, which is borrowed for the call as `detail` is.
+        let code = unsafe { (self.table.add_well_known)(self.context, abi::EndpointIn(endpoint), &raw mut detail) };
+        // SAFETY: the host filled it in, or left it empty.
+        let detail = unsafe { HostBytes::new(detail) };
+        HostError::check(code, &detail)
+    }
+
     /// Takes back the handlers of a method and pattern.
     pub(crate) fn remove_endpoint(self, method: &str, path: &str) -> Result<(), HostError> {
         let (method, path) = (abi::Str::new(method.as_bytes()), abi::Str::new(path.as_bytes()));

@@ -229,6 +229,11 @@ pub struct Host {
     pub set_client: Question,
     /// Deletes a client with everything that refers to it: `{"client_id"}` → `{}`. NOT_FOUND for none.
     pub delete_client: Question,
+    /// Registers an endpoint at `/.well-known/<name>/<api_prefix>/<instance>`, and at `/.well-known/<name>` while
+    /// administrators have chosen the instance to be the root issuer; in `init` only. `path` is the name with a leading `/`.
+    /// Otherwise as [`add_endpoint`](Self::add_endpoint); a handler finds the whole path in its request. PARAM for a method
+    /// and name that the instance has registered already. Right `well-known`.
+    pub add_well_known: unsafe extern "C" fn(context: u64, endpoint: EndpointIn, detail: *mut Bytes) -> i32,
     /// The page where a user logs in for a client, as text: `arguments` is `{"client_id", "scope_list", "callback_url",
     /// "parameters"}`, all of which may be left out; `parameters` is an object of texts that are added to the query. The page
     /// sends nobody to a `callback_url` that is not below the host's `external_url`. PARAM with a detail for what is wrong.

@@ -150,6 +150,7 @@ const HOST: &[LayoutRow] = &rows!(
         add_client,
         set_client,
         delete_client,
+        add_well_known,
         get_login_url,
         generate_hash,
         extension,

@@ -139,6 +139,7 @@ pub(crate) static TABLE: Table = Table(abi::Host {
     add_client: entry!("add_client"),
     set_client: entry!("set_client"),
     delete_client: entry!("delete_client"),
+    add_well_known,
     get_login_url: questions::get_login_url,
     generate_hash: questions::generate_hash,
     extension,
@@ -271,6 +272,15 @@ unsafe extern "C" fn add_endpoint(context: u64, endpoint: abi::EndpointIn, detai
         endpoints.push(endpoint);
         code::OK
     })
+}
+
+unsafe extern "C" fn add_well_known(context: u64, endpoint: abi::EndpointIn, detail: *mut abi::Bytes) -> i32 {
+    // SAFETY: lent for the call.
+    let mut endpoint = unsafe { *endpoint.0 };
+    let path = format!("/.well-known{}", text(endpoint.path));
+    endpoint.path = abi::Str::new(path.as_bytes());
+    // SAFETY: lent for the call, as the path is.
+    unsafe { add_endpoint(context, abi::EndpointIn(&raw const endpoint), detail) }
 }
 
 unsafe extern "C" fn remove_endpoint(context: u64, method: abi::Str, path: abi::Str) -> i32 {

@@ -89,6 +89,7 @@ impl Plugin for AsksHost {
         host.endpoints().get("/users", Self::users).add()?;
         host.endpoints().get("/clients", Self::clients).add()?;
         host.endpoints().get("/blocking", Self::blocking).add()?;
+        host.endpoints().well_known("asks", Self::blocking).auth(Auth::None).add()?;
         Ok(Self { host })
     }
 }
@@ -251,4 +252,12 @@ fn some_questions_need_no_wait() {
         the host refuses an argument: {"callback_url":"bad","parameters":{}}
         "{LEN}2"
     "#]].assert_eq(&body("/blocking").0);
+}
+
+#[test]
+fn a_well_known_name_crosses_as_a_path() {
+    let library = Library::load();
+    let asks = library.init("asks", "{}").unwrap();
+    let endpoint = asks.endpoint("/.well-known/asks");
+    assert_eq!((endpoint.method.as_str(), endpoint.auth.as_str()), ("GET", "none"));
 }

@@ -276,6 +276,10 @@ impl Services for NoServices {
         closed()
     }
 
+    fn add_well_known(&self, _: NewEndpoint) -> Result<(), CallbackError> {
+        closed()
+    }
+
     fn check_session_valid(&self, _: Arc<CallRequest>, _: &str) -> Result<HostFuture, CallbackError> {
         closed()
     }

@@ -323,3 +323,41 @@ fn a_right_that_was_not_granted_is_denied_counted_and_logged() {
     edit(json!([]));
     wait_until("its loss", || list() == "Denied");
 }
+
+#[test]
+fn well_known_names_are_the_instances_and_one_has_the_root() {
+    let config = "root_issuer = \"b\"";
+    let server = Setup::new().libraries(&["asks"]).c_library("asks_c").config(config).start();
+    let well_known = json!({"well_known": "porth-asks"});
+    for name in ["a", "b"] {
+        server.add("asks", name, &well_known);
+    }
+    server.add("asks_c", "c", &json!({}));
+    let get = |path: &str| server.get(path);
+    assert_eq!(get("/.well-known/porth-asks/api/a").body, "a /.well-known/porth-asks/api/a");
+    assert_eq!(get("/.well-known/porth-asks/api/b").body, "b /.well-known/porth-asks/api/b");
+    assert_eq!(get("/.well-known/porth-asks").body, "b /.well-known/porth-asks");
+    assert_eq!(get("/.well-known/asks-in-c/api/c").body, "in C");
+    for nowhere in
+        ["/.well-known/porth-asks/api/c", "/.well-known/asks-in-c", "/.well-known/other/api/a", "/.well-known/"]
+    {
+        assert_eq!(get(nowhere).summary(), "404 not_found", "{nowhere}");
+    }
+    assert_eq!(get("/.well-known/porth-asks/api/nobody").summary(), "404 not_found");
+    assert_eq!(get("/.well-known/porth-asks/api/%61").summary(), "404 not_found");
+    assert_eq!(get("/.well-known/..%2f/api/a").summary(), "400 bad_path");
+    assert_eq!(server.send("POST", "/.well-known/porth-asks", &[], b"").summary(), "405 method_not_allowed");
+    // It goes with its instance, and it is no way around the prefix of another.
+    server.admin("PUT", "/api/mod/plugin/b/disable", None);
+    wait_until("the end of b", || get("/.well-known/porth-asks").summary() == "503 instance_not_running");
+    let denied = json!({"module": "asks", "name": "d", "parameters": well_known, "grants": []});
+    let denied = server.admin("POST", "/api/mod/plugin/", Some(&denied));
+    assert_eq!(denied.summary(), "500 instance_init_failed");
+    for bad in ["", "a/b", "..%2f", "{x}", "é"] {
+        assert_eq!(
+            server.try_add("asks", "e", &json!({"well_known": bad})).summary(),
+            "500 instance_init_failed",
+            "{bad}"
+        );
+    }
+}
