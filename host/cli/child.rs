@@ -23,6 +23,7 @@ use crate::domain::leadership::{LeaderToken, Leadership};
 use crate::domain::lockout::{Lockout, LockoutRules};
 use crate::domain::login::LoginSessions;
 use crate::domain::passwords::Passwords;
+use crate::domain::schemes::Schemes;
 use crate::domain::scopes::Scopes;
 use crate::domain::users::Users;
 use crate::http::server::{Connections, serve_local, serve_tcp};
@@ -312,8 +313,10 @@ fn identity(db: &Db) -> (Access, Clients) {
         scopes: Scopes::new(db.clone()),
         sessions: LoginSessions::new(db.clone(), SESSION_LIFETIME_MS),
         lockout: Lockout::new(db.clone(), LockoutRules::default()),
+        schemes: Schemes::new(db.clone()),
     };
-    (access, Clients::new(db.clone(), passwords))
+    let clients = Clients::new(db.clone(), passwords).of(access.users.back_ends().clone());
+    (access, clients)
 }
 
 /// Deletes now and then what is over, while this process leads.

@@ -2,14 +2,19 @@
 //!
 //! Start at [`Access`], which puts together users, scopes, sessions and lock-out.
 
+mod schemes;
+
 use std::net::IpAddr;
 
 use super::StoreError;
 use super::lockout::{Attempt, LockedOut, Lockout};
-use super::login::{LoginSession, LoginSessions, Means, Origin, ProveError, Schemes, Standing};
+use super::login::{LoginSession, LoginSessions, Means, Origin, ProveError, Standing};
 use super::passwords::PasswordError;
+use super::schemes::{SchemeError, Schemes};
 use super::scopes::{Scope, Scopes};
 use super::users::{CheckError, User, Users};
+
+pub use self::schemes::{Offer, OfferedScheme, SchemeProof};
 
 /// Who comes in, and where to. Cheap to clone.
 #[derive(Clone)]
@@ -22,6 +27,8 @@ pub struct Access {
     pub sessions: LoginSessions,
     /// Failed log-ins.
     pub lockout: Lockout,
+    /// What there is beside the password.
+    pub schemes: Schemes,
 }
 
 /// Why somebody was not logged in.
@@ -36,6 +43,9 @@ pub enum LogInError {
     /// The password could not be compared.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// The scheme brought no answer.
+    #[error(transparent)]
+    Scheme(#[from] SchemeError),
     /// The system gave no random bytes.
     #[error("the system has no random bytes: {0}")]
     Random(getrandom::Error),
@@ -80,14 +90,7 @@ impl Access {
         now_ms: i64,
     ) -> Result<String, LogInError> {
         let user_id = self.check_password(username, password, peer, now_ms).await?;
-        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
-        let origin = Origin { user_agent: user_agent.to_owned(), peer };
-        let proved = self.sessions.prove(cookie, &user_id, Means::Password, origin, now_ms).await;
-        proved.map_err(|error| match error {
-            ProveError::UserGone => LogInError::Wrong,
-            ProveError::Random(error) => LogInError::Random(error),
-            ProveError::Store(error) => error.into(),
-        })
+        self.proved(cookie, &user_id, Means::Password, peer, user_agent, now_ms).await
     }
 
     /// The id of the user whom a name and a password tell, without a session: what fails counts for the lock-out of the name
@@ -143,6 +146,26 @@ impl Access {
         Ok(found)
     }
 
+    /// Stores what somebody proved, and gives the session's cookie.
+    async fn proved(
+        &self,
+        cookie: Option<&str>,
+        user_id: &str,
+        means: Means<'_>,
+        peer: Option<IpAddr>,
+        user_agent: &str,
+        now_ms: i64,
+    ) -> Result<String, LogInError> {
+        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+        let origin = Origin { user_agent: user_agent.to_owned(), peer };
+        let proved = self.sessions.prove(cookie, user_id, means, origin, now_ms).await;
+        proved.map_err(|error| match error {
+            ProveError::UserGone => LogInError::Wrong,
+            ProveError::Random(error) => LogInError::Random(error),
+            ProveError::Store(error) => error.into(),
+        })
+    }
+
     /// The session of a cookie, if its current user may still log in.
     ///
     /// # Errors
@@ -155,14 +178,14 @@ impl Access {
         Ok(user.map(|user| Present { session, user }))
     }
 
-    /// The users of a session who may still log in, the current one first.
+    /// The users of a session who may still log in, the current one first, as they see themselves.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn users_of(&self, session: &LoginSession) -> Result<Vec<User>, StoreError> {
         let mut users = Vec::new();
         for member in std::iter::once(&session.current).chain(&session.others) {
-            let user = self.users.get(member.username.as_str()).await?;
+            let user = self.users.profile(member.username.as_str()).await?;
             users.extend(user.filter(|user| user.enabled && user.id == member.id));
         }
         Ok(users)
@@ -194,8 +217,8 @@ impl Access {
         let Present { session, user } = present;
         let Some(scope) = self.scopes.get(scope).await? else { return Ok(None) };
         let proofs = self.sessions.proofs(&session.id, &user.id).await?;
-        // No module of the kind `scheme` can run yet, so no scheme can be proved.
-        let standing = Standing::of(&scope, &proofs, &Schemes::new(), now_ms);
+        let limits = self.limits_for(std::slice::from_ref(&scope)).await?;
+        let standing = Standing::of(&scope, &proofs, &limits, now_ms);
         let available = user.scopes.contains(&scope.name);
         Ok(Some(Asked { scope, standing, available }))
     }

@@ -85,6 +85,11 @@ impl Fields {
         self.members.insert(name.to_owned(), value);
     }
 
+    /// Anything; null where it is not there.
+    pub fn value(&mut self, name: &str) -> Value {
+        self.members.remove(name).unwrap_or_default()
+    }
+
     /// What was not asked for yet.
     pub fn rest(&mut self) -> Map<String, Value> {
         std::mem::take(&mut self.members)

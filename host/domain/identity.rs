@@ -39,9 +39,9 @@ pub(super) fn check_properties(errors: &mut Vec<String>, properties: &Map<String
     }
 }
 
-/// What is wrong when there are no such scopes.
-pub(super) fn missing_scopes(scopes: Vec<String>) -> Vec<String> {
-    scopes.into_iter().map(|scope| format!("scope: there is no scope `{scope}`")).collect()
+/// What is wrong with scopes that do not exist.
+pub(super) fn missing_scopes(missing: Vec<String>) -> Vec<String> {
+    missing.into_iter().map(|scope| format!("scope: there is no scope `{scope}`")).collect()
 }
 
 /// Takes out what stands there a second time; the first place counts.

@@ -57,6 +57,19 @@ impl Attempt {
         let peer = peer.map(|peer| Sha256::new().chain_update("peer:").chain_update(network(peer)).finalize().into());
         Self { name, peer }
     }
+
+    /// By a scheme. Counted apart from the password: who knows the one could else guess the other for ever. Where nobody
+    /// is named, the peer takes the name's place, so that nobody is locked out by others.
+    #[must_use]
+    pub fn by_scheme(username: Option<&str>, scheme: &str, peer: Option<IpAddr>) -> Self {
+        let attempt = Self::new(username.unwrap_or_default(), peer);
+        let hash = Sha256::new().chain_update("scheme:").chain_update(scheme).chain_update("\0");
+        let name = match (username, attempt.peer) {
+            (None, Some(peer)) => hash.chain_update("peer:").chain_update(peer),
+            _ => hash.chain_update("name:").chain_update(attempt.name),
+        };
+        Self { name: name.finalize().into(), ..attempt }
+    }
 }
 
 /// Counts failed log-ins.

@@ -58,16 +58,17 @@ impl User {
         with_properties(self.properties, fields)
     }
 
-    /// As people see themselves. Properties are not shown: they may be what administrators note.
+    /// As people see themselves, when the properties are those of their profile.
     #[must_use]
-    pub fn profile(&self) -> Value {
-        json!({
+    pub fn profile_view(self) -> Value {
+        let fields = json!({
             "username": self.username.as_str(),
             "name": self.name,
             "email": self.email,
             "scope": self.scopes,
             "enabled": self.enabled,
-        })
+        });
+        with_properties(self.properties, fields)
     }
 }
 

@@ -21,10 +21,11 @@ pub(super) async fn list(_: Admin, State(app): State<App>, Asked(page): Asked) -
 /// `POST /client/`.
 pub(super) async fn add(_: Admin, State(app): State<App>, request: Request<Body>) -> Result<(), Problem> {
     let mut fields = Fields::read(request).await?;
+    let source = fields.text("source");
     let secrets = ClientSecrets::read(&mut fields);
     let details = ClientDetails::read(&mut fields);
     fields.finish()?;
-    app.0.clients.add(details, secrets, now_ms()).await?;
+    app.0.clients.add_to(source.as_deref(), details, secrets, now_ms()).await?;
     Ok(())
 }
 

@@ -21,6 +21,7 @@ mod origin;
 mod page;
 mod path;
 mod profile;
+mod schemes;
 mod scopes;
 pub mod server;
 mod users;
@@ -86,9 +87,9 @@ impl App {
 pub fn router(app: &App) -> Edge<Mount> {
     let api = Router::new()
         .route("/mod/type", get(modules::types))
-        .route("/mod/plugin", get(modules::list).post(modules::add))
-        .route("/mod/plugin/{name}", get(modules::show).put(modules::replace).delete(modules::delete))
-        .route("/mod/plugin/{name}/{action}", put(modules::act))
+        .route("/mod/{kind}", get(modules::list).post(modules::add))
+        .route("/mod/{kind}/{name}", get(modules::show).put(modules::replace).delete(modules::delete))
+        .route("/mod/{kind}/{name}/{action}", put(modules::act))
         .route("/mod/reload", put(libraries::rescan))
         .route("/admin/library", get(libraries::list))
         .route("/admin/library/{file}", get(libraries::show))
@@ -100,7 +101,11 @@ pub fn router(app: &App) -> Edge<Mount> {
         .route("/scope", get(scopes::list).post(scopes::add))
         .route("/scope/{scope}", get(scopes::show).put(scopes::change).delete(scopes::delete))
         .route("/auth", post(auth::log_in).delete(auth::log_out))
+        .route("/auth/scheme", get(schemes::offers))
+        .route("/auth/scheme/trigger", post(schemes::trigger))
         .route("/profile_list", get(profile::list))
+        .route("/profile/scheme", get(schemes::list))
+        .route("/profile/scheme/register", post(schemes::register).put(schemes::registration))
         .route("/local/key", post(local::new_key))
         .route_layer(axum::middleware::from_fn_with_state(app.clone(), origin::check));
     let host_routes = Router::new()

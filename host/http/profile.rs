@@ -13,5 +13,9 @@ use crate::http::error::Problem;
 pub(super) async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
     let session = auth::session(&app, &headers).await?;
     let users = app.0.access.users_of(&session).await?;
-    if users.is_empty() { Err(caller::unauthorized()) } else { Ok(Json(users.iter().map(User::profile).collect())) }
+    if users.is_empty() {
+        Err(caller::unauthorized())
+    } else {
+        Ok(Json(users.into_iter().map(User::profile_view).collect()))
+    }
 }

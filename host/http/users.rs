@@ -21,9 +21,10 @@ pub(super) async fn list(_: Admin, State(app): State<App>, Asked(page): Asked) -
 /// `POST /user/`.
 pub(super) async fn add(_: Admin, State(app): State<App>, request: Request<Body>) -> Result<(), Problem> {
     let mut fields = Fields::read(request).await?;
+    let source = fields.text("source");
     let new = NewUser::read(&mut fields);
     fields.finish()?;
-    app.0.access.users.add(new, now_ms()).await?;
+    app.0.access.users.add_to(source.as_deref(), new, now_ms()).await?;
     Ok(())
 }
 
@@ -48,7 +49,11 @@ pub(super) async fn change(
 
 /// `DELETE /user/:username`.
 pub(super) async fn delete(_: Admin, State(app): State<App>, Path(name): Path<String>) -> Result<(), Problem> {
-    if app.0.access.users.delete(&name).await? { Ok(()) } else { Err(unknown(&name)) }
+    let failures = app.0.access.delete_user(&name).await?.ok_or_else(|| unknown(&name))?;
+    for failure in failures {
+        tracing::warn!("a user was deleted, but not everywhere: {failure}");
+    }
+    Ok(())
 }
 
 fn unknown(name: &str) -> Problem {

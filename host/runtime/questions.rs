@@ -31,7 +31,11 @@ pub(super) async fn answer(
             Ok(users.into_iter().map(User::view).collect())
         }
         Question::GetUser => Ok(user(shared, &only_text(fields, "username")?).await?.view()),
-        Question::GetUserProfile => Ok(user(shared, &only_text(fields, "username")?).await?.profile()),
+        Question::GetUserProfile => {
+            let username = only_text(fields, "username")?;
+            let user = shared.access.users.profile(&username).await.map_err(store)?;
+            user.map(User::profile_view).ok_or_else(|| no_user(&username))
+        }
         Question::IsUserValid => user_errors(shared, fields).await,
         Question::AddUser => add_user(shared, fields, now_ms).await,
         Question::SetUser => set_user(shared, fields, now_ms).await,
@@ -122,13 +126,13 @@ async fn user_errors(shared: &Shared, mut fields: Fields) -> Result<Value, Callb
         }
         let new = NewUser::read(&mut record);
         let errors = read_errors(fields, record)?;
-        return told(errors, shared.access.users.errors_to_add(&new).await);
+        return told(errors, shared.access.users.errors_to_add(&new).await.map_err(store)?);
     }
     let change = UserChange::read(&mut record);
     let errors = read_errors(fields, record)?;
     let username = username.unwrap_or_default();
-    user(shared, &username).await?;
-    told(errors, shared.access.users.errors_to_set(&change).await)
+    let more = shared.access.users.errors_to_set(&username, &change).await;
+    told(errors, more.map_err(store)?.ok_or_else(|| no_user(&username))?)
 }
 
 async fn client_errors(shared: &Shared, mut fields: Fields) -> Result<Value, CallbackError> {
@@ -145,7 +149,8 @@ async fn client_errors(shared: &Shared, mut fields: Fields) -> Result<Value, Cal
         client(shared, &client_id.unwrap_or_default()).await?.details.changed(&mut record)
     };
     let errors = read_errors(fields, record)?;
-    told(errors, shared.clients.errors_to_put(&details, &secrets, add).await)
+    let more = shared.clients.errors_to_put(&details, &secrets, add).await;
+    told(errors, more.map_err(store)?.ok_or_else(|| no_client(&details.client_id))?)
 }
 
 /// What could not be read of a record is an answer; what is wrong with the other arguments is not.
@@ -155,16 +160,17 @@ fn read_errors(fields: Fields, record: Fields) -> Result<Vec<String>, CallbackEr
 }
 
 /// All that is wrong: what could not be read, and what the domain says of the rest.
-fn told(mut errors: Vec<String>, more: Result<Vec<String>, StoreError>) -> Result<Value, CallbackError> {
-    errors.extend(more.map_err(store)?);
+fn told(mut errors: Vec<String>, more: Vec<String>) -> Result<Value, CallbackError> {
+    errors.extend(more);
     Ok(json!(errors))
 }
 
 async fn add_user(shared: &Shared, mut fields: Fields, now_ms: i64) -> Result<Value, CallbackError> {
     let mut record = fields.required_object("user");
+    let source = record.text("source");
     let new = NewUser::read(&mut record);
     finish([fields, record])?;
-    shared.access.users.add(new, now_ms).await.map_err(user_refused)?;
+    shared.access.users.add_to(source.as_deref(), new, now_ms).await.map_err(user_refused)?;
     Ok(json!({}))
 }
 
@@ -179,7 +185,12 @@ async fn set_user(shared: &Shared, mut fields: Fields, now_ms: i64) -> Result<Va
 
 async fn delete_user(shared: &Shared, fields: Fields) -> Result<Value, CallbackError> {
     let username = only_text(fields, "username")?;
-    if shared.access.users.delete(&username).await.map_err(store)? { Ok(json!({})) } else { Err(no_user(&username)) }
+    let failures = shared.access.delete_user(&username).await.map_err(store)?.ok_or_else(|| no_user(&username))?;
+    // They are gone all the same: who asked cannot do more about it than read of it.
+    for failure in &failures {
+        tracing::warn!("a user was deleted, but not everywhere: {failure}");
+    }
+    Ok(json!({ "failures": failures }))
 }
 
 async fn update_password(shared: &Shared, mut fields: Fields, now_ms: i64) -> Result<Value, CallbackError> {
@@ -193,10 +204,11 @@ async fn update_password(shared: &Shared, mut fields: Fields, now_ms: i64) -> Re
 
 async fn add_client(shared: &Shared, mut fields: Fields, now_ms: i64) -> Result<Value, CallbackError> {
     let mut record = fields.required_object("client");
+    let source = record.text("source");
     let secrets = ClientSecrets::read(&mut record);
     let details = ClientDetails::read(&mut record);
     finish([fields, record])?;
-    shared.clients.add(details, secrets, now_ms).await.map_err(client_refused)?;
+    shared.clients.add_to(source.as_deref(), details, secrets, now_ms).await.map_err(client_refused)?;
     Ok(json!({}))
 }
 
@@ -273,6 +285,7 @@ fn store(error: StoreError) -> CallbackError {
     match error {
         StoreError::Busy(_) | StoreError::Conflict => CallbackError::new(code::BUSY, "the store has too much to do"),
         StoreError::NulInText => CallbackError::parameter(error.to_string()),
+        StoreError::ReadOnly { .. } => CallbackError::parameter(format!("source: {error}")),
         error => {
             tracing::error!(%error, "a plug-in's question failed: {error}");
             CallbackError::new(code::STORE, "the store failed")
@@ -299,7 +312,7 @@ fn refused(error: LogInError) -> CallbackError {
         }
         LogInError::LockedOut(_) => CallbackError::new(code::BUSY, error.to_string()),
         LogInError::Password(error) => password(error),
-        LogInError::Random(_) => CallbackError::new(code::ERROR, error.to_string()),
+        LogInError::Random(_) | LogInError::Scheme(_) => CallbackError::new(code::ERROR, error.to_string()),
         LogInError::Store(error) => store(error),
     }
 }

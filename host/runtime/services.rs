@@ -201,6 +201,9 @@ impl Services for InstanceServices {
     }
 
     fn add_endpoint(&self, endpoint: NewEndpoint) -> Result<(), CallbackError> {
+        if !self.key.starts_with("plugin/") {
+            return Err(CallbackError::new(code::UNSUPPORTED, "only instances of the kind `plugin` have endpoints"));
+        }
         self.with_endpoints(|builder| builder.add(endpoint))
     }
 

@@ -422,7 +422,8 @@ typedef struct porth_host {
     /* Changes what is given of a user: {"username", "user"} -> {}. A property that is null is taken away. PORTH_NOT_FOUND
      * for nobody, PORTH_PARAM with what is wrong. */
     porth_question set_user;
-    /* Deletes a user with everything that refers to them: {"username"} -> {}. PORTH_NOT_FOUND for nobody. */
+    /* Deletes a user with everything that refers to them: {"username"} -> {"failures"}, a list of texts of what did not
+     * forget them, empty when all did; they are gone all the same. PORTH_NOT_FOUND for nobody. */
     porth_question delete_user;
     /* Gives a user another password: {"username", "password"} -> {}. PORTH_NOT_FOUND for nobody, PORTH_PARAM for what is
      * no password. */
@@ -532,6 +533,129 @@ typedef struct porth_document_migrations {
 } porth_document_migrations;
 
 #define PORTH_DOCUMENT_MIGRATIONS "porth.document-migrations/1"
+
+/* ---- Hooks: what the host calls in an instance beside its endpoints, in tables by id and revision -------------------- */
+
+/* Every such table is a size and then hooks, nothing else. A hook may be null: then the instance cannot do it.
+ *
+ * It runs on a thread of the instance's own and may block; the host waits for so long as for an endpoint without a deadline
+ * of its own. It may be called from many threads at once, after `init` and before `close`. `instance` is what `init` handed
+ * out, `arguments` a JSON object, borrowed for the call; members that a plug-in does not know are to be passed over. With
+ * PORTH_OK, `result` is JSON; empty means null. With any other code it is empty or a text for people, which with
+ * PORTH_PARAM may be a JSON array of texts, each naming one thing that is wrong. The host drops it. */
+typedef int32_t (*porth_hook)(void *instance, porth_str arguments, porth_bytes *result);
+
+/* The extension PORTH_SCHEME: a way to authenticate, which every module of kind `scheme` has.
+ *
+ * `data` is what a client sent, any JSON. The username is normalised, and somebody who exists has it. */
+typedef struct porth_scheme {
+    size_t size;
+    /* {"username"}: whether the user can prove something with it: 0 unavailable, 1 available (after a registration),
+     * 2 registered. */
+    porth_hook can_use;
+    /* {"username", "data"}: registers the user with it, or goes a step on, or registers anew; answers what the client gets.
+     * PARAM for data that is wrong, UNAUTHORIZED for a user who may not. (`register` itself is a word of C.) */
+    porth_hook register_;
+    /* {"username"}: what a client gets to know of the user's registration. */
+    porth_hook register_get;
+    /* {"username"}: forgets the user's registration; OK also if there is none. */
+    porth_hook deregister;
+    /* {"username", "data"}: begins a proof, as sending a code does; answers what the client gets. The username is null when
+     * nobody is told yet, for schemes that `identify`. UNAUTHORIZED for a user who is not registered. */
+    porth_hook trigger;
+    /* {"username", "data"}: checks a proof. OK, UNAUTHORIZED when it proves nothing, or PARAM when it is none. */
+    porth_hook validate;
+    /* {"data"}: checks a proof that also says whose it is: {"username"}. UNAUTHORIZED or PARAM as `validate`; null, or
+     * UNSUPPORTED, where a username must be known before. */
+    porth_hook identify;
+} porth_scheme;
+
+#define PORTH_SCHEME "porth.scheme/1"
+
+/* The extension PORTH_USER_BACK_END: people whom others keep, which every module of kind `user` has.
+ *
+ * A record of a person is a JSON object: `username`, `name`, `email`, `scope` (a list of texts), `enabled`, and whatever else
+ * there is. Records that are answered hold no password; `enabled` is true unless it says otherwise. A username that is given
+ * is normalised: lower case, Unicode form KC. */
+typedef struct porth_user_back_end {
+    size_t size;
+    /* {"pattern"}: how many people it finds; the empty one finds all. */
+    porth_hook count;
+    /* {"pattern", "offset", "limit"}: so many of their records, always in the same order. */
+    porth_hook list;
+    /* {"username", "profile"}: the record of a person, with `profile` true as the person may see it, else as administrators
+     * may. NOT_FOUND, or null, for nobody. */
+    porth_hook get;
+    /* {"user"}: adds a record, which holds `password` where there is to be one. PARAM for one that cannot be; CONFLICT for a
+     * name that somebody has. */
+    porth_hook add;
+    /* {"username", "user"}: replaces a record; without `password` that stays, with null none opens any more. PARAM, or
+     * NOT_FOUND. */
+    porth_hook set;
+    /* {"username"}: deletes a record. NOT_FOUND for nobody. */
+    porth_hook delete_;
+    /* {"username", "password"}: OK for the right one, else UNAUTHORIZED. Whether the person is enabled is the host's to look
+     * at. */
+    porth_hook check_password;
+    /* {"username", "password"}: replaces a password. PARAM for one that cannot be. */
+    porth_hook set_password;
+} porth_user_back_end;
+
+#define PORTH_USER_BACK_END "porth.user-backend/1"
+
+/* The extension PORTH_CLIENT_BACK_END: applications that others keep, which every module of kind `client` has.
+ *
+ * A record of an application is a JSON object: `client_id`, `name`, `description`, `confidential`, `authorization_type`,
+ * `redirect_uri` and `scope` (lists of texts), `enabled`, and whatever else there is. Records that are answered hold neither
+ * `password` nor `client_secret`. */
+typedef struct porth_client_back_end {
+    size_t size;
+    /* {"pattern"}: how many applications it finds; the empty one finds all. */
+    porth_hook count;
+    /* {"pattern", "offset", "limit"}: so many of their records, always in the same order. */
+    porth_hook list;
+    /* {"client_id"}: the record of an application. NOT_FOUND, or null, for none. */
+    porth_hook get;
+    /* {"client"}: adds a record, which holds `password` or `client_secret` where there is to be one. PARAM for one that cannot
+     * be; CONFLICT for a client id that another has. */
+    porth_hook add;
+    /* {"client_id", "client"}: replaces a record; a secret that is missing stays, one that is null goes. PARAM, or
+     * NOT_FOUND. */
+    porth_hook set;
+    /* {"client_id"}: deletes a record. NOT_FOUND for none. */
+    porth_hook delete_;
+    /* {"client_id", "secret"}: OK for the right password or client secret, else UNAUTHORIZED. Whether the application is
+     * enabled is the host's to look at. */
+    porth_hook check_secret;
+} porth_client_back_end;
+
+#define PORTH_CLIENT_BACK_END "porth.client-backend/1"
+
+/* The extension PORTH_USER_MIDDLEWARE: changes records of people on their way, whoever keeps them; every module of kind
+ * `user_middleware` has it. The name in a record cannot be changed. */
+typedef struct porth_user_middleware {
+    size_t size;
+    /* {"username", "profile", "user"}: the record as it is to be shown, with `profile` true to the person, else to
+     * administrators. */
+    porth_hook show;
+    /* {"username", "user"}: the record as it is to be stored; of a person who is changed it holds only what changes, and null
+     * where a property is to go. PARAM for one that must not be stored. */
+    porth_hook store;
+    /* {"username"}: a person was deleted. */
+    porth_hook delete_;
+} porth_user_middleware;
+
+#define PORTH_USER_MIDDLEWARE "porth.user-middleware/1"
+
+/* The extension PORTH_USER_REVOKE: for modules of any kind that keep something of people. */
+typedef struct porth_user_revoke {
+    size_t size;
+    /* {"username"}: a person was deleted; whatever was issued to that name must not count any more. It may come for somebody
+     * of whom the instance never heard. */
+    porth_hook user_revoke;
+} porth_user_revoke;
+
+#define PORTH_USER_REVOKE "porth.user-revoke/1"
 
 /* ---- Helpers: nothing in them is part of the border ---------------------------------------------------------------- */
 
@@ -666,7 +790,7 @@ typedef struct porth_layout_row {
     uint32_t align;
 } porth_layout_row;
 
-#define PORTH_ROWS_LEN 155
+#define PORTH_ROWS_LEN 191
 
 typedef struct porth_note {
     uint32_t owner_len;
@@ -769,7 +893,25 @@ typedef struct porth_note {
     PORTH_ROW_OF(17, porth_stream), PORTH_ROW(17, 1, porth_stream, state), PORTH_ROW(17, 2, porth_stream, poll_next),     \
     PORTH_ROW(17, 3, porth_stream, drop), PORTH_ROW(17, 4, porth_stream, flags),                                          \
     PORTH_ROW_OF(18, porth_document_migrations), PORTH_ROW(18, 1, porth_document_migrations, size),                       \
-    PORTH_ROW(18, 2, porth_document_migrations, migrate)
+    PORTH_ROW(18, 2, porth_document_migrations, migrate),                                                                 \
+    PORTH_ROW_OF(19, porth_scheme), PORTH_ROW(19, 1, porth_scheme, size), PORTH_ROW(19, 2, porth_scheme, can_use),        \
+    PORTH_ROW(19, 3, porth_scheme, register_), PORTH_ROW(19, 4, porth_scheme, register_get),                              \
+    PORTH_ROW(19, 5, porth_scheme, deregister), PORTH_ROW(19, 6, porth_scheme, trigger),                                  \
+    PORTH_ROW(19, 7, porth_scheme, validate), PORTH_ROW(19, 8, porth_scheme, identify),                                   \
+    PORTH_ROW_OF(20, porth_user_back_end), PORTH_ROW(20, 1, porth_user_back_end, size),                                   \
+    PORTH_ROW(20, 2, porth_user_back_end, count), PORTH_ROW(20, 3, porth_user_back_end, list),                            \
+    PORTH_ROW(20, 4, porth_user_back_end, get), PORTH_ROW(20, 5, porth_user_back_end, add),                               \
+    PORTH_ROW(20, 6, porth_user_back_end, set), PORTH_ROW(20, 7, porth_user_back_end, delete_),                           \
+    PORTH_ROW(20, 8, porth_user_back_end, check_password), PORTH_ROW(20, 9, porth_user_back_end, set_password),           \
+    PORTH_ROW_OF(21, porth_client_back_end), PORTH_ROW(21, 1, porth_client_back_end, size),                               \
+    PORTH_ROW(21, 2, porth_client_back_end, count), PORTH_ROW(21, 3, porth_client_back_end, list),                        \
+    PORTH_ROW(21, 4, porth_client_back_end, get), PORTH_ROW(21, 5, porth_client_back_end, add),                           \
+    PORTH_ROW(21, 6, porth_client_back_end, set), PORTH_ROW(21, 7, porth_client_back_end, delete_),                       \
+    PORTH_ROW(21, 8, porth_client_back_end, check_secret), PORTH_ROW_OF(22, porth_user_middleware),                       \
+    PORTH_ROW(22, 1, porth_user_middleware, size), PORTH_ROW(22, 2, porth_user_middleware, show),                         \
+    PORTH_ROW(22, 3, porth_user_middleware, store), PORTH_ROW(22, 4, porth_user_middleware, delete_),                     \
+    PORTH_ROW_OF(23, porth_user_revoke), PORTH_ROW(23, 1, porth_user_revoke, size),                                       \
+    PORTH_ROW(23, 2, porth_user_revoke, user_revoke)
 
 extern __attribute__((visibility("default"))) const porth_plugin PORTH_PLUGIN_V1;
 

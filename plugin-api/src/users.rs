@@ -168,12 +168,18 @@ impl Users {
         Ask::done(self.0.ask(|table| table.set_user, &json!({"username": username, "user": fields})))
     }
 
-    /// Deletes a user with everything that refers to them.
+    /// Deletes a user with everything that refers to them. Gives a text for each scheme that did not forget them, of which
+    /// there should be none; they are gone all the same.
     ///
     /// # Errors
     /// [`NotFound`](crate::HostError::NotFound) for nobody.
-    pub fn delete(&self, username: &str) -> Ask<()> {
-        Ask::done(self.0.ask(|table| table.delete_user, &json!({ "username": username })))
+    pub fn delete(&self, username: &str) -> Ask<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Answer {
+            failures: Vec<String>,
+        }
+        let call = self.0.ask(|table| table.delete_user, &json!({ "username": username }));
+        Ask::new(call, |answer| Ok(crate::callbacks::decode::<Answer>(&answer?)?.failures))
     }
 
     /// Gives a user another password.

@@ -1,5 +1,6 @@
 //! `host/domain` on SQLite and on PostgreSQL.
 
+mod back_ends;
 mod clients;
 mod documents;
 mod instances;

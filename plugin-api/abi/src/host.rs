@@ -208,7 +208,8 @@ pub struct Host {
     /// Changes what is given of a user: `{"username", "user"}` → `{}`. A property that is null is taken away. NOT_FOUND
     /// for nobody, PARAM with what is wrong.
     pub set_user: Question,
-    /// Deletes a user with everything that refers to them: `{"username"}` → `{}`. NOT_FOUND for nobody.
+    /// Deletes a user with everything that refers to them: `{"username"}` → `{"failures"}`, a list of texts of what did not
+    /// forget them, empty when all did; they are gone all the same. NOT_FOUND for nobody.
     pub delete_user: Question,
     /// Gives a user another password: `{"username", "password"}` → `{}`. NOT_FOUND for nobody, PARAM for what is no
     /// password.

@@ -5,17 +5,17 @@ use serde_json::{Value, json};
 use crate::support::server::{Reply, Server, Setup};
 
 /// Somebody with a cookie, or without one yet.
-struct Browser<'a> {
-    server: &'a Server,
-    cookie: Option<String>,
+pub(super) struct Browser<'a> {
+    pub(super) server: &'a Server,
+    pub(super) cookie: Option<String>,
 }
 
 impl<'a> Browser<'a> {
-    fn new(server: &'a Server) -> Self {
+    pub(super) fn new(server: &'a Server) -> Self {
         Self { server, cookie: None }
     }
 
-    fn send(&mut self, method: &str, path: &str, body: Option<&Value>, more: &[(&str, &str)]) -> Reply {
+    pub(super) fn send(&mut self, method: &str, path: &str, body: Option<&Value>, more: &[(&str, &str)]) -> Reply {
         let mut headers = more.to_vec();
         let cookie = self.cookie.clone().map(|cookie| format!("a=b; {cookie}"));
         headers.extend(cookie.as_deref().map(|cookie| ("cookie", cookie)));
@@ -30,11 +30,11 @@ impl<'a> Browser<'a> {
         reply
     }
 
-    fn get(&mut self, path: &str) -> Reply {
+    pub(super) fn get(&mut self, path: &str) -> Reply {
         self.send("GET", path, None, &[])
     }
 
-    fn log_in(&mut self, username: &str, password: &str) -> Reply {
+    pub(super) fn log_in(&mut self, username: &str, password: &str) -> Reply {
         self.send("POST", "/api/auth/", Some(&json!({"username": username, "password": password})), &[])
     }
 
