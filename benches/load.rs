@@ -32,13 +32,18 @@ struct Connection {
 impl Load {
     /// Connects; requests will go round over `paths`.
     pub(crate) fn connect(address: SocketAddr, paths: &[String]) -> Result<Self> {
+        Self::connect_with(address, paths, "")
+    }
+
+    /// The same with further header fields, each with its line's end.
+    pub(crate) fn connect_with(address: SocketAddr, paths: &[String], fields: &str) -> Result<Self> {
         let connections = (0..CONNECTIONS).map(|_| {
             let connection = Connection::open(address)?;
             connection.stream.set_nonblocking(true)?;
             Ok(connection)
         });
         let connections = connections.collect::<Result<_>>()?;
-        let requests = paths.iter().map(|path| request(address, path)).collect();
+        let requests = paths.iter().map(|path| request(address, path, fields)).collect();
         Ok(Self { connections, requests, next: 0 })
     }
 
@@ -71,12 +76,12 @@ impl Load {
 /// One request over a connection of its own; whether a 200 came.
 pub(crate) fn ask_once(address: SocketAddr, path: &str) -> Result<()> {
     let mut connection = Connection::open(address)?;
-    connection.stream.write_all(&request(address, path))?;
+    connection.stream.write_all(&request(address, path, ""))?;
     connection.read_answer()
 }
 
-fn request(address: SocketAddr, path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n").into_bytes()
+fn request(address: SocketAddr, path: &str, fields: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{fields}\r\n").into_bytes()
 }
 
 impl Connection {

@@ -10,6 +10,7 @@
 
 mod callgrind;
 mod compiled_in;
+mod identity;
 mod load;
 mod once;
 mod processes;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures all parts, or those that are named: `rounds`, `callgrind`, `once`.
+/// Measures all parts, or those that are named: `rounds`, `callgrind`, `once`, `identity`.
 fn measure(parts: &[&str]) -> Result<()> {
     // Cargo adds an option that says that this is a benchmark.
     let named: Vec<&&str> = parts.iter().filter(|part| !part.starts_with("--")).collect();
@@ -50,6 +51,7 @@ fn measure(parts: &[&str]) -> Result<()> {
     let rounds = if wanted("rounds") { rounds::run()? } else { Rounds::default() };
     let counts = if wanted("callgrind") { callgrind::run()? } else { Vec::new() };
     let once = if wanted("once") { Some(once::run()?) } else { None };
-    report::print(&rounds, &counts, once.as_ref());
+    let identity = if wanted("identity") { Some(identity::run()?) } else { None };
+    report::print(&rounds, &counts, once.as_ref(), identity.as_ref());
     Ok(())
 }

@@ -41,6 +41,12 @@ fn cpu_ns_now(processes: &[u32]) -> Result<u64> {
     Ok(sum_ns)
 }
 
+/// The CPU time that this thread has used, in nanoseconds.
+pub(crate) fn thread_cpu_ns() -> Result<u64> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Ok(u64::try_from(time.tv_sec)? * 1_000_000_000 + u64::try_from(time.tv_nsec)?)
+}
+
 /// The memory of processes in bytes, what they share with others counted in part (PSS).
 pub(crate) fn memory_bytes(processes: &[u32]) -> Result<u64> {
     let mut sum_kib = 0;

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::identity::Identity;
 use crate::load::CONNECTIONS;
 use crate::once::Once;
 use crate::rounds::{MANY, Rounds, Subject};
@@ -21,14 +22,28 @@ const OUTAGE_MS_MAX: f64 = 50.0;
 /// Memory of both processes, in MB.
 const MEMORY_MB_MAX: f64 = 24.0;
 
+/// A request with a session's cookie, in µs.
+const SESSION_US_MAX: f64 = 20.0;
+/// How many times as much Glewlwyd takes, at least.
+const GLEWLWYD_SESSION_MIN: f64 = 9.0;
+/// A log-in against the bare hash.
+const LOG_IN_MAX: f64 = 1.03;
+
 /// Prints what was measured.
-pub(crate) fn print(rounds: &Rounds, counts: &[(Subject, u64)], once: Option<&Once>) {
+pub(crate) fn print(rounds: &Rounds, counts: &[(Subject, u64)], once: Option<&Once>, identity: Option<&Identity>) {
     let measured = Measured { rounds, counts };
-    measured.print_costs();
+    if !rounds.samples.is_empty() || !counts.is_empty() {
+        measured.print_costs();
+    }
     println!("\n{:<58}{:>18}{:>10}", "bar", "measured", "at most");
-    measured.print_bars();
+    if !rounds.samples.is_empty() || !counts.is_empty() {
+        measured.print_bars();
+    }
     if let Some(once) = once {
         print_once(once);
+    }
+    if let Some(identity) = identity {
+        print_identity(identity);
     }
 }
 
@@ -113,6 +128,36 @@ fn print_once(once: &Once) {
             mb(bytes)
         );
     }
+}
+
+fn print_identity(identity: &Identity) {
+    let least = |times: &[u64]| times.first().map(us);
+    let (list, log_in) = (least(&identity.list_ns), least(&identity.log_in_ns));
+    bar("GET /api/profile_list/ with a cookie, µs", [list, None], SESSION_US_MAX);
+    // The other way round, as every bar is a most.
+    let of_glewlwyd = ratio(list, least(&identity.glewlwyd_list_ns));
+    bar("the same, × Glewlwyd's", [of_glewlwyd, None], 1.0 / GLEWLWYD_SESSION_MIN);
+    bar("log-in, × the bare hash", [ratio(log_in, least(&identity.hash_ns)), None], LOG_IN_MAX);
+    let time = |times: &[Duration], percent: usize| {
+        number(times.get(times.len() * percent / 100).map(|time| time.as_secs_f64() * 1e6))
+    };
+    println!(
+        "\nA plug-in's answer, µs: p50 {} and p99 {} while nobody logs in, p50 {} and p99 {} in a storm of log-ins \
+         ({} and {} answers)",
+        time(&identity.calm, 50),
+        time(&identity.calm, 99),
+        time(&identity.storm, 50),
+        time(&identity.storm, 99),
+        identity.calm.len(),
+        identity.storm.len(),
+    );
+    println!(
+        "µs: profile list {}, Glewlwyd's {}, log-in {}, the bare hash {}",
+        number(list),
+        number(least(&identity.glewlwyd_list_ns)),
+        number(log_in),
+        number(least(&identity.hash_ns)),
+    );
 }
 
 /// Prints a bar; it is missed only if all ways to measure it miss it.

@@ -104,6 +104,13 @@ impl Home {
         self.0.path().join("porth.toml")
     }
 
+    /// A key to administer with.
+    pub(crate) fn new_key(&self) -> Result<String> {
+        let output = porth().args(["key", "new", "--name", "bench", "--config"]).arg(self.config()).output()?;
+        let key = String::from_utf8(output.stdout)?.lines().next().map(str::to_owned);
+        key.ok_or_else(|| format!("no key: {}", String::from_utf8_lossy(&output.stderr)).into())
+    }
+
     /// `porth serve`: parent and child. It logs errors.
     pub(crate) fn serve(&self) -> Result<Server> {
         self.serve_and_log("error")

@@ -247,7 +247,7 @@ static int32_t load(const porth_host *table, uint64_t context, void **library, p
     host = table;
     *library = NULL;
     *description = porth_bytes_static(PORTH_STR(
-        "[{\"name\":\"hello_c\",\"display_name\":\"Hello in C\",\"description\":\"Greets whoever asks\",\"needs\":[],"
+        "[{\"name\":\"hello-c\",\"display_name\":\"Hello in C\",\"description\":\"Greets whoever asks\",\"needs\":[],"
         "\"parameters_schema\":{\"type\":\"object\",\"properties\":{\"greeting\":{\"type\":\"string\"}},"
         "\"required\":[\"greeting\"],\"additionalProperties\":false}}]"));
     return PORTH_OK;

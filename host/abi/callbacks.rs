@@ -28,6 +28,7 @@ use super::context::{self, CallbackError, HostFuture, LogLine, NewEndpoint, Serv
 use super::documents;
 use super::questions;
 use super::request::CallRequest;
+use super::schemes;
 use super::token::{self, CompleteError};
 use super::waker::ForeignWaker;
 
@@ -77,6 +78,14 @@ static TABLE: Table = Table(Host {
     request_body_next,
     complete,
     check_session_valid,
+    trigger_session_used,
+    get_session_age,
+    get_scheme_module: schemes::module,
+    get_scheme_list: schemes::list,
+    scheme_register: schemes::register,
+    scheme_register_get: schemes::register_get,
+    scheme_deregister: schemes::deregister,
+    scheme_can_use: schemes::can_use,
     timer,
     document_get: documents::get,
     document_put: documents::put,
@@ -352,6 +361,35 @@ unsafe extern "C" fn check_session_valid(
         let request = unsafe { CallRequest::hold(request) }.ok_or_else(|| CallbackError::parameter("no request"))?;
         // SAFETY: valid for this call.
         services.check_session_valid(request, unsafe { text(scopes, "scopes") }?)
+    };
+    // SAFETY: the border says that `call` may be written.
+    unsafe { start(call, body) }
+}
+
+unsafe extern "C" fn trigger_session_used(
+    context: u64,
+    request: *const c_void,
+    scopes: Str,
+    call: *mut HostCall,
+) -> i32 {
+    let body = || {
+        let services = services(context)?;
+        // SAFETY: the border says that the caller was lent this request or retained it.
+        let request = unsafe { CallRequest::hold(request) }.ok_or_else(|| CallbackError::parameter("no request"))?;
+        // SAFETY: valid for this call.
+        services.trigger_session_used(request, unsafe { text(scopes, "scopes") }?)
+    };
+    // SAFETY: the border says that `call` may be written.
+    unsafe { start(call, body) }
+}
+
+unsafe extern "C" fn get_session_age(context: u64, request: *const c_void, scopes: Str, call: *mut HostCall) -> i32 {
+    let body = || {
+        let services = services(context)?;
+        // SAFETY: the border says that the caller was lent this request or retained it.
+        let request = unsafe { CallRequest::hold(request) }.ok_or_else(|| CallbackError::parameter("no request"))?;
+        // SAFETY: valid for this call.
+        services.session_age(request, unsafe { text(scopes, "scopes") }?)
     };
     // SAFETY: the border says that `call` may be written.
     unsafe { start(call, body) }

@@ -14,6 +14,7 @@ use super::call::Handler;
 use super::documents::DocumentCall;
 use super::questions::Question;
 use super::request::CallRequest;
+use super::schemes::SchemeCall;
 
 /// A failed callback: the code that the plug-in gets, and a text that says more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +121,21 @@ pub trait Services: Send + Sync {
     /// # Errors
     /// DENIED without the right; the future's own errors are those of the callback.
     fn check_session_valid(&self, request: Arc<CallRequest>, scopes: &str) -> Result<HostFuture, CallbackError>;
+    /// Counts a use of what the session behind a request has proved.
+    ///
+    /// # Errors
+    /// DENIED without the right; the future's own errors are those of the callback.
+    fn trigger_session_used(&self, request: Arc<CallRequest>, scopes: &str) -> Result<HostFuture, CallbackError>;
+    /// Asks when the session behind a request last proved something.
+    ///
+    /// # Errors
+    /// As the one before.
+    fn session_age(&self, request: Arc<CallRequest>, scopes: &str) -> Result<HostFuture, CallbackError>;
+    /// Asks for a scheme, or asks a scheme.
+    ///
+    /// # Errors
+    /// As the one before.
+    fn schemes(&self, call: SchemeCall) -> Result<HostFuture, CallbackError>;
     /// A future that is ready after a while.
     ///
     /// # Errors

@@ -19,8 +19,11 @@ use super::meter::{Meter, Meters};
 use super::questions;
 use super::rights;
 use super::routes::{Routes, RoutesBuilder};
+use super::schemes;
 use super::session::{self, session_cookie};
-use crate::abi::{CallRequest, CallbackError, DocumentCall, HostFuture, LogLine, NewEndpoint, Question, Services};
+use crate::abi::{
+    CallRequest, CallbackError, DocumentCall, HostFuture, LogLine, NewEndpoint, Question, SchemeCall, Services,
+};
 use crate::config::{Config, HashAlgorithm};
 use crate::domain::access::Access;
 use crate::domain::clients::Clients;
@@ -154,6 +157,12 @@ impl InstanceServices {
         Err(CallbackError::new(code::DENIED, format!("the instance was not granted the right `{right}`")))
     }
 
+    /// The session's cookie of a request, if it has one, and the names in a text.
+    fn cookie_and_scopes(&self, request: &CallRequest, scopes: &str) -> (Option<String>, Vec<String>) {
+        let cookie = session_cookie(&request.parts().headers, &self.shared.config).map(str::to_owned);
+        (cookie, scopes.split_ascii_whitespace().map(str::to_owned).collect())
+    }
+
     /// A future that the host drives: a plug-in polls from threads that know nothing of the host's runtime.
     fn on_host(&self, work: impl Future<Output = Result<Vec<u8>, CallbackError>> + Send + 'static) -> HostFuture {
         let (sender, receiver) = oneshot::channel();
@@ -218,10 +227,29 @@ impl Services for InstanceServices {
 
     fn check_session_valid(&self, request: Arc<CallRequest>, scopes: &str) -> Result<HostFuture, CallbackError> {
         self.need("sessions")?;
-        let cookie = session_cookie(&request.parts().headers, &self.shared.config).map(str::to_owned);
-        let scopes: Vec<String> = scopes.split_ascii_whitespace().map(str::to_owned).collect();
+        let (cookie, scopes) = self.cookie_and_scopes(&request, scopes);
         let (access, now_ms) = (self.shared.access.clone(), now_ms());
         Ok(self.on_host(async move { session::check(&access, cookie.as_deref(), &scopes, now_ms).await }))
+    }
+
+    fn trigger_session_used(&self, request: Arc<CallRequest>, scopes: &str) -> Result<HostFuture, CallbackError> {
+        self.need("sessions")?;
+        let (cookie, scopes) = self.cookie_and_scopes(&request, scopes);
+        let (access, now_ms) = (self.shared.access.clone(), now_ms());
+        Ok(self.on_host(async move { session::spend(&access, cookie.as_deref(), &scopes, now_ms).await }))
+    }
+
+    fn session_age(&self, request: Arc<CallRequest>, scopes: &str) -> Result<HostFuture, CallbackError> {
+        self.need("sessions")?;
+        let (cookie, scopes) = self.cookie_and_scopes(&request, scopes);
+        let (access, now_ms) = (self.shared.access.clone(), now_ms());
+        Ok(self.on_host(async move { session::age(&access, cookie.as_deref(), &scopes, now_ms).await }))
+    }
+
+    fn schemes(&self, call: SchemeCall) -> Result<HostFuture, CallbackError> {
+        self.need("schemes")?;
+        let access = self.shared.access.clone();
+        Ok(self.on_host(async move { schemes::answer(&access, call).await }))
     }
 
     fn timer(&self, delay: Duration) -> Result<HostFuture, CallbackError> {
@@ -352,6 +380,18 @@ impl Services for LibraryServices {
     }
 
     fn check_session_valid(&self, _: Arc<CallRequest>, _: &str) -> Result<HostFuture, CallbackError> {
+        only_instances()
+    }
+
+    fn trigger_session_used(&self, _: Arc<CallRequest>, _: &str) -> Result<HostFuture, CallbackError> {
+        only_instances()
+    }
+
+    fn session_age(&self, _: Arc<CallRequest>, _: &str) -> Result<HostFuture, CallbackError> {
+        only_instances()
+    }
+
+    fn schemes(&self, _: SchemeCall) -> Result<HostFuture, CallbackError> {
         only_instances()
     }
 

@@ -350,6 +350,31 @@ typedef struct porth_host {
      * spaces, or empty. Right "sessions". The call's code: PORTH_NOT_FOUND no such session; PORTH_UNAUTHORIZED no cookie, or
      * a scope that is not satisfied. */
     int32_t (*check_session_valid)(uint64_t context, const void *request, porth_str scopes, porth_host_call *call);
+    /* Counts a use of every proof that these scopes rely on (a scheme's proofs count only so often): {}. Right "sessions".
+     * PORTH_NOT_FOUND no such session or scope; PORTH_UNAUTHORIZED no cookie, or a scope that is not satisfied, and then
+     * nothing is counted. */
+    int32_t (*trigger_session_used)(uint64_t context, const void *request, porth_str scopes, porth_host_call *call);
+    /* When the session's user last proved something that one of these scopes asks for: seconds since 1970 as a JSON number,
+     * 0 for never. Right "sessions". PORTH_NOT_FOUND no such session or scope; PORTH_UNAUTHORIZED no cookie. */
+    int32_t (*get_session_age)(uint64_t context, const void *request, porth_str scopes, porth_host_call *call);
+    /* A scheme by the name of its instance: {"module", "name", "display_name", "expiration", "max_use",
+     * "allow_user_register", "forbid_user_profile", "forbid_user_reset_credential"}. PORTH_NOT_FOUND for one that there is
+     * not or that is disabled. This and the five below need the right "schemes"; where the scheme itself refuses, the code
+     * and the detail are its own, where it does not answer, the code is PORTH_ERROR or PORTH_BUSY. */
+    int32_t (*get_scheme_module)(uint64_t context, porth_str scheme, porth_host_call *call);
+    /* The schemes that a user's scopes name: a list of what get_scheme_module answers, each with "can_use", which is null
+     * where it is not known. PORTH_NOT_FOUND for no such user. */
+    int32_t (*get_scheme_list)(uint64_t context, porth_str username, porth_host_call *call);
+    /* Registers a user with a scheme, or goes a step on: what the scheme answers. `data` is JSON. PORTH_NOT_FOUND for no such
+     * scheme or user, PORTH_UNSUPPORTED where nobody registers. */
+    int32_t (*scheme_register)(uint64_t context, porth_str scheme, porth_str username, porth_str data,
+                               porth_host_call *call);
+    /* What is registered of a user, as the scheme says it. */
+    int32_t (*scheme_register_get)(uint64_t context, porth_str scheme, porth_str username, porth_host_call *call);
+    /* Makes a scheme forget what a user registered: null, also for nothing. */
+    int32_t (*scheme_deregister)(uint64_t context, porth_str scheme, porth_str username, porth_host_call *call);
+    /* Whether a user can prove something with a scheme: 0 unavailable, 1 available, 2 registered. */
+    int32_t (*scheme_can_use)(uint64_t context, porth_str scheme, porth_str username, porth_host_call *call);
     /* A call that succeeds after `delay_ms` milliseconds. */
     int32_t (*timer)(uint64_t context, uint64_t delay_ms, porth_host_call *call);
     /* The document of a key: {"key", "version", "expires_at_ms", "used_at_ms", "user", "value"}, without those members that
@@ -790,7 +815,7 @@ typedef struct porth_layout_row {
     uint32_t align;
 } porth_layout_row;
 
-#define PORTH_ROWS_LEN 191
+#define PORTH_ROWS_LEN 199
 
 typedef struct porth_note {
     uint32_t owner_len;
@@ -863,22 +888,26 @@ typedef struct porth_note {
     PORTH_ROW(13, 13, porth_host, request_retain), PORTH_ROW(13, 14, porth_host, request_release),                        \
     PORTH_ROW(13, 15, porth_host, request_token), PORTH_ROW(13, 16, porth_host, request_body_next),                       \
     PORTH_ROW(13, 17, porth_host, complete), PORTH_ROW(13, 18, porth_host, check_session_valid),                          \
-    PORTH_ROW(13, 19, porth_host, timer), PORTH_ROW(13, 20, porth_host, document_get),                                    \
-    PORTH_ROW(13, 21, porth_host, document_put), PORTH_ROW(13, 22, porth_host, document_delete),                          \
-    PORTH_ROW(13, 23, porth_host, document_list), PORTH_ROW(13, 24, porth_host, document_apply),                          \
-    PORTH_ROW(13, 25, porth_host, document_consume), PORTH_ROW(13, 26, porth_host, call_wait),                            \
-    PORTH_ROW(13, 27, porth_host, call_then), PORTH_ROW(13, 28, porth_host, host_info),                                   \
-    PORTH_ROW(13, 29, porth_host, get_plugin_external_url), PORTH_ROW(13, 30, porth_host, check_user_valid),              \
-    PORTH_ROW(13, 31, porth_host, check_client_valid), PORTH_ROW(13, 32, porth_host, get_client_granted_scopes),          \
-    PORTH_ROW(13, 33, porth_host, get_user_list), PORTH_ROW(13, 34, porth_host, get_user),                                \
-    PORTH_ROW(13, 35, porth_host, get_user_profile), PORTH_ROW(13, 36, porth_host, is_user_valid),                        \
-    PORTH_ROW(13, 37, porth_host, add_user), PORTH_ROW(13, 38, porth_host, set_user),                                     \
-    PORTH_ROW(13, 39, porth_host, delete_user), PORTH_ROW(13, 40, porth_host, user_update_password),                      \
-    PORTH_ROW(13, 41, porth_host, get_client_list), PORTH_ROW(13, 42, porth_host, get_client),                            \
-    PORTH_ROW(13, 43, porth_host, is_client_valid), PORTH_ROW(13, 44, porth_host, add_client),                            \
-    PORTH_ROW(13, 45, porth_host, set_client), PORTH_ROW(13, 46, porth_host, delete_client),                              \
-    PORTH_ROW(13, 47, porth_host, add_well_known), PORTH_ROW(13, 48, porth_host, get_login_url),                          \
-    PORTH_ROW(13, 49, porth_host, generate_hash), PORTH_ROW(13, 50, porth_host, extension),                               \
+    PORTH_ROW(13, 19, porth_host, trigger_session_used), PORTH_ROW(13, 20, porth_host, get_session_age),                  \
+    PORTH_ROW(13, 21, porth_host, get_scheme_module), PORTH_ROW(13, 22, porth_host, get_scheme_list),                     \
+    PORTH_ROW(13, 23, porth_host, scheme_register), PORTH_ROW(13, 24, porth_host, scheme_register_get),                   \
+    PORTH_ROW(13, 25, porth_host, scheme_deregister), PORTH_ROW(13, 26, porth_host, scheme_can_use),                      \
+    PORTH_ROW(13, 27, porth_host, timer), PORTH_ROW(13, 28, porth_host, document_get),                                    \
+    PORTH_ROW(13, 29, porth_host, document_put), PORTH_ROW(13, 30, porth_host, document_delete),                          \
+    PORTH_ROW(13, 31, porth_host, document_list), PORTH_ROW(13, 32, porth_host, document_apply),                          \
+    PORTH_ROW(13, 33, porth_host, document_consume), PORTH_ROW(13, 34, porth_host, call_wait),                            \
+    PORTH_ROW(13, 35, porth_host, call_then), PORTH_ROW(13, 36, porth_host, host_info),                                   \
+    PORTH_ROW(13, 37, porth_host, get_plugin_external_url), PORTH_ROW(13, 38, porth_host, check_user_valid),              \
+    PORTH_ROW(13, 39, porth_host, check_client_valid), PORTH_ROW(13, 40, porth_host, get_client_granted_scopes),          \
+    PORTH_ROW(13, 41, porth_host, get_user_list), PORTH_ROW(13, 42, porth_host, get_user),                                \
+    PORTH_ROW(13, 43, porth_host, get_user_profile), PORTH_ROW(13, 44, porth_host, is_user_valid),                        \
+    PORTH_ROW(13, 45, porth_host, add_user), PORTH_ROW(13, 46, porth_host, set_user),                                     \
+    PORTH_ROW(13, 47, porth_host, delete_user), PORTH_ROW(13, 48, porth_host, user_update_password),                      \
+    PORTH_ROW(13, 49, porth_host, get_client_list), PORTH_ROW(13, 50, porth_host, get_client),                            \
+    PORTH_ROW(13, 51, porth_host, is_client_valid), PORTH_ROW(13, 52, porth_host, add_client),                            \
+    PORTH_ROW(13, 53, porth_host, set_client), PORTH_ROW(13, 54, porth_host, delete_client),                              \
+    PORTH_ROW(13, 55, porth_host, add_well_known), PORTH_ROW(13, 56, porth_host, get_login_url),                          \
+    PORTH_ROW(13, 57, porth_host, generate_hash), PORTH_ROW(13, 58, porth_host, extension),                               \
     PORTH_ROW_OF(14, porth_init_arguments), PORTH_ROW(14, 1, porth_init_arguments, size),                                 \
     PORTH_ROW(14, 2, porth_init_arguments, context), PORTH_ROW(14, 3, porth_init_arguments, kind),                        \
     PORTH_ROW(14, 4, porth_init_arguments, module), PORTH_ROW(14, 5, porth_init_arguments, name),                         \

@@ -160,6 +160,65 @@ impl Callbacks {
         })
     }
 
+    /// Counts a use of what the session behind a request has proved.
+    ///
+    /// # Safety
+    /// `request` must be the handle of a request that is borrowed or retained now.
+    pub(crate) unsafe fn trigger_session_used(
+        self,
+        request: *const c_void,
+        scopes: &str,
+    ) -> Result<HostCall, HostError> {
+        // SAFETY: the caller vouches for the request; the text and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.trigger_session_used)(self.context, request, str(scopes), call) })
+    }
+
+    /// Asks when the session behind a request last proved something.
+    ///
+    /// # Safety
+    /// `request` must be the handle of a request that is borrowed or retained now.
+    pub(crate) unsafe fn get_session_age(self, request: *const c_void, scopes: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the caller vouches for the request; the text and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.get_session_age)(self.context, request, str(scopes), call) })
+    }
+
+    /// Asks for a scheme.
+    pub(crate) fn get_scheme_module(self, scheme: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the text and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.get_scheme_module)(self.context, str(scheme), call) })
+    }
+
+    /// Asks for the schemes of a user.
+    pub(crate) fn get_scheme_list(self, username: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the text and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.get_scheme_list)(self.context, str(username), call) })
+    }
+
+    /// Registers a user with a scheme.
+    pub(crate) fn scheme_register(self, scheme: &str, username: &str, data: &str) -> Result<HostCall, HostError> {
+        let [scheme, username, data] = [scheme, username, data].map(str);
+        // SAFETY: the texts and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.scheme_register)(self.context, scheme, username, data, call) })
+    }
+
+    /// Asks what a user has registered with a scheme.
+    pub(crate) fn scheme_register_get(self, scheme: &str, username: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the texts and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.scheme_register_get)(self.context, str(scheme), str(username), call) })
+    }
+
+    /// Makes a scheme forget a user.
+    pub(crate) fn scheme_deregister(self, scheme: &str, username: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the texts and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.scheme_deregister)(self.context, str(scheme), str(username), call) })
+    }
+
+    /// Asks whether a user can prove something with a scheme.
+    pub(crate) fn scheme_can_use(self, scheme: &str, username: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the texts and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.scheme_can_use)(self.context, str(scheme), str(username), call) })
+    }
+
     /// Asks for the next piece of a request's body.
     ///
     /// # Safety

@@ -14,6 +14,7 @@ use crate::environment::Environment;
 use crate::host_error::HostError;
 use crate::metrics::Metrics;
 use crate::module::Plugin;
+use crate::schemes::Schemes;
 use crate::users::Users;
 
 /// An instance's way to the host: cheap to clone, and usable from any thread as long as the instance lives. Afterwards
@@ -63,6 +64,12 @@ impl<P: Plugin> Host<P> {
     #[must_use]
     pub fn documents(&self) -> Documents {
         Documents::new(self.callbacks())
+    }
+
+    /// The host's ways to authenticate.
+    #[must_use]
+    pub fn schemes(&self) -> Schemes {
+        Schemes::new(self.callbacks())
     }
 
     /// The host's users.

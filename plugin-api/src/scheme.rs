@@ -20,6 +20,17 @@ pub enum CanUse {
     Registered,
 }
 
+impl<'de> Deserialize<'de> for CanUse {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u8::deserialize(deserializer)? {
+            0 => Ok(Self::Unavailable),
+            1 => Ok(Self::Available),
+            2 => Ok(Self::Registered),
+            other => Err(serde::de::Error::custom(format!("{other}, expected 0, 1 or 2"))),
+        }
+    }
+}
+
 impl CanUse {
     pub(crate) const fn number(self) -> u8 {
         match self {

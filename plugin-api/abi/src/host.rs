@@ -130,6 +130,32 @@ pub struct Host {
     /// scope not satisfied.
     pub check_session_valid:
         unsafe extern "C" fn(context: u64, request: *const c_void, scopes: Str, call: *mut HostCall) -> i32,
+    /// Counts a use of every proof that these scopes rely on (a scheme's proofs count only so often): `{}`. Right `sessions`.
+    /// NOT_FOUND no such session or scope; UNAUTHORIZED no cookie, or a scope not satisfied, and then nothing is counted.
+    pub trigger_session_used:
+        unsafe extern "C" fn(context: u64, request: *const c_void, scopes: Str, call: *mut HostCall) -> i32,
+    /// When the session's user last proved something that one of these scopes asks for: seconds since 1970 as a JSON number,
+    /// 0 for never. Right `sessions`. NOT_FOUND no such session or scope; UNAUTHORIZED no cookie.
+    pub get_session_age:
+        unsafe extern "C" fn(context: u64, request: *const c_void, scopes: Str, call: *mut HostCall) -> i32,
+    /// A scheme by the name of its instance: `{"module", "name", "display_name", "expiration", "max_use",
+    /// "allow_user_register", "forbid_user_profile", "forbid_user_reset_credential"}`. NOT_FOUND for one that there is not or
+    /// that is disabled. This and the five below need the right `schemes`; where the scheme itself refuses, the code and the
+    /// detail are its own, where it does not answer, the code is ERROR or BUSY.
+    pub get_scheme_module: unsafe extern "C" fn(context: u64, scheme: Str, call: *mut HostCall) -> i32,
+    /// The schemes that a user's scopes name: a list of what [`get_scheme_module`](Self::get_scheme_module) answers, each
+    /// with `can_use`, which is null where it is not known. NOT_FOUND for no such user.
+    pub get_scheme_list: unsafe extern "C" fn(context: u64, username: Str, call: *mut HostCall) -> i32,
+    /// Registers a user with a scheme, or goes a step on: what the scheme answers. `data` is JSON. NOT_FOUND for no such
+    /// scheme or user, UNSUPPORTED where nobody registers.
+    pub scheme_register:
+        unsafe extern "C" fn(context: u64, scheme: Str, username: Str, data: Str, call: *mut HostCall) -> i32,
+    /// What is registered of a user, as the scheme says it.
+    pub scheme_register_get: unsafe extern "C" fn(context: u64, scheme: Str, username: Str, call: *mut HostCall) -> i32,
+    /// Makes a scheme forget what a user registered: `null`, also for nothing.
+    pub scheme_deregister: unsafe extern "C" fn(context: u64, scheme: Str, username: Str, call: *mut HostCall) -> i32,
+    /// Whether a user can prove something with a scheme: `0` unavailable, `1` available, `2` registered.
+    pub scheme_can_use: unsafe extern "C" fn(context: u64, scheme: Str, username: Str, call: *mut HostCall) -> i32,
     /// A result with code OK after `delay_ms` milliseconds.
     pub timer: unsafe extern "C" fn(context: u64, delay_ms: u64, call: *mut HostCall) -> i32,
     /// The document of a key: `{"key", "version", "expires_at_ms", "used_at_ms", "user", "value"}`, without those members

@@ -111,6 +111,14 @@ pub(crate) static TABLE: Table = Table(abi::Host {
     request_body_next,
     complete,
     check_session_valid,
+    trigger_session_used,
+    get_session_age,
+    get_scheme_module,
+    get_scheme_list: get_scheme_module,
+    scheme_register,
+    scheme_register_get: scheme_can_use,
+    scheme_deregister: scheme_can_use,
+    scheme_can_use,
     timer,
     document_get: documents::get,
     document_put: documents::put,
@@ -338,6 +346,26 @@ unsafe extern "C" fn check_session_valid(
     // SAFETY: the plug-in's to be filled in.
     unsafe { call.write(later(Duration::from_millis(2), code, result)) };
     code::OK
+}
+
+unsafe extern "C" fn trigger_session_used(_: u64, _: *const c_void, _: abi::Str, _: *mut abi::HostCall) -> i32 {
+    code::DENIED
+}
+
+unsafe extern "C" fn get_session_age(_: u64, _: *const c_void, _: abi::Str, _: *mut abi::HostCall) -> i32 {
+    code::DENIED
+}
+
+unsafe extern "C" fn get_scheme_module(_: u64, _: abi::Str, _: *mut abi::HostCall) -> i32 {
+    code::DENIED
+}
+
+unsafe extern "C" fn scheme_register(_: u64, _: abi::Str, _: abi::Str, _: abi::Str, _: *mut abi::HostCall) -> i32 {
+    code::DENIED
+}
+
+unsafe extern "C" fn scheme_can_use(_: u64, _: abi::Str, _: abi::Str, _: *mut abi::HostCall) -> i32 {
+    code::DENIED
 }
 
 unsafe extern "C" fn timer(_: u64, delay_ms: u64, call: *mut abi::HostCall) -> i32 {

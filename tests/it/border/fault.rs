@@ -284,6 +284,18 @@ impl Services for NoServices {
         closed()
     }
 
+    fn trigger_session_used(&self, _: Arc<CallRequest>, _: &str) -> Result<HostFuture, CallbackError> {
+        closed()
+    }
+
+    fn session_age(&self, _: Arc<CallRequest>, _: &str) -> Result<HostFuture, CallbackError> {
+        closed()
+    }
+
+    fn schemes(&self, _: porth::abi::SchemeCall) -> Result<HostFuture, CallbackError> {
+        closed()
+    }
+
     fn timer(&self, _: Duration) -> Result<HostFuture, CallbackError> {
         closed()
     }

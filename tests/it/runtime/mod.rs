@@ -10,6 +10,7 @@ mod questions;
 mod raw;
 mod recycle;
 mod reload;
+mod schemes;
 mod streams;
 mod timers;
 mod watchdog;

@@ -177,3 +177,21 @@ fn with_a_lock_only_listed_digests_are_loaded_or_probed() {
     assert!(super::errors(&reply).starts_with("line 1 of the list of digests"), "{reply:?}");
     assert_eq!(server.version("a"), "2.2");
 }
+
+/// What runs is not ended by a file that is gone: the fresh process could not run it, so there is none until it can.
+#[test]
+fn an_instance_whose_library_is_gone_keeps_its_process() {
+    let server = server_with("", &compile(1, &[]));
+    let pid = server.child_pid();
+    std::fs::remove_file(server.plugins().join(FILE)).unwrap();
+    server.signal(rustix::process::Signal::HUP);
+    server.wait_for_log("is dropped and child 1 goes on: the instance plugin/");
+    assert_eq!(server.version("a"), "1.1");
+    assert_eq!(server.child_pids()[0], pid);
+
+    server.install(FILE, &compile(2, &[]));
+    wait_for_version(&server, "2.2");
+    server.recycle();
+    assert_ne!(server.child_pid(), pid);
+    assert_eq!(server.version("a").split('.').next(), Some("2"));
+}
