@@ -116,14 +116,14 @@ async fn start(
     let watch = begin_watch(&config);
     let libraries = Libraries::scan(&config, |file| start.keeps_closed(file)).await.map_err(Failure::configuration)?;
     let records = Instances::new(db.clone());
-    let (access, clients) = services::identity(&db, &config.login);
     let documents = Documents::new(db.clone(), document_limits(&config));
+    let (access, clients) = services::identity(&db, &config.login, &documents);
     tokio::spawn(runtime::purge_documents(documents.clone(), leadership.clone()));
     let runtime = Runtime::new(
         Arc::clone(&config),
         libraries,
         records,
-        access.clone(),
+        (access.clone(), clients.clone()),
         leadership.clone(),
         documents,
         hooks(control),

@@ -33,16 +33,23 @@ impl Offline {
         let no_plugins = Scratch::new()?;
         let config = Arc::new(Config { plugins: no_plugins.path.clone(), instances: Vec::new(), ..config });
         let db = Db::open(&config.database, &config.data, now_ms()).await?;
-        let (access, clients) = services::identity(&db, &config.login);
-        services::ensure_scopes(&access.scopes, &config).await?;
         let libraries = Libraries::scan(&config, |_| None).await?;
         let (leader, leadership) = LeaderToken::new(true);
         let limits = DocumentLimits { documents_max: 0, documents_bytes_max: 0, document_bytes_max: 0 };
         let documents = Documents::new(db.clone(), limits);
+        let (access, clients) = services::identity(&db, &config.login, &documents);
+        services::ensure_scopes(&access.scopes, &config).await?;
         let hooks = Hooks { on_lifted: Box::new(|_| {}), on_worn_out: Box::new(|_| {}) };
         let records = Instances::new(db.clone());
-        let runtime =
-            Runtime::new(Arc::clone(&config), libraries, records, access.clone(), leadership, documents, hooks);
+        let runtime = Runtime::new(
+            Arc::clone(&config),
+            libraries,
+            records,
+            (access.clone(), clients.clone()),
+            leadership,
+            documents,
+            hooks,
+        );
         let services = services::services(&db, &config, access, clients);
         let routes = routes::router(&App::new(config, runtime, services));
         Ok(Self { routes, db, _leader: leader, _no_plugins: no_plugins })

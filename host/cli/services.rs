@@ -3,6 +3,7 @@
 use crate::config::{Config, Login};
 use crate::domain::access::Access;
 use crate::domain::clients::Clients;
+use crate::domain::documents::Documents;
 use crate::domain::grants::Grants;
 use crate::domain::keys::ApiKeys;
 use crate::domain::lockout::{Lockout, LockoutRules};
@@ -17,7 +18,7 @@ use crate::http::Services;
 use crate::store::Db;
 
 /// Everything that is known of people and applications.
-pub(super) fn identity(db: &Db, login: &Login) -> (Access, Clients) {
+pub(super) fn identity(db: &Db, login: &Login, documents: &Documents) -> (Access, Clients) {
     // One processor stays free for everything that is no log-in.
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let passwords = Passwords::new(processors.saturating_sub(1), login.passwords_waiting_max);
@@ -32,6 +33,7 @@ pub(super) fn identity(db: &Db, login: &Login) -> (Access, Clients) {
         scopes: Scopes::new(db.clone()),
         sessions: LoginSessions::new(db.clone(), milliseconds(login.session_lifetime_s)),
         lockout: Lockout::new(db.clone(), rules),
+        documents: documents.clone(),
         schemes: Schemes::new(db.clone()),
     };
     let clients = Clients::new(db.clone(), passwords).of(access.users.back_ends().clone());

@@ -46,6 +46,12 @@ pub struct Config {
     pub profile_scope: String,
     /// The name of the session cookie.
     pub session_cookie_name: String,
+    /// The path of the page where users log in, below `external_url`.
+    pub login_url: String,
+    /// The instance that answers at `/.well-known/<name>`; others do at `/.well-known/<name>/<api_prefix>/<instance>` only.
+    pub root_issuer: Option<String>,
+    /// How `generate_hash` hashes what plug-ins give it.
+    pub hash_algorithm: HashAlgorithm,
     /// The origins whose pages may call the host's own routes with a person's cookie, as browsers write them:
     /// `https://app.example.org`.
     pub cors_origins: Vec<String>,
@@ -138,6 +144,18 @@ pub struct Login {
     pub peer_window_s: u64,
     /// How many log-ins may wait for their password to be compared; more are told to come again.
     pub passwords_waiting_max: usize,
+}
+
+/// How plug-ins have something hashed that other programs compare; never passwords.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum HashAlgorithm {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
 }
 
 /// Limits of requests and of the code that answers them.
@@ -267,6 +285,9 @@ impl Default for Config {
             admin_scope: "g_admin".to_owned(),
             profile_scope: "g_profile".to_owned(),
             session_cookie_name: "PORTH_SESSION".to_owned(),
+            login_url: "login".to_owned(),
+            root_issuer: None,
+            hash_algorithm: HashAlgorithm::Sha256,
             cors_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             proxy_header: ProxyHeader::XForwardedFor,

@@ -48,6 +48,11 @@ impl Config {
             );
         }
         let cookie = &self.session_cookie_name;
+        let page = &self.login_url;
+        let path = !page.is_empty()
+            && !page.starts_with('/')
+            && page.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte));
+        check(path, "login_url", page, "a path of letters, digits, `-`, `.`, `_`, `~` and `/`, without a `/` in front");
         check(is_token(cookie), "session_cookie_name", cookie, "a token as in RFC 9110, section 5.6.2");
     }
 

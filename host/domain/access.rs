@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use super::StoreError;
 use super::clients::{Client, Clients};
+use super::documents::Documents;
 use super::lockout::{Attempt, LockedOut, Lockout};
 use super::login::{LoginSession, LoginSessions, Means, Origin, ProveError, Standing};
 use super::passwords::PasswordError;
@@ -28,6 +29,8 @@ pub struct Access {
     pub sessions: LoginSessions,
     /// Failed log-ins.
     pub lockout: Lockout,
+    /// What plug-ins keep of people.
+    pub documents: Documents,
     /// What there is beside the password.
     pub schemes: Schemes,
 }
@@ -104,6 +107,22 @@ impl Access {
         user_agent: &str,
         now_ms: i64,
     ) -> Result<String, LogInError> {
+        let user_id = self.check_password(username, password, peer, now_ms).await?;
+        self.proved(cookie, &user_id, Means::Password, peer, user_agent, now_ms).await
+    }
+
+    /// The id of the user whom a name and a password tell, without a session: what fails counts for the lock-out of the name
+    /// and, where it is known, the peer.
+    ///
+    /// # Errors
+    /// [`LogInError`].
+    pub async fn check_password(
+        &self,
+        username: &str,
+        password: &str,
+        peer: Option<IpAddr>,
+        now_ms: i64,
+    ) -> Result<String, LogInError> {
         let attempt = Attempt::new(username, peer);
         if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await? {
             return Err(locked_out.into());
@@ -116,8 +135,33 @@ impl Access {
         if let Some(locked_out) = locked_out {
             return Err(locked_out.into());
         }
-        let user_id = told.ok_or(LogInError::Wrong)?;
-        self.proved(cookie, &user_id, Means::Password, peer, user_agent, now_ms).await
+        told.ok_or(LogInError::Wrong)
+    }
+
+    /// Of these scopes, those that a user has and that want nothing but, perhaps, the password.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn opened_by_password(&self, user: &User, scopes: &[String]) -> Result<Vec<String>, StoreError> {
+        let mut opened = Vec::new();
+        for scope in self.scopes_of(user, scopes).await? {
+            if scope.groups.is_empty() {
+                opened.push(scope.name);
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Of these scopes, those that a user has.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn scopes_of(&self, user: &User, scopes: &[String]) -> Result<Vec<Scope>, StoreError> {
+        let mut found = Vec::new();
+        for name in scopes.iter().filter(|name| user.scopes.contains(name)) {
+            found.extend(self.scopes.get(name).await?);
+        }
+        Ok(found)
     }
 
     /// Stores what somebody proved, and gives the session's cookie.

@@ -10,6 +10,7 @@ pub mod access;
 pub mod back_ends;
 pub mod clients;
 pub mod documents;
+pub mod fields;
 pub mod grants;
 pub mod instances;
 pub mod keys;
@@ -25,6 +26,7 @@ pub mod username;
 pub mod users;
 
 mod identity;
+mod records;
 mod search;
 
 pub use self::identity::DATABASE;

@@ -56,7 +56,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Answering {
         let path = request.uri().path();
-        if let Some((name, path_start)) = instance(path, &self.app.0.config.api_prefix)
+        if let Some((name, path_start)) =
+            instance(path, &self.app.0.config.api_prefix).or_else(|| outside(path, &self.app))
             && let Looked::Call(call) = self.app.0.runtime.begin(name)
         {
             let answer = dispatch(self.app.clone(), call, path_start, request);
@@ -87,7 +88,7 @@ impl Future for Answering {
     }
 }
 
-/// Calls the plug-in. The path belongs to its instance from `path_start` on.
+/// Calls the plug-in. The path belongs to its instance from `path_start` on: all of it when it is outside of its prefix.
 fn dispatch<B>(
     app: App,
     call: Call,
@@ -132,12 +133,20 @@ where
 /// The handlers for a request, with its path parameters.
 fn find(call: &Call, path_start: usize, parts: &Parts) -> Result<(Chain, PathParameters), Problem> {
     let decoded = path::decode(parts.uri.path()).map_err(|bad| Problem::new(BAD_PATH, bad.to_string()))?;
+    if path_start == 0 {
+        let name = decoded.strip_prefix(WELL_KNOWN).and_then(|below| below.split('/').next()).unwrap_or_default();
+        return found(call.routes.find_well_known(&parts.method, name));
+    }
     // The part below the prefix, decoded: the prefix and the name are plain, so they are as long in both.
     let below = match decoded.get(path_start..) {
         Some("") | None => "/",
         Some(below) => below,
     };
-    match call.routes.find(&parts.method, below) {
+    found(call.routes.find(&parts.method, below))
+}
+
+fn found(found: Found) -> Result<(Chain, PathParameters), Problem> {
+    match found {
         Found::Chain(chain, parameters) => Ok((chain, parameters)),
         Found::MethodNotAllowed(allow) => {
             Err(Problem::new(METHOD_NOT_ALLOWED, format!("allowed here: {allow}")).with(header::ALLOW, &allow))
@@ -151,7 +160,7 @@ fn find(call: &Call, path_start: usize, parts: &Parts) -> Result<(Chain, PathPar
 pub(super) async fn unmatched(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
     let path = request.uri().path();
     path::decode(path).map_err(|bad| Problem::new(BAD_PATH, bad.to_string()))?;
-    match instance(path, &app.0.config.api_prefix) {
+    match instance(path, &app.0.config.api_prefix).or_else(|| outside(path, &app)) {
         // One that runs by now did not when the request came.
         Some((name, _)) if !matches!(app.0.runtime.begin(name), Looked::Nothing) => Err(not_running(name)),
         _ => host_again(&app, request).await,
@@ -165,6 +174,24 @@ fn instance<'a>(path: &'a str, prefix: &str) -> Option<(&'a str, usize)> {
     let name = below.get(..len)?;
     (!name.is_empty()).then_some((name, path.len() - below.len() + len))
 }
+
+/// The instance whose endpoint a path outside of the prefix belongs to, as a whole.
+fn outside<'a>(path: &'a str, app: &'a App) -> Option<(&'a str, usize)> {
+    let config = &app.0.config;
+    well_known(path, &config.api_prefix, config.root_issuer.as_deref()).map(|instance| (instance, 0))
+}
+
+/// The instance that `/.well-known/<name>/<prefix>/<instance>` names, as RFC 8414, section 3.1, puts it; of
+/// `/.well-known/<name>` alone it is `root`.
+fn well_known<'a>(path: &'a str, prefix: &str, root: Option<&'a str>) -> Option<&'a str> {
+    let below = path.strip_prefix(WELL_KNOWN)?;
+    let Some((_, issuer)) = below.split_once('/') else { return root };
+    let name = issuer.strip_prefix(prefix)?.strip_prefix('/')?;
+    (!name.is_empty() && !name.contains('/')).then_some(name)
+}
+
+/// Where names lie that every host has at the same place (RFC 8615).
+const WELL_KNOWN: &str = "/.well-known/";
 
 /// A path that no route and no instance has: perhaps a route of the host has it with other slashes.
 async fn host_again(app: &App, mut request: Request<Body>) -> Result<Response, Problem> {
@@ -272,6 +299,24 @@ mod tests {
         ] {
             assert_eq!(instance(path, "api"), found, "{path}");
         }
+    }
+
+    #[test]
+    fn a_well_known_name_belongs_to_the_issuer_behind_it() {
+        for (path, found) in [
+            ("/.well-known/openid-configuration/api/a", Some("a")),
+            ("/.well-known/openid-configuration/api/a/", None),
+            ("/.well-known/openid-configuration/api/a/b", None),
+            ("/.well-known/openid-configuration/api/", None),
+            ("/.well-known/openid-configuration/other/a", None),
+            ("/.well-known/openid-configuration", Some("root")),
+            ("/.well-known/openid-configuration/", None),
+            ("/.well-known", None),
+            ("/x/.well-known/openid-configuration", None),
+        ] {
+            assert_eq!(well_known(path, "api", Some("root")), found, "{path}");
+        }
+        assert_eq!(well_known("/.well-known/x", "api", None), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{HeaderMap, Request};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::caller::Subject;
 use super::error::{FORBIDDEN, NOT_FOUND, Problem};
@@ -156,25 +156,19 @@ async fn with_noted(app: &App, profile: &User) -> Result<Value, Problem> {
     Ok(view(profile, noted.as_ref(), &app.0.config))
 }
 
-/// The properties of a profile, and of those that administrators see, which may be what they note, only those that the
-/// configuration names.
-fn view(user: &User, noted: Option<&User>, config: &Config) -> Value {
-    let profile = &config.profile;
-    let named = |name: &String| profile.properties_shown.contains(name) || profile.properties_writable.contains(name);
-    let properties = noted.into_iter().flat_map(|noted| &noted.properties).filter(|(name, _)| named(name));
-    let mut view: Map<String, Value> = properties.map(|(name, value)| (name.clone(), value.clone())).collect();
-    view.extend(user.properties.clone());
-    let fields = json!({
-        "username": user.username.as_str(),
-        "name": user.name,
-        "email": user.email,
-        "scope": user.scopes,
-        "enabled": user.enabled,
-    });
-    if let Value::Object(fields) = fields {
-        view.extend(fields);
+/// A profile, and of the properties that administrators see, which may be what they note, those that the configuration
+/// names.
+fn view(profile: &User, noted: Option<&User>, config: &Config) -> Value {
+    let Profile { properties_shown, properties_writable, .. } = &config.profile;
+    let mut view = profile.clone().profile_view();
+    if let Some(view) = view.as_object_mut() {
+        for (name, value) in noted.into_iter().flat_map(|noted| &noted.properties) {
+            if (properties_shown.contains(name) || properties_writable.contains(name)) && !view.contains_key(name) {
+                view.insert(name.clone(), value.clone());
+            }
+        }
     }
-    Value::Object(view)
+    view
 }
 
 /// Whether a name is none of a property.
