@@ -135,7 +135,7 @@ fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error>
 }
 
 /// The kinds of modules that this host can make instances of.
-pub const KINDS: [&str; 1] = ["plugin"];
+pub const KINDS: [&str; 5] = ["plugin", "scheme", "user", "client", "user_middleware"];
 
 /// The rights that a module can need.
 pub const RIGHTS: [&str; 13] = [
@@ -192,7 +192,9 @@ mod tests {
         );
         check(
             r#"[{"name": "hello", "kind": "toaster"}]"#,
-            expect!["module `hello` is of kind `toaster`, this host knows plugin"],
+            expect![
+                "module `hello` is of kind `toaster`, this host knows plugin, scheme, user, client, user_middleware"
+            ],
         );
         check(
             r#"[{"name": "hello", "needs": ["users:read", "root"]}]"#,

@@ -3,17 +3,20 @@
 //! `load`, `init` and `close` may block; on which thread and how long is the runtime's business. Dropping an [`Instance`]
 //! does not close it: a `close` that must not come (a call is stuck in it) is not made by accident.
 
+use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::sync::Arc;
 
 use porth_abi::{
-    Bytes, DOCUMENT_MIGRATIONS, DocumentMigrations, InitArguments, InitIn, InitOut, InitResult, Plugin, Str, code,
+    Bytes, DOCUMENT_MIGRATIONS, DocumentMigrations, HOOK_TABLES, InitArguments, InitIn, InitOut, InitResult, Plugin,
+    Str, code,
 };
 
 use super::bytes::OwnedBytes;
 use super::callbacks;
 use super::context::{Context, Services};
 use super::fault::{self, InstanceSlot};
+use super::hooks::Hooks;
 use super::open::Opened;
 use super::token;
 
@@ -87,7 +90,7 @@ pub enum CloseError {
 
 /// What a plug-in calls its own: the host only hands it back.
 #[derive(Clone, Copy)]
-struct Foreign(*mut c_void);
+pub(super) struct Foreign(pub(super) *mut c_void);
 
 // SAFETY: the border says that entry points may be called from any thread.
 unsafe impl Send for Foreign {}
@@ -162,7 +165,10 @@ impl Library {
         let errors = unsafe { OwnedBytes::take(result.errors) };
         match number {
             code::OK => {
-                Ok(Instance { plugin: self.plugin, instance: Foreign(result.instance), context, slot: new.slot })
+                let instance = Foreign(result.instance);
+                let hooks =
+                    HOOK_TABLES.into_iter().filter_map(|id| Some((id, Arc::new(self.hooks(id, instance, new.slot)?))));
+                Ok(Instance { plugin: self.plugin, instance, hooks: hooks.collect(), context, slot: new.slot })
             }
             code::PANIC => Err(InitError::Panicked),
             number => {
@@ -214,6 +220,13 @@ impl Library {
         }
     }
 
+    /// A table of hooks for an instance, if the library has it.
+    fn hooks(&self, id: &str, instance: Foreign, slot: &'static InstanceSlot) -> Option<Hooks> {
+        let table = self.extension(id, slot)?;
+        // SAFETY: the border says what a table under an id of `HOOK_TABLES` is made of.
+        unsafe { Hooks::read(table, instance, slot) }
+    }
+
     /// The table of an extension, if the library has it.
     fn extension(&self, id: &str, slot: &'static InstanceSlot) -> Option<*const c_void> {
         let extension = self.plugin.extension?;
@@ -260,6 +273,7 @@ pub struct NewInstance<'a> {
 pub struct Instance {
     plugin: Plugin,
     instance: Foreign,
+    hooks: BTreeMap<&'static str, Arc<Hooks>>,
     context: Context,
     slot: &'static InstanceSlot,
 }
@@ -269,6 +283,12 @@ impl Instance {
     #[must_use]
     pub fn slot(&self) -> &'static InstanceSlot {
         self.slot
+    }
+
+    /// The tables of hooks that its library has, by their ids. They must not be called after `close`.
+    #[must_use]
+    pub fn hooks(&self) -> &BTreeMap<&'static str, Arc<Hooks>> {
+        &self.hooks
     }
 
     /// Calls `close`, and takes the context back. No call of a handler is under way (the runtime's promise).

@@ -3,6 +3,7 @@
 //! Start at [`Instances`]. What runs and how it is doing is the runtime's business: see `crate::runtime`.
 
 mod name;
+mod settings;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 pub use self::name::{NameError, check_display_name, check_name};
+pub use self::settings::Settings;
 use super::{StoreError, new_id};
 use crate::config::DeclaredInstance;
 use crate::store::instances::{self as rows, InstanceRow, InstanceUpdate};
@@ -40,6 +42,8 @@ pub struct InstanceRecord {
     pub declared: bool,
     /// Why it was taken out and must not run whatever `enabled` says; `None` means that it was not.
     pub quarantine: Option<String>,
+    /// What else administrators set of it.
+    pub settings: Settings,
     /// When it was added, in milliseconds since 1970.
     pub created_at_ms: i64,
     /// When anything of it was changed last, in milliseconds since 1970.
@@ -65,6 +69,8 @@ pub struct NewInstance {
     pub grants: Option<Vec<String>>,
     /// Whether a service may have public endpoints.
     pub allow_public: bool,
+    /// What else is set of it.
+    pub settings: Settings,
 }
 
 /// What can be changed of an instance at once. Its module stays, so that whatever refers to it keeps its meaning.
@@ -78,6 +84,8 @@ pub struct InstanceChange {
     pub grants: Option<Vec<String>>,
     /// Whether a service may have public endpoints.
     pub allow_public: bool,
+    /// What else is set of it.
+    pub settings: Settings,
 }
 
 /// Why an instance was not added.
@@ -217,6 +225,7 @@ impl Instances {
             allow_public: new.allow_public,
             declared: false,
             quarantine: None,
+            settings: new.settings,
             created_at_ms: now_ms,
             updated_at_ms: now_ms,
         })
@@ -247,6 +256,7 @@ impl Instances {
             parameters: Value::Object(to.parameters).to_string(),
             grants: to.grants.map(|grants| Value::from(grants).to_string()),
             allow_public: to.allow_public,
+            settings: written(&to.settings),
         };
         known(kind, name, rows::update(&self.db, kind, name, update, now_ms).await?)
     }
@@ -373,6 +383,7 @@ fn declared_over(old: &InstanceRow, declared: DeclaredInstance, now_ms: i64) -> 
         id: old.id.clone(),
         enabled: old.enabled || !old.declared,
         quarantine: old.quarantine.clone(),
+        settings: old.settings.clone(),
         created_at: old.created_at,
         ..declared_row(declared, now_ms)
     })
@@ -396,6 +407,7 @@ fn declared_row(declared: DeclaredInstance, now_ms: i64) -> InstanceRow {
         allow_public: declared.allow_public,
         declared: true,
         quarantine: None,
+        settings: Settings::default(),
         created_at_ms: now_ms,
         updated_at_ms: now_ms,
     })
@@ -414,6 +426,7 @@ fn to_row(record: InstanceRecord) -> InstanceRow {
         allow_public: record.allow_public,
         declared: record.declared,
         quarantine: record.quarantine,
+        settings: written(&record.settings),
         created_at: record.created_at_ms,
         updated_at: record.updated_at_ms,
     }
@@ -424,6 +437,10 @@ fn from_row(row: InstanceRow) -> Result<InstanceRecord, StoreError> {
     let damaged = |error: serde_json::Error| StoreError::Damaged { what: what(), reason: error.to_string() };
     let parameters = serde_json::from_str(&row.parameters).map_err(damaged)?;
     let grants = row.grants.as_deref().map(serde_json::from_str).transpose().map_err(damaged)?;
+    let settings = match row.settings.as_str() {
+        "" => Settings::default(),
+        settings => serde_json::from_str(settings).map_err(damaged)?,
+    };
     Ok(InstanceRecord {
         id: row.id,
         kind: row.kind,
@@ -436,9 +453,15 @@ fn from_row(row: InstanceRow) -> Result<InstanceRecord, StoreError> {
         allow_public: row.allow_public,
         declared: row.declared,
         quarantine: row.quarantine,
+        settings,
         created_at_ms: row.created_at,
         updated_at_ms: row.updated_at,
     })
+}
+
+fn written(settings: &Settings) -> String {
+    // A struct of numbers and flags can always be written.
+    serde_json::to_string(settings).unwrap_or_else(|_| "{}".to_owned())
 }
 
 fn known(kind: &str, name: &str, found: bool) -> Result<(), ChangeError> {

@@ -9,29 +9,35 @@ use serde::Deserialize;
 use super::caller;
 use super::error::{INVALID, NOT_FOUND, Problem, UNAUTHORIZED};
 use super::fields::Fields;
-use super::{App, Peer, cookie, now_ms};
+use super::{App, cookie, now_ms, peer};
+use crate::domain::access::SchemeProof;
 use crate::domain::login::LoginSession;
 
 /// What an answer carries besides its status.
 type Answer = axum::response::AppendHeaders<Option<(HeaderName, HeaderValue)>>;
 
-/// `POST /auth/`: by password, or, by the name alone, another user of the session becomes the current one.
+/// `POST /auth/`: by password, by a scheme, or, by the name alone, another user of the session becomes the current one.
 pub(super) async fn log_in(State(app): State<App>, request: Request<Body>) -> Result<Answer, Problem> {
     let headers = request.headers().clone();
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let peer = peer::of(request.extensions(), &headers, &app.0.config);
     let mut fields = Fields::read(request).await?;
-    let username = fields.required_text("username");
+    let by_scheme = fields.has("scheme_type") || fields.has("scheme_name");
+    let username = if by_scheme { fields.text("username") } else { Some(fields.required_text("username")) };
     let password = fields.text("password");
-    let scheme = fields.text("scheme_name").or(fields.text("scheme_type"));
+    let scheme = by_scheme.then(|| (fields.required_text("scheme_type"), fields.required_text("scheme_name")));
+    let value = fields.value("value");
     fields.finish()?;
     let cookie = cookie::read(&headers, &app.0.config);
-    if let Some(password) = password {
-        let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let logged_in = app.0.access.log_in(cookie, &username, &password, peer, user_agent, now_ms());
+    let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if let Some((module, scheme)) = scheme {
+        let proof = SchemeProof { username: username.as_deref(), module: &module, scheme: &scheme, value: &value };
+        let logged_in = app.0.access.log_in_by_scheme(cookie, proof, peer, user_agent, now_ms());
         return Ok(axum::response::AppendHeaders(cookie::set(&logged_in.await?, &app.0.config)));
     }
-    if let Some(scheme) = scheme {
-        return Err(Problem::new(NOT_FOUND, format!("there is no scheme `{scheme}`")));
+    let username = username.unwrap_or_default();
+    if let Some(password) = password {
+        let logged_in = app.0.access.log_in(cookie, &username, &password, peer, user_agent, now_ms());
+        return Ok(axum::response::AppendHeaders(cookie::set(&logged_in.await?, &app.0.config)));
     }
     let session = session(&app, &headers).await?;
     if !app.0.access.switch(&session, &username).await? {

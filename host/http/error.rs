@@ -6,10 +6,14 @@ use serde_json::json;
 
 use super::body;
 use crate::domain::StoreError;
-use crate::domain::access::LogInError;
+use crate::domain::access::{ChangePasswordError, LogInError};
 use crate::domain::clients::PutClientError;
-use crate::domain::keys::CreateKeyError;
+use crate::domain::grants::PutGrantError;
+use crate::domain::keys::{CreateKeyError, DeleteKeyError};
+use crate::domain::lockout::LockedOut;
+use crate::domain::misc::PutMiscError;
 use crate::domain::passwords::PasswordError;
+use crate::domain::schemes::{AskError, SchemeError};
 use crate::domain::scopes::PutScopeError;
 use crate::domain::users::PutUserError;
 use crate::runtime::{CallError, ChangeError, InitError, ReloadError, StartError};
@@ -46,6 +50,7 @@ kinds! {
     INSTANCE_NOT_RUNNING: SERVICE_UNAVAILABLE "instance_not_running" "The instance is not running";
     INSTANCE_BROKEN: SERVICE_UNAVAILABLE "instance_broken" "The instance failed too often";
     INSTANCE_BUSY: SERVICE_UNAVAILABLE "instance_busy" "The instance has too much to do";
+    BACK_END_FAILED: SERVICE_UNAVAILABLE "back_end_failed" "Who keeps the record does not answer";
     STORE_BUSY: SERVICE_UNAVAILABLE "store_busy" "The store has too much to do";
     PLUGIN_DEADLINE: GATEWAY_TIMEOUT "plugin_deadline" "The plug-in did not answer in time";
 }
@@ -138,6 +143,7 @@ impl From<StartError> for Problem {
             // Administrators may read why: `init` wrote it for them.
             StartError::Init(InitError::Failed { .. } | InitError::Panicked)
             | StartError::Documents(_)
+            | StartError::NoHooks { .. }
             | StartError::Deadline(_) => Self::new(INIT_FAILED, text),
         }
     }
@@ -159,6 +165,12 @@ impl From<StoreError> for Problem {
         if matches!(error, StoreError::NulInText) {
             return Self::invalid(vec![error.to_string()]);
         }
+        if let StoreError::ReadOnly { .. } = error {
+            return Self::invalid(vec![format!("source: {error}")]);
+        }
+        if let StoreError::BackEnd { .. } = error {
+            return Self::logged(BACK_END_FAILED, error);
+        }
         if matches!(error, StoreError::Busy(_) | StoreError::Conflict) {
             Self::new(STORE_BUSY, "try again").with(header::RETRY_AFTER, "1")
         } else {
@@ -177,6 +189,24 @@ impl From<CreateKeyError> for Problem {
     }
 }
 
+impl From<DeleteKeyError> for Problem {
+    fn from(error: DeleteKeyError) -> Self {
+        match error {
+            DeleteKeyError::Unknown { .. } => Self::new(NOT_FOUND, error.to_string()),
+            DeleteKeyError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutMiscError> for Problem {
+    fn from(error: PutMiscError) -> Self {
+        match error {
+            PutMiscError::Invalid(errors) => Self::invalid(errors),
+            PutMiscError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<PasswordError> for Problem {
     fn from(error: PasswordError) -> Self {
         match error {
@@ -191,13 +221,72 @@ impl From<LogInError> for Problem {
     fn from(error: LogInError) -> Self {
         match error {
             LogInError::Wrong => Self::new(UNAUTHORIZED, error.to_string()),
-            LogInError::LockedOut(locked_out) => {
-                let seconds = locked_out.retry_after_ms.saturating_add(999) / 1_000;
-                Self::new(LOCKED_OUT, "try again later").with(header::RETRY_AFTER, &seconds.to_string())
-            }
+            LogInError::LockedOut(locked_out) => locked_out.into(),
             LogInError::Password(error) => error.into(),
+            LogInError::Scheme(error) => error.into(),
             LogInError::Random(_) => Self::logged(INTERNAL, error),
             LogInError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<LockedOut> for Problem {
+    fn from(locked_out: LockedOut) -> Self {
+        let seconds = locked_out.retry_after_ms.saturating_add(999) / 1_000;
+        Self::new(LOCKED_OUT, "try again later").with(header::RETRY_AFTER, &seconds.to_string())
+    }
+}
+
+impl From<ChangePasswordError> for Problem {
+    fn from(error: ChangePasswordError) -> Self {
+        match error {
+            ChangePasswordError::Wrong => Self::invalid(vec![format!("old_password: {error}")]),
+            ChangePasswordError::LockedOut(locked_out) => locked_out.into(),
+            ChangePasswordError::Put(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutGrantError> for Problem {
+    fn from(error: PutGrantError) -> Self {
+        let text = error.to_string();
+        match error {
+            PutGrantError::Invalid(errors) => Self::invalid(errors),
+            PutGrantError::NoClient { .. } | PutGrantError::Gone => Self::new(NOT_FOUND, text),
+            PutGrantError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SchemeError> for Problem {
+    fn from(error: SchemeError) -> Self {
+        let text = error.to_string();
+        match error {
+            SchemeError::Unknown { .. } => Self::new(NOT_FOUND, text),
+            SchemeError::Forbidden { .. } => Self::new(FORBIDDEN, text),
+            SchemeError::Ask(error) => error.into(),
+            SchemeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AskError> for Problem {
+    fn from(error: AskError) -> Self {
+        let text = error.to_string();
+        match error {
+            AskError::Invalid(errors) if errors.is_empty() => Self::invalid(vec!["value: it is wrong".to_owned()]),
+            AskError::Invalid(errors) => {
+                Self::invalid(errors.into_iter().map(|error| format!("value: {error}")).collect())
+            }
+            // The scheme's own words for why stay here: they may help who guesses.
+            AskError::Unauthorized(_) => Self::new(UNAUTHORIZED, "the scheme refuses this user or proof"),
+            AskError::NotFound(_) => Self::new(NOT_FOUND, text),
+            AskError::Conflict(_) => Self::new(CONFLICT, text),
+            AskError::Unsupported => Self::new(INVALID, text),
+            AskError::Unavailable(_) => {
+                Self::new(INSTANCE_NOT_RUNNING, "the scheme is not available now").with(header::RETRY_AFTER, "1")
+            }
+            AskError::Failed(_) => Self::logged(PLUGIN_FAILED, text),
         }
     }
 }

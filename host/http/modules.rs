@@ -7,17 +7,32 @@ use http::Request;
 use serde_json::{Value, json};
 
 use super::caller::Admin;
-use super::error::{INVALID, Problem};
+use super::error::{INVALID, NOT_FOUND, Problem};
 use super::fields::Fields;
 use super::page::Asked;
 use super::{App, now_ms};
-use crate::domain::instances::NewInstance;
-use crate::runtime::instances::PLUGIN;
-use crate::runtime::{Edit, HealthView, InstanceView};
+use crate::domain::instances::{NewInstance, Settings};
+use crate::runtime::back_ends::BUILT_IN;
+use crate::runtime::{Edit, HealthView, InstanceView, KINDS};
 
 /// `GET /mod/type/`: every module by kind, with what its parameters must satisfy.
 pub(super) async fn types(_: Admin, State(app): State<App>) -> Json<Value> {
-    let mut kinds = json!({PLUGIN: []});
+    let mut kinds: Value = KINDS.iter().map(|kind| ((*kind).to_owned(), json!([]))).collect();
+    let mut put = |kind: &str, entry: Value| {
+        if let Some(list) = kinds.get_mut(kind).and_then(Value::as_array_mut) {
+            list.push(entry);
+        }
+    };
+    for module in BUILT_IN {
+        let entry = json!({
+            "name": module.name,
+            "display_name": module.display_name,
+            "description": module.description,
+            "parameters_schema": {"type": "object", "additionalProperties": false},
+            "needs": [],
+        });
+        put(module.kind, entry);
+    }
     for module in app.0.runtime.libraries().modules() {
         let module = &module.description;
         let entry = json!({
@@ -27,17 +42,36 @@ pub(super) async fn types(_: Admin, State(app): State<App>) -> Json<Value> {
             "parameters_schema": module.parameters_schema,
             "needs": module.needs,
         });
-        if let Some(list) = kinds.get_mut(&module.kind).and_then(Value::as_array_mut) {
-            list.push(entry);
-        }
+        put(&module.kind, entry);
     }
     Json(kinds)
 }
 
-/// `GET /mod/plugin/`: the instances.
-pub(super) async fn list(_: Admin, State(app): State<App>, Asked(page): Asked) -> Result<Json<Value>, Problem> {
+/// A kind of modules in a path; any other text is 404.
+#[derive(Debug)]
+pub(super) struct Kind(&'static str);
+
+impl TryFrom<String> for Kind {
+    type Error = Problem;
+
+    fn try_from(kind: String) -> Result<Self, Problem> {
+        let known = KINDS.iter().find(|known| **known == kind);
+        known
+            .map(|known| Self(known))
+            .ok_or_else(|| Problem::new(NOT_FOUND, format!("there is no kind `{kind}` of modules")))
+    }
+}
+
+/// `GET /mod/:kind/`: the instances.
+pub(super) async fn list(
+    _: Admin,
+    State(app): State<App>,
+    Path(kind): Path<String>,
+    Asked(page): Asked,
+) -> Result<Json<Value>, Problem> {
+    let Kind(kind) = kind.try_into()?;
     let pattern = page.pattern.to_lowercase();
-    let instances = app.0.runtime.list(PLUGIN).await?;
+    let instances = app.0.runtime.list(kind).await?;
     let shown = instances
         .iter()
         .filter(|instance| {
@@ -52,11 +86,17 @@ pub(super) async fn list(_: Admin, State(app): State<App>, Asked(page): Asked) -
     Ok(Json(shown.collect()))
 }
 
-/// `POST /mod/plugin/`: adds an instance.
-pub(super) async fn add(_: Admin, State(app): State<App>, request: Request<Body>) -> Result<(), Problem> {
+/// `POST /mod/:kind/`: adds an instance.
+pub(super) async fn add(
+    _: Admin,
+    State(app): State<App>,
+    Path(kind): Path<String>,
+    request: Request<Body>,
+) -> Result<(), Problem> {
+    let Kind(kind) = kind.try_into()?;
     let mut fields = Fields::read(request).await?;
-    let new = NewInstance {
-        kind: PLUGIN.to_owned(),
+    let mut new = NewInstance {
+        kind: kind.to_owned(),
         module: fields.required_text("module"),
         name: fields.required_text("name"),
         display_name: fields.text("display_name").unwrap_or_default(),
@@ -64,24 +104,35 @@ pub(super) async fn add(_: Admin, State(app): State<App>, request: Request<Body>
         enabled: true,
         grants: fields.texts("grants").flatten(),
         allow_public: fields.flag("allow_public").unwrap_or_default(),
+        settings: Settings::default(),
     };
+    match new.settings.changed(kind, &fields.rest()) {
+        Ok(settings) => new.settings = settings,
+        Err(wrong) => wrong.into_iter().for_each(|error| fields.refuse(error)),
+    }
     fields.finish()?;
     // A task of its own: a client that leaves must not stop a change half-way.
     Ok(detached(async move { app.0.runtime.add(new, now_ms()).await }).await??)
 }
 
-/// `GET /mod/plugin/:name`.
-pub(super) async fn show(_: Admin, State(app): State<App>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    Ok(Json(view(&app.0.runtime.get(PLUGIN, &name).await?)))
+/// `GET /mod/:kind/:name`.
+pub(super) async fn show(
+    _: Admin,
+    State(app): State<App>,
+    Path((kind, name)): Path<(String, String)>,
+) -> Result<Json<Value>, Problem> {
+    let Kind(kind) = kind.try_into()?;
+    Ok(Json(view(&app.0.runtime.get(kind, &name).await?)))
 }
 
-/// `PUT /mod/plugin/:name`: changes what is given.
+/// `PUT /mod/:kind/:name`: changes what is given.
 pub(super) async fn replace(
     _: Admin,
     State(app): State<App>,
-    Path(name): Path<String>,
+    Path((kind, name)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<(), Problem> {
+    let Kind(kind) = kind.try_into()?;
     let mut fields = Fields::read(request).await?;
     let edit = Edit {
         module: fields.text("module"),
@@ -89,28 +140,35 @@ pub(super) async fn replace(
         parameters: fields.object("parameters"),
         grants: fields.texts("grants"),
         allow_public: fields.flag("allow_public"),
+        settings: fields.rest(),
     };
     fields.finish()?;
-    Ok(detached(async move { app.0.runtime.replace(PLUGIN, &name, edit, now_ms()).await }).await??)
+    Ok(detached(async move { app.0.runtime.replace(kind, &name, edit, now_ms()).await }).await??)
 }
 
-/// `DELETE /mod/plugin/:name`.
-pub(super) async fn delete(_: Admin, State(app): State<App>, Path(name): Path<String>) -> Result<(), Problem> {
-    Ok(detached(async move { app.0.runtime.delete(PLUGIN, &name).await }).await??)
+/// `DELETE /mod/:kind/:name`.
+pub(super) async fn delete(
+    _: Admin,
+    State(app): State<App>,
+    Path((kind, name)): Path<(String, String)>,
+) -> Result<(), Problem> {
+    let Kind(kind) = kind.try_into()?;
+    Ok(detached(async move { app.0.runtime.delete(kind, &name).await }).await??)
 }
 
-/// `PUT /mod/plugin/:name/:action`.
+/// `PUT /mod/:kind/:name/:action`.
 pub(super) async fn act(
     _: Admin,
     State(app): State<App>,
-    Path((name, action)): Path<(String, String)>,
+    Path((kind, name, action)): Path<(String, String, String)>,
 ) -> Result<(), Problem> {
+    let Kind(kind) = kind.try_into()?;
     let acted = detached(async move {
         let runtime = &app.0.runtime;
         match action.as_str() {
-            "enable" => Some(runtime.enable(PLUGIN, &name, now_ms()).await),
-            "disable" => Some(runtime.disable(PLUGIN, &name, now_ms()).await),
-            "reset" => Some(runtime.reset(PLUGIN, &name, now_ms()).await),
+            "enable" => Some(runtime.enable(kind, &name, now_ms()).await),
+            "disable" => Some(runtime.disable(kind, &name, now_ms()).await),
+            "reset" => Some(runtime.reset(kind, &name, now_ms()).await),
             _ => None,
         }
     });
@@ -129,7 +187,7 @@ pub(super) async fn detached<T: Send + 'static>(
 
 fn view(instance: &InstanceView) -> Value {
     let InstanceView { record, status, error, health } = instance;
-    json!({
+    let mut view = json!({
         "module": record.module,
         "name": record.name,
         "display_name": record.display_name,
@@ -142,7 +200,11 @@ fn view(instance: &InstanceView) -> Value {
         "error": error,
         "quarantine": record.quarantine,
         "health": health.as_ref().map(health_view),
-    })
+    });
+    if let Some(members) = view.as_object_mut() {
+        members.extend(record.settings.shown(&record.kind));
+    }
+    view
 }
 
 fn health_view(health: &HealthView) -> Value {

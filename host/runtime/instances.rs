@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
+use super::back_ends::{CLIENT, USER, USER_MIDDLEWARE, is_built_in};
 use super::documents::InstanceDocuments;
 use super::health::{Health, HealthView};
 use super::libraries::{Held, Hook, Libraries, Module};
 use super::lifecycle;
+use super::rights;
 use super::running::Running;
+use super::schemes::Port;
 use super::services::{InstanceServices, Shared};
 use super::table::{Looked, Mounted, Table};
 use super::threads::Threads;
@@ -23,6 +26,7 @@ use crate::abi;
 use crate::abi::fault::InstanceSlot;
 use crate::config::Config;
 use crate::domain::access::Access;
+use crate::domain::clients::Clients;
 use crate::domain::documents::Documents;
 use crate::domain::instances::{InstanceRecord, Instances};
 use crate::domain::leadership::{Leadership, Lease};
@@ -39,6 +43,19 @@ pub use take_over::Prepared;
 
 /// The kind of module whose instances have endpoints.
 pub const PLUGIN: &str = "plugin";
+/// The kind of module whose instances are ways to authenticate.
+pub const SCHEME: &str = "scheme";
+
+/// The table of hooks that every instance of a kind must have.
+fn table_of(kind: &str) -> Option<&'static str> {
+    match kind {
+        SCHEME => Some(porth_abi::SCHEME),
+        USER => Some(porth_abi::USER_BACK_END),
+        CLIENT => Some(porth_abi::CLIENT_BACK_END),
+        USER_MIDDLEWARE => Some(porth_abi::USER_MIDDLEWARE),
+        _ => None,
+    }
+}
 
 /// How long calls and `close` may take at least when the process ends.
 const STOP_MIN: Duration = Duration::from_secs(1);
@@ -57,6 +74,8 @@ pub(super) struct Inner {
     present: Mutex<BTreeMap<String, Present>>,
     /// Held while an instance is being changed, by key.
     changing: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held while the domain is told of back ends, so that what it hears last is the newest.
+    pub(super) telling: tokio::sync::Mutex<()>,
     /// Held while libraries are being loaded: one reload at a time. True once the process ends, when none is any more.
     reloading: tokio::sync::Mutex<bool>,
     on_lifted: Hook,
@@ -153,6 +172,14 @@ pub enum StartError {
     /// `init` refused or failed.
     #[error(transparent)]
     Init(#[from] abi::InitError),
+    /// The library lacks what a module of the kind must have.
+    #[error("the library has no `{table}`, which a module of the kind {kind} must have")]
+    NoHooks {
+        /// The module's kind.
+        kind: String,
+        /// The id of the table of hooks.
+        table: &'static str,
+    },
     /// `init` took too long.
     #[error("`init` took longer than {} ms", .0.as_millis())]
     Deadline(Duration),
@@ -166,16 +193,18 @@ impl Runtime {
         config: Arc<Config>,
         libraries: Libraries,
         records: Instances,
-        access: Access,
+        (access, clients): (Access, Clients),
         leadership: Leadership,
         documents: Documents,
         hooks: Hooks,
     ) -> Self {
         libraries.set_on_worn_out(hooks.on_worn_out);
-        Self(Arc::new(Inner {
+        let schemes = access.schemes.clone();
+        let inner = Arc::new(Inner {
             shared: Shared {
                 config,
                 access,
+                clients,
                 documents,
                 runtime: tokio::runtime::Handle::current(),
                 meters: Arc::default(),
@@ -186,9 +215,12 @@ impl Runtime {
             table: Table::default(),
             present: Mutex::default(),
             changing: Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
             on_lifted: hooks.on_lifted,
-        }))
+        });
+        schemes.connect(Arc::new(Port::new(Arc::downgrade(&inner))));
+        Self(inner)
     }
 
     /// The libraries and their modules.
@@ -201,6 +233,11 @@ impl Runtime {
     #[must_use]
     pub fn begin(&self, name: &str) -> Looked {
         self.0.table.begin(name)
+    }
+
+    /// What is stored of all instances.
+    pub(super) fn records(&self) -> &Instances {
+        &self.0.records
     }
 
     /// What all instances share.
@@ -217,6 +254,7 @@ impl Runtime {
         let (status, error) = match present {
             Some(Present::Running(_)) => (Status::Running, None),
             _ if !record.enabled => (Status::Stopped, None),
+            _ if is_built_in(&record.kind, &record.module) => (Status::Running, None),
             Some(Present::Failed(error)) => (Status::Failed, Some(error)),
             None => (Status::Failed, Some("it was not started".to_owned())),
         };
@@ -250,7 +288,7 @@ impl Runtime {
         let generation = Arc::clone(&module.generation);
         let key = key(plan.kind, plan.name);
         let slot = InstanceSlot::register(&key, &generation.file);
-        let rights = plan.grants.map_or_else(|| module.description.needs.clone(), <[String]>::to_vec);
+        let rights = rights::granted(&module.description.needs, plan.grants);
         self.prepare_documents(plan, module, slot).await?;
         let shared = self.0.shared.clone();
         let documents = InstanceDocuments::new(shared.clone(), &key, plan.id, true);
@@ -285,6 +323,10 @@ impl Runtime {
         let instance = lifecycle::within(format!("init {key}"), deadline, init, late)
             .await
             .ok_or(StartError::Deadline(deadline))??;
+        if let Some(table) = table_of(plan.kind).filter(|table| !instance.hooks().contains_key(table)) {
+            lifecycle::close(&key, instance, deadline).await;
+            return Err(StartError::NoHooks { kind: plan.kind.to_owned(), table });
+        }
         let routes = services.take_routes().unwrap_or_default();
         let threads = Threads::new(plan.name, config.limits.instance_threads_max);
         let watched = (Health::new(&config.limits), Arc::clone(services.meter()));

@@ -3,22 +3,28 @@
 //! Start at [`Runtime`]. Files and symbols are judged and opened in `crate::abi`; what is stored, and by which rules, is
 //! `crate::domain`'s business; HTTP is `crate::http`'s.
 
+pub mod back_ends;
 pub mod body;
 mod breaker;
 pub mod call;
 mod counted;
 mod documents;
 pub mod health;
+pub mod hooks;
 pub mod instances;
 pub mod libraries;
 mod lifecycle;
+mod login_url;
 mod meter;
 mod metrics;
 mod own;
+mod questions;
 mod reserve;
+mod rights;
 pub mod routes;
 pub mod running;
 pub mod schema;
+mod schemes;
 mod services;
 mod session;
 mod table;
@@ -30,6 +36,7 @@ pub use body::Body;
 pub use call::{CallError, Incoming, call};
 pub use documents::purge as purge_documents;
 pub use health::{HealthStatus, HealthView, Place};
+pub use hooks::{Hook, HookError};
 pub use instances::{
     ChangeError, Edit, Hooks, InstanceView, LibraryState, Outcome, Prepared, Quarantined, ReloadError, Report, Runtime,
     Start, StartError, Status,
@@ -44,4 +51,4 @@ pub use watch::Watch;
 pub use watchdog::{Stuck, mark_worker, unmark_worker};
 
 pub use crate::abi::request::{PathParameters, RequestId};
-pub use crate::abi::{BodyError, InitError, Pieces, RequestBody};
+pub use crate::abi::{BodyError, InitError, KINDS, Pieces, RequestBody};

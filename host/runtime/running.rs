@@ -1,5 +1,6 @@
 //! One running instance: what a call holds on to, and how it ends once no call does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -38,6 +39,8 @@ pub struct Running {
     pub since: Instant,
     /// Those of its answers that it has to end itself.
     pub(super) endless_streams: EndlessStreams,
+    /// What else can be called in it, by the tables' ids.
+    pub(super) hooks: BTreeMap<&'static str, Arc<abi::Hooks>>,
     instance: Mutex<Option<abi::Instance>>,
     calls: AtomicUsize,
     /// How many of them are threads' part in a call that is counted already.
@@ -67,6 +70,7 @@ impl Running {
             meter,
             since: Instant::now(),
             endless_streams: EndlessStreams::default(),
+            hooks: instance.hooks().clone(),
             instance: Mutex::new(Some(instance)),
             calls: AtomicUsize::new(0),
             parts: AtomicUsize::new(0),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::abi::CallbackError;
 use crate::config::Config;
 use crate::domain::StoreError;
-use crate::domain::access::{Access, Asked};
+use crate::domain::access::{Access, Asked, Present};
 
 /// What the session's cookie holds, if the request has one.
 #[must_use]
@@ -18,6 +18,48 @@ pub fn session_cookie<'a>(headers: &'a HeaderMap, config: &Config) -> Option<&'a
     pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
 }
 
+async fn present(access: &Access, cookie: Option<&str>, now_ms: i64) -> Result<Present, CallbackError> {
+    let cookie = cookie.ok_or_else(|| CallbackError::new(code::UNAUTHORIZED, "the request has no session cookie"))?;
+    let present = access.present(cookie, now_ms).await.map_err(store)?;
+    present.ok_or_else(|| CallbackError::new(code::NOT_FOUND, "no such session"))
+}
+
+fn store(error: StoreError) -> CallbackError {
+    tracing::error!(%error, "a session could not be looked up: {error}");
+    CallbackError::new(code::STORE, "the store failed")
+}
+
+fn no_scope() -> CallbackError {
+    CallbackError::new(code::NOT_FOUND, "no such scope")
+}
+
+/// The answer to `trigger_session_used`.
+pub(super) async fn spend(
+    access: &Access,
+    cookie: Option<&str>,
+    scopes: &[String],
+    now_ms: i64,
+) -> Result<Vec<u8>, CallbackError> {
+    let present = present(access, cookie, now_ms).await?;
+    match access.spend(&present, scopes, now_ms).await.map_err(store)? {
+        None => Err(no_scope()),
+        Some(false) => Err(CallbackError::new(code::UNAUTHORIZED, "what the session has proved is not enough")),
+        Some(true) => Ok(b"{}".to_vec()),
+    }
+}
+
+/// The answer to `get_session_age`: seconds since 1970.
+pub(super) async fn age(
+    access: &Access,
+    cookie: Option<&str>,
+    scopes: &[String],
+    now_ms: i64,
+) -> Result<Vec<u8>, CallbackError> {
+    let present = present(access, cookie, now_ms).await?;
+    let proved_at_s = access.age(&present, scopes).await.map_err(store)?.ok_or_else(no_scope)?;
+    Ok(proved_at_s.to_string().into_bytes())
+}
+
 /// The answer to `check_session_valid`: the user, and of each scope how the session stands towards it.
 pub(super) async fn check(
     access: &Access,
@@ -25,13 +67,7 @@ pub(super) async fn check(
     scopes: &[String],
     now_ms: i64,
 ) -> Result<Vec<u8>, CallbackError> {
-    let cookie = cookie.ok_or_else(|| CallbackError::new(code::UNAUTHORIZED, "the request has no session cookie"))?;
-    let store = |error: StoreError| {
-        tracing::error!(%error, "a session could not be looked up: {error}");
-        CallbackError::new(code::STORE, "the store failed")
-    };
-    let present = access.present(cookie, now_ms).await.map_err(store)?;
-    let present = present.ok_or_else(|| CallbackError::new(code::NOT_FOUND, "no such session"))?;
+    let present = present(access, cookie, now_ms).await?;
     let mut shown = Map::new();
     let mut missing = Vec::new();
     for name in scopes {

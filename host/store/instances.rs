@@ -4,7 +4,7 @@ use super::{Db, Row, Statement, StoreError, Transaction, Value, document_sets, v
 
 /// A row, as it is stored.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the columns are described in migrations/0001_instances.sql")]
+#[expect(missing_docs, reason = "the columns are described in migrations/0001_instances.sql and 0011_schemes.sql")]
 pub struct InstanceRow {
     pub id: String,
     pub kind: String,
@@ -17,6 +17,7 @@ pub struct InstanceRow {
     pub allow_public: bool,
     pub declared: bool,
     pub quarantine: Option<String>,
+    pub settings: String,
     pub created_at: i64,
     pub updated_at: i64,
 }
@@ -75,6 +76,7 @@ pub struct InstanceUpdate {
     pub parameters: String,
     pub grants: Option<String>,
     pub allow_public: bool,
+    pub settings: String,
 }
 
 /// Changes a row. False means that there is none.
@@ -82,8 +84,8 @@ pub struct InstanceUpdate {
 /// # Errors
 /// [`StoreError`].
 pub async fn update(db: &Db, kind: &str, name: &str, to: InstanceUpdate, now_ms: i64) -> Result<bool, StoreError> {
-    let InstanceUpdate { display_name, parameters, grants, allow_public } = to;
-    let values = values![kind, name, display_name, parameters, grants, allow_public, now_ms];
+    let InstanceUpdate { display_name, parameters, grants, allow_public, settings } = to;
+    let values = values![kind, name, display_name, parameters, grants, allow_public, now_ms, settings];
     Ok(!db.write_one(UPDATE, values).await?.is_empty())
 }
 
@@ -124,7 +126,12 @@ pub async fn set_quarantine(
 /// # Errors
 /// [`StoreError`].
 pub async fn delete(db: &Db, kind: &str, name: &str) -> Result<bool, StoreError> {
-    Ok(!db.write_one(DELETE, values![kind, name]).await?.is_empty())
+    let mut statements = vec![Statement { sql: DELETE, values: values![kind, name] }];
+    // A scheme that gets the name anew is another one.
+    if kind == "scheme" {
+        statements.push(Statement { sql: DELETE_PROOFS, values: values![name] });
+    }
+    Ok(db.write(statements).await?.first().is_some_and(|deleted| !deleted.is_empty()))
 }
 
 fn read(mut row: Row) -> Result<InstanceRow, StoreError> {
@@ -140,8 +147,9 @@ fn read(mut row: Row) -> Result<InstanceRow, StoreError> {
         allow_public: row.take(8)?,
         declared: row.take(9)?,
         quarantine: row.take(10)?,
-        created_at: row.take(11)?,
-        updated_at: row.take(12)?,
+        settings: row.take(11)?,
+        created_at: row.take(12)?,
+        updated_at: row.take(13)?,
     })
 }
 
@@ -158,6 +166,7 @@ fn write(row: InstanceRow) -> Vec<Value> {
         row.allow_public,
         row.declared,
         row.quarantine,
+        row.settings,
         row.created_at,
         row.updated_at,
     ]
@@ -167,7 +176,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, kind, module, name, display_name, parameters, enabled, grants, allow_public, declared, \
-             quarantine, created_at, updated_at FROM instance ",
+             quarantine, settings, created_at, updated_at FROM instance ",
             $rest
         )
     };
@@ -177,14 +186,15 @@ const LIST: &str = select!("ORDER BY kind, name");
 const LIST_KIND: &str = select!("WHERE kind = $1 ORDER BY name");
 const FIND: &str = select!("WHERE kind = $1 AND name = $2");
 const INSERT: &str = "INSERT INTO instance (id, kind, module, name, display_name, parameters, enabled, grants, \
-    allow_public, declared, quarantine, created_at, updated_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (kind, name) DO NOTHING RETURNING id";
+    allow_public, declared, quarantine, settings, created_at, updated_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (kind, name) DO NOTHING RETURNING id";
 const UPDATE: &str = "UPDATE instance SET display_name = $3, parameters = $4, grants = $5, allow_public = $6, \
-    updated_at = $7 WHERE kind = $1 AND name = $2 RETURNING id";
+    updated_at = $7, settings = $8 WHERE kind = $1 AND name = $2 RETURNING id";
 const UPDATE_DECLARATION: &str = "UPDATE instance SET display_name = $2, parameters = $3, enabled = $4, grants = $5, \
     allow_public = $6, declared = $7, updated_at = $8 WHERE id = $1";
 const SET_ENABLED: &str =
     "UPDATE instance SET enabled = $3, updated_at = $4 WHERE kind = $1 AND name = $2 RETURNING id";
 const SET_QUARANTINE: &str =
     "UPDATE instance SET quarantine = $3, updated_at = $4 WHERE kind = $1 AND name = $2 RETURNING id";
+const DELETE_PROOFS: &str = "DELETE FROM login_proof WHERE scheme = $1";
 const DELETE: &str = "DELETE FROM instance WHERE kind = $1 AND name = $2 RETURNING id";

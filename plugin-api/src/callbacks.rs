@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use porth_abi as abi;
 use porth_abi::code;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::bytes::HostBytes;
 use crate::guard::Entered;
@@ -103,6 +103,19 @@ impl Callbacks {
         HostError::check(code, &detail)
     }
 
+    /// Registers an endpoint at `/.well-known`.
+    ///
+    /// # Safety
+    /// As [`add_endpoint`](Self::add_endpoint).
+    pub(crate) unsafe fn add_well_known(self, endpoint: &abi::Endpoint) -> Result<(), HostError> {
+        let mut detail = abi::Bytes::EMPTY;
+        // SAFETY: the caller vouches for the endpoint, which is borrowed for the call as `detail` is.
+        let code = unsafe { (self.table.add_well_known)(self.context, abi::EndpointIn(endpoint), &raw mut detail) };
+        // SAFETY: the host filled it in, or left it empty.
+        let detail = unsafe { HostBytes::new(detail) };
+        HostError::check(code, &detail)
+    }
+
     /// Takes back the handlers of a method and pattern.
     pub(crate) fn remove_endpoint(self, method: &str, path: &str) -> Result<(), HostError> {
         let (method, path) = (abi::Str::new(method.as_bytes()), abi::Str::new(path.as_bytes()));
@@ -145,6 +158,65 @@ impl Callbacks {
             // SAFETY: the caller vouches for the request; the text and `call` are borrowed for the call.
             unsafe { (self.table.check_session_valid)(self.context, request, abi::Str::new(scopes.as_bytes()), call) }
         })
+    }
+
+    /// Counts a use of what the session behind a request has proved.
+    ///
+    /// # Safety
+    /// `request` must be the handle of a request that is borrowed or retained now.
+    pub(crate) unsafe fn trigger_session_used(
+        self,
+        request: *const c_void,
+        scopes: &str,
+    ) -> Result<HostCall, HostError> {
+        // SAFETY: the caller vouches for the request; the text and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.trigger_session_used)(self.context, request, str(scopes), call) })
+    }
+
+    /// Asks when the session behind a request last proved something.
+    ///
+    /// # Safety
+    /// `request` must be the handle of a request that is borrowed or retained now.
+    pub(crate) unsafe fn get_session_age(self, request: *const c_void, scopes: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the caller vouches for the request; the text and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.get_session_age)(self.context, request, str(scopes), call) })
+    }
+
+    /// Asks for a scheme.
+    pub(crate) fn get_scheme_module(self, scheme: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the text and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.get_scheme_module)(self.context, str(scheme), call) })
+    }
+
+    /// Asks for the schemes of a user.
+    pub(crate) fn get_scheme_list(self, username: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the text and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.get_scheme_list)(self.context, str(username), call) })
+    }
+
+    /// Registers a user with a scheme.
+    pub(crate) fn scheme_register(self, scheme: &str, username: &str, data: &str) -> Result<HostCall, HostError> {
+        let [scheme, username, data] = [scheme, username, data].map(str);
+        // SAFETY: the texts and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.scheme_register)(self.context, scheme, username, data, call) })
+    }
+
+    /// Asks what a user has registered with a scheme.
+    pub(crate) fn scheme_register_get(self, scheme: &str, username: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the texts and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.scheme_register_get)(self.context, str(scheme), str(username), call) })
+    }
+
+    /// Makes a scheme forget a user.
+    pub(crate) fn scheme_deregister(self, scheme: &str, username: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the texts and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.scheme_deregister)(self.context, str(scheme), str(username), call) })
+    }
+
+    /// Asks whether a user can prove something with a scheme.
+    pub(crate) fn scheme_can_use(self, scheme: &str, username: &str) -> Result<HostCall, HostError> {
+        // SAFETY: the texts and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.scheme_can_use)(self.context, str(scheme), str(username), call) })
     }
 
     /// Asks for the next piece of a request's body.
@@ -206,6 +278,32 @@ impl Callbacks {
         self.start(|call| unsafe { (self.table.document_consume)(self.context, str(collection), str(key), call) })
     }
 
+    /// Asks one of the questions of the table, with arguments that become a JSON object.
+    pub(crate) fn ask(
+        self,
+        question: impl FnOnce(&abi::Host) -> abi::Question,
+        arguments: &impl Serialize,
+    ) -> Result<HostCall, HostError> {
+        let arguments = to_json(arguments)?;
+        // SAFETY: the text and `call` are borrowed for the call.
+        self.start(|call| unsafe { (question(self.table).call)(self.context, str(&arguments), call) })
+    }
+
+    /// The page where a user logs in; the arguments become a JSON object.
+    pub(crate) fn login_url(self, arguments: &impl Serialize) -> Result<String, HostError> {
+        let arguments = to_json(arguments)?;
+        // SAFETY: the text and `result` are borrowed for the call.
+        let url = fetch(|result| unsafe { (self.table.get_login_url)(self.context, str(&arguments), result) })?;
+        Ok(url.to_text())
+    }
+
+    /// The hash of some data.
+    pub(crate) fn generate_hash(self, data: &[u8]) -> Result<String, HostError> {
+        // SAFETY: the data and `result` are borrowed for the call.
+        let hash = fetch(|result| unsafe { (self.table.generate_hash)(self.context, abi::Str::new(data), result) })?;
+        Ok(hash.to_text())
+    }
+
     /// What the host says about itself.
     pub(crate) fn host_info<T: DeserializeOwned>(self) -> Result<T, HostError> {
         // SAFETY: `result` is borrowed for the call.
@@ -230,6 +328,11 @@ impl Callbacks {
             None => Ok(call),
         }
     }
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, HostError> {
+    serde_json::to_string(value)
+        .map_err(|error| HostError::Parameter(format!("an argument cannot be written as JSON: {error}")))
 }
 
 /// Text as it crosses the border.

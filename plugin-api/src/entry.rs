@@ -19,6 +19,7 @@ use crate::documents::{Documents, to_json};
 use crate::endpoint::Registrations;
 use crate::environment::{Environment, Runtime};
 use crate::guard::guard;
+use crate::hooks::{self, Extension, Extensions, HookAnswer};
 use crate::host::Host;
 use crate::log;
 use crate::module::{InitError, Module, Plugin};
@@ -41,7 +42,7 @@ pub const fn table<M: Modules>() -> abi::Plugin {
     }
 }
 
-/// The modules of a library: a list made of pairs, `(A, (B, ()))`.
+/// The modules of a library: a list made of pairs, `((A, ()), ((B, (Scheme, ())), ()))`, each with its extensions.
 pub trait Modules: 'static {
     /// Adds what each module says about itself.
     fn describe(descriptions: &mut Vec<Description>);
@@ -51,6 +52,9 @@ pub trait Modules: 'static {
 
     /// Migrates documents of the module of this kind and name; `None` for a module that is not here.
     fn migrate(kind: &[u8], name: &[u8], documents: &Documents, from: u64) -> Option<Result<String, InitError>>;
+
+    /// Whether a module has a table of hooks.
+    fn has(extension: Extension) -> bool;
 }
 
 impl Modules for () {
@@ -63,9 +67,13 @@ impl Modules for () {
     fn migrate(_: &[u8], _: &[u8], _: &Documents, _: u64) -> Option<Result<String, InitError>> {
         None
     }
+
+    fn has(_: Extension) -> bool {
+        false
+    }
 }
 
-impl<P: Plugin, Rest: Modules> Modules for (P, Rest) {
+impl<P: Plugin, E: Extensions<P>, Rest: Modules> Modules for ((P, E), Rest) {
     fn describe(descriptions: &mut Vec<Description>) {
         let Module { kind, name, display_name, description, needs, documents_version, index_fields, .. } = P::MODULE;
         let needs = needs.iter().map(|right| right.name()).collect();
@@ -80,7 +88,7 @@ impl<P: Plugin, Rest: Modules> Modules for (P, Rest) {
 
     fn init(kind: &[u8], name: &[u8], arguments: &Arguments<'_>) -> Option<Result<Box<dyn Instance>, InitError>> {
         if P::MODULE.kind.as_bytes() == kind && P::MODULE.name.as_bytes() == name {
-            Some(start::<P>(arguments))
+            Some(start::<P, E>(arguments))
         } else {
             Rest::init(kind, name, arguments)
         }
@@ -92,6 +100,10 @@ impl<P: Plugin, Rest: Modules> Modules for (P, Rest) {
         } else {
             Rest::migrate(kind, name, documents, from)
         }
+    }
+
+    fn has(extension: Extension) -> bool {
+        E::has(extension) || Rest::has(extension)
     }
 }
 
@@ -128,19 +140,26 @@ pub struct Arguments<'a> {
 }
 
 /// A running instance, whatever its plug-in.
-pub trait Instance: Send {
+pub trait Instance: Send + Sync {
+    /// Calls a hook, and waits for it.
+    ///
+    /// # Errors
+    /// What the plug-in answers; Unsupported for a hook that it has not.
+    fn call_hook(&self, extension: Extension, hook: usize, arguments: &[u8]) -> HookAnswer;
+
     /// Ends it.
     fn close(self: Box<Self>);
 }
 
-struct Running<P> {
+struct Running<P, E> {
+    extensions: PhantomData<fn() -> E>,
     plugin: Arc<P>,
     registrations: Registrations<P>,
     environment: Environment,
     runtime: Runtime,
 }
 
-fn start<P: Plugin>(arguments: &Arguments<'_>) -> Result<Box<dyn Instance>, InitError> {
+fn start<P: Plugin, E: Extensions<P>>(arguments: &Arguments<'_>) -> Result<Box<dyn Instance>, InitError> {
     let parameters = read_json(arguments.parameters).map_err(InitError::parameter)?;
     let runtime = Runtime::new(&P::MODULE, arguments.callbacks)?;
     let environment = runtime.environment(arguments.callbacks);
@@ -156,12 +175,17 @@ fn start<P: Plugin>(arguments: &Arguments<'_>) -> Result<Box<dyn Instance>, Init
     let plugin = Arc::new(plugin?);
     // The slot was made with the registrations and is set nowhere else.
     let _ = registrations.slot.set(Arc::clone(&plugin));
-    Ok(Box::new(Running { plugin, registrations, environment, runtime }))
+    Ok(Box::new(Running { extensions: PhantomData::<fn() -> E>, plugin, registrations, environment, runtime }))
 }
 
-impl<P: Plugin> Instance for Running<P> {
+impl<P: Plugin, E: Extensions<P>> Instance for Running<P, E> {
+    fn call_hook(&self, extension: Extension, hook: usize, arguments: &[u8]) -> HookAnswer {
+        let _entered = self.environment.enter();
+        E::call(&self.plugin, extension, hook, arguments)
+    }
+
     fn close(self: Box<Self>) {
-        let Self { runtime: _runtime, environment, plugin, registrations } = *self;
+        let Self { runtime: _runtime, environment, plugin, registrations, .. } = *self;
         let _entered = environment.enter();
         // Bound anew, so that both are dropped before the environment is left and the runtime ends, also by a panic. The
         // slot's reference goes with the registrations: the plug-in is dropped here unless a call still runs.
@@ -278,7 +302,7 @@ unsafe extern "C" fn extension<M: Modules>(_: *mut c_void, id: abi::Str) -> *con
     if id == abi::DOCUMENT_MIGRATIONS.as_bytes() {
         core::ptr::from_ref(Migrations::<M>::TABLE).cast()
     } else {
-        core::ptr::null()
+        hooks::table(id, M::has)
     }
 }
 

@@ -3,14 +3,15 @@
 /// Exports plug-ins: the last line of a library.
 ///
 /// Once in a crate of type `cdylib`, with every [`Plugin`](crate::Plugin) that it has: `export_plugin!(Hello);` or
-/// `export_plugin!(Hello, Goodbye);`.
+/// `export_plugin!(Hello, Goodbye);`. What one implements for the host to call beside its endpoints stands behind it:
+/// `export_plugin!(Hello, Code: Scheme);`, and with `+` where it is more than one.
 #[macro_export]
 macro_rules! export_plugin {
-    ($($plugin:ty),+ $(,)?) => {
+    ($($plugin:ty $(: $extension:ident $(+ $more:ident)*)?),+ $(,)?) => {
         /// The library's entry points, which the host looks for by this name.
         #[unsafe(no_mangle)]
         pub static PORTH_PLUGIN_V1: $crate::__private::abi::Plugin =
-            $crate::__private::table::<$crate::__modules!($($plugin),+)>();
+            $crate::__private::table::<$crate::__modules!($($plugin => [$($extension $($more)*)?]),+)>();
 
         /// What the host reads before it opens the library.
         #[used]
@@ -29,12 +30,24 @@ macro_rules! export_plugin {
     };
 }
 
-/// `A, B` as `(A, (B, ()))`.
+/// `A => [], B => [Scheme]` as `((A, ()), ((B, (Scheme, ())), ()))`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __modules {
     () => { () };
-    ($first:ty $(, $rest:ty)*) => { ($first, $crate::__modules!($($rest),*)) };
+    ($first:ty => [$($extension:ident)*] $(, $rest:ty => [$($more:ident)*])*) => {
+        (($first, $crate::__extensions!($($extension)*)), $crate::__modules!($($rest => [$($more)*]),*))
+    };
+}
+
+/// `A B` as `(A, (B, ()))`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __extensions {
+    () => { () };
+    ($first:ident $($rest:ident)*) => {
+        ($crate::__private::extensions::$first, $crate::__extensions!($($rest)*))
+    };
 }
 
 /// What the host compares after it has opened the library.

@@ -73,6 +73,11 @@
 //! last belongs into [`Documents`]: JSON by collection and key, with versions, expiry, one-time use, lists by fields, and
 //! migrations from one form to the next.
 //!
+//! # Users and clients
+//!
+//! [`Host::users`] and [`Host::clients`] read, check and change what the host knows of people and applications. A module says
+//! in [`needs`](Module::needs) what it will do, an administrator may grant less, and the host denies the rest.
+//!
 //! # Bodies in pieces
 //!
 //! A response can come piece by piece: from a [stream](Response::stream), as [server-sent events](Response::events), or
@@ -91,16 +96,25 @@
 //! [`Host::metrics`] makes counters, gauges and histograms that the host shows to whoever watches it. How often, how long and
 //! with what status the endpoints answer is counted already.
 //!
+//! # Other kinds of modules
+//!
+//! A module of the kind [`plugin`](Kind::Plugin) has endpoints. One of another [`Kind`] extends the host itself: beside
+//! [`Plugin`] it implements the trait of its kind, and names it in [`export_plugin!`]: [`Scheme`] for ways to
+//! authenticate, [`UserBackEnd`] and [`ClientBackEnd`] for people and applications that something else keeps, and
+//! [`UserMiddleware`] for what becomes of people's records on their way. [`UserRevoke`] is for modules of any kind.
+//!
 //! # Runtimes
 //!
 //! A library has its own copy of every crate, so it is never inside the host's async runtime. [`Host::timer`] and the
 //! host's other calls need none. A module that wants tokio turns on the feature `tokio` and asks for a runtime of each
 //! instance's own with `Module::tokio`.
 
+mod back_end;
 mod block_on;
 mod body_stream;
 mod bytes;
 mod callbacks;
+mod clients;
 mod documents;
 mod endpoint;
 mod entry;
@@ -110,6 +124,7 @@ mod event;
 mod export;
 mod guard;
 mod handler;
+mod hooks;
 mod host;
 mod host_error;
 mod log;
@@ -118,24 +133,35 @@ mod module;
 mod outgoing;
 mod request;
 mod response;
+mod scheme;
+mod schemes;
 mod session;
 pub mod stream;
+mod user_middleware;
+mod users;
 mod waker;
 
+pub use back_end::{ClientBackEnd, KeptClient, KeptUser, Part, Secret, Secrets, UserBackEnd};
 pub use body_stream::BodyStream;
 pub use bytes::Bytes;
+pub use clients::{ClientFields, ClientName, ClientRecord, Clients, GrantedScope, GrantedScopes};
 pub use documents::{Ask, Collection, Consumed, Delete, Document, Documents, List, Operation, Page, Put};
 pub use endpoint::{Auth, Endpoints, NewEndpoint};
 pub use error::Error;
 pub use event::Event;
 pub use handler::Handler;
-pub use host::{Host, HostInfo};
+pub use hooks::HookError;
+pub use host::{Host, HostInfo, Login};
 pub use host_error::HostError;
 pub use metrics::{Counter, Gauge, Histogram, Metrics};
-pub use module::{InitError, Module, Plugin, Right};
+pub use module::{InitError, Kind, Module, Plugin, Right};
 pub use request::{Caller, Request};
 pub use response::Response;
+pub use scheme::{CanUse, Scheme};
+pub use schemes::{SchemeRecord, Schemes};
 pub use session::{Session, SessionRecord, User};
+pub use user_middleware::{UserMiddleware, UserRevoke};
+pub use users::{UserFields, UserRecord, Users, ValidUser};
 
 pub use {futures_core, schemars, serde, serde_json, tracing};
 
@@ -147,8 +173,9 @@ pub mod prelude {
     pub use tracing;
 
     pub use crate::{
-        Auth, Caller, Collection, Consumed, Document, Documents, Error, Event, Host, HostError, InitError, Module,
-        Operation, Plugin, Request, Response, Right, export_plugin,
+        Auth, Caller, CanUse, ClientBackEnd, Collection, Consumed, Document, Documents, Error, Event, HookError, Host,
+        HostError, InitError, Kind, Module, Operation, Plugin, Request, Response, Right, Scheme, UserBackEnd,
+        UserMiddleware, UserRevoke, export_plugin,
     };
 }
 
@@ -159,4 +186,13 @@ pub mod __private {
 
     pub use crate::entry::table;
     pub use crate::export::NOTE_FLAGS;
+
+    /// What may stand behind a plug-in's name in `export_plugin!`, by the names of the traits.
+    pub mod extensions {
+        pub use crate::back_end::ClientHooks as ClientBackEnd;
+        pub use crate::back_end::UserHooks as UserBackEnd;
+        pub use crate::scheme::Hooks as Scheme;
+        pub use crate::user_middleware::MiddlewareHooks as UserMiddleware;
+        pub use crate::user_middleware::RevokeHooks as UserRevoke;
+    }
 }

@@ -95,7 +95,7 @@ impl Module {
     #[must_use]
     pub const fn new(name: &'static str, display_name: &'static str, description: &'static str) -> Self {
         Self {
-            kind: "plugin",
+            kind: Kind::Plugin.name(),
             name,
             display_name,
             description,
@@ -105,6 +105,13 @@ impl Module {
             #[cfg(feature = "tokio")]
             tokio_threads: 0,
         }
+    }
+
+    /// What the module's instances are for, if not for endpoints.
+    #[must_use]
+    pub const fn kind(mut self, kind: Kind) -> Self {
+        self.kind = kind.name();
+        self
     }
 
     /// Which callbacks the module uses. Those that it does not ask for here are denied; endpoints, log and timers need no
@@ -146,6 +153,36 @@ impl Module {
     pub const fn tokio(mut self, threads: usize) -> Self {
         self.tokio_threads = threads;
         self
+    }
+}
+
+/// What instances of a module are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// They have endpoints.
+    Plugin,
+    /// They are ways to authenticate: see [`Scheme`](crate::Scheme).
+    Scheme,
+    /// They hold users.
+    User,
+    /// They hold clients.
+    Client,
+    /// They change users between a back end and everybody else.
+    UserMiddleware,
+}
+
+impl Kind {
+    /// The kind's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plugin => "plugin",
+            Self::Scheme => "scheme",
+            Self::User => "user",
+            Self::Client => "client",
+            Self::UserMiddleware => "user_middleware",
+        }
     }
 }
 

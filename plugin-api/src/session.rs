@@ -1,9 +1,12 @@
 //! The session behind a request, as the host knows it.
 
+use std::time::{Duration, SystemTime};
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::callbacks::{HostCall, decode};
+use crate::documents::Ask;
 use crate::host_error::HostError;
 use crate::request::Request;
 
@@ -79,6 +82,34 @@ impl<'a> Session<'a> {
     /// As [`check`](Self::check).
     pub fn check_blocking(self, scopes: &str) -> Result<SessionRecord, HostError> {
         Ok(decode::<Answer>(&self.start(scopes)?.wait()?)?.session)
+    }
+
+    /// Counts a use of every proof that these scopes (separated by spaces) rely on: the proofs of a scheme count only as
+    /// often as its administrator says. To be asked once for what the scopes were wanted for; of many that ask at once no
+    /// more succeed than there are uses.
+    ///
+    /// # Errors
+    /// [`HostError::NotFound`] for no such session or scope, [`HostError::Unauthorized`] for no cookie or a scope that is
+    /// not satisfied, and what else the host fails with; then nothing is counted.
+    pub fn used(self, scopes: &str) -> Ask<()> {
+        // SAFETY: the handle is valid as long as the request, which is borrowed here.
+        let call = unsafe { self.request.callbacks().trigger_session_used(self.request.handle(), scopes) };
+        Ask::new(call, |answer| answer.map(drop))
+    }
+
+    /// When the session's user last proved something that one of these scopes (separated by spaces) asks for; `None` for
+    /// never.
+    ///
+    /// # Errors
+    /// [`HostError::NotFound`] for no such session or scope, [`HostError::Unauthorized`] for no cookie, and what else the
+    /// host fails with.
+    pub fn proved_at(self, scopes: &str) -> Ask<Option<SystemTime>> {
+        // SAFETY: the handle is valid as long as the request, which is borrowed here.
+        let call = unsafe { self.request.callbacks().get_session_age(self.request.handle(), scopes) };
+        Ask::new(call, |answer| {
+            let seconds: u64 = decode(&answer?)?;
+            Ok((seconds > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
+        })
     }
 
     fn start(self, scopes: &str) -> Result<HostCall, HostError> {

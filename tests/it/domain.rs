@@ -1,10 +1,14 @@
 //! `host/domain` on SQLite and on PostgreSQL.
 
+mod back_ends;
 mod clients;
 mod documents;
+mod grants;
 mod instances;
 mod keys;
 mod lockout;
 mod login;
+mod misc;
 mod scopes;
+mod setup;
 mod users;

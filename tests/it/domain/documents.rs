@@ -67,6 +67,7 @@ async fn instance(store: &Store, name: &str) -> String {
         enabled: true,
         grants: None,
         allow_public: false,
+        settings: porth::domain::instances::Settings::default(),
     };
     Instances::new(store.db.clone()).add(new, NOW_MS).await.unwrap().id
 }
@@ -467,6 +468,7 @@ async fn documents_of_an_instance_that_was_not_added_are_discarded(store: &Store
             enabled: true,
             grants: None,
             allow_public: false,
+            settings: porth::domain::instances::Settings::default(),
         };
         Instances::draft(new, NOW_MS).unwrap()
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use porth::config::DeclaredInstance;
 use porth::domain::instances::{
-    AddError, ChangeError, DeclareError, InstanceChange, InstanceRecord, Instances, NameError, NewInstance,
+    AddError, ChangeError, DeclareError, InstanceChange, InstanceRecord, Instances, NameError, NewInstance, Settings,
 };
 use serde_json::{Map, Value, json};
 
@@ -24,6 +24,12 @@ on_both_engines!(
     a_damaged_record_is_named,
 );
 
+/// No instances, not even those that are there from the start.
+fn instances(store: &Store) -> Instances {
+    store.execute("DELETE FROM instance");
+    Instances::new(store.db.clone())
+}
+
 fn object(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
@@ -38,6 +44,7 @@ fn new(name: &str) -> NewInstance {
         enabled: true,
         grants: Some(vec!["sessions".into()]),
         allow_public: true,
+        settings: Settings { use_max: 2, ..Settings::default() },
     }
 }
 
@@ -58,7 +65,7 @@ async fn get(instances: &Instances, name: &str) -> InstanceRecord {
 }
 
 async fn an_instance_comes_back_as_it_was_added(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     let added = instances.add(new("a"), NOW_MS).await.unwrap();
     assert_eq!(added.id.len(), 36);
     assert_eq!(added.created_at_ms, NOW_MS);
@@ -73,7 +80,7 @@ async fn an_instance_comes_back_as_it_was_added(store: &Store) {
 }
 
 async fn one_of_sixteen_gets_a_name(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     let barrier = Arc::new(tokio::sync::Barrier::new(16));
     let adding = (0..16).map(|_| {
         let (instances, barrier) = (instances.clone(), Arc::clone(&barrier));
@@ -97,7 +104,7 @@ async fn one_of_sixteen_gets_a_name(store: &Store) {
 }
 
 async fn impossible_names_leave_nothing(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     let error = instances.add(new("a/b"), NOW_MS).await.unwrap_err();
     assert!(matches!(error, AddError::Name(NameError::Character { found: '/' })), "{error}");
     let error = instances.add(NewInstance { display_name: "a\0".into(), ..new("a") }, NOW_MS).await.unwrap_err();
@@ -106,7 +113,7 @@ async fn impossible_names_leave_nothing(store: &Store) {
 }
 
 async fn instances_are_listed_by_name(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     // The order of bytes, not that of a language, in which `_` and `-` count little.
     for name in ["ab", "a_c", "a-d", "a1", "b"] {
         instances.add(new(name), NOW_MS).await.unwrap();
@@ -119,7 +126,7 @@ async fn instances_are_listed_by_name(store: &Store) {
 }
 
 async fn a_change_leaves_the_rest(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     let added = instances.add(new("a"), NOW_MS).await.unwrap();
     instances.set_enabled("plugin", "a", false, NOW_MS + 1).await.unwrap();
     instances.set_quarantine("plugin", "a", Some("crashed three times"), NOW_MS + 2).await.unwrap();
@@ -128,6 +135,7 @@ async fn a_change_leaves_the_rest(store: &Store) {
         parameters: object(json!({"greeting": "Hello"})),
         grants: None,
         allow_public: false,
+        settings: Settings { order_rank: 3, ..Settings::default() },
     };
     instances.replace("plugin", "a", change, NOW_MS + 3).await.unwrap();
     let expected = InstanceRecord {
@@ -137,6 +145,7 @@ async fn a_change_leaves_the_rest(store: &Store) {
         grants: None,
         allow_public: false,
         quarantine: Some("crashed three times".into()),
+        settings: Settings { order_rank: 3, ..Settings::default() },
         updated_at_ms: NOW_MS + 3,
         ..added
     };
@@ -149,10 +158,15 @@ async fn a_change_leaves_the_rest(store: &Store) {
 }
 
 async fn what_is_unknown_cannot_be_changed(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     instances.add(new("a"), NOW_MS).await.unwrap();
-    let change =
-        InstanceChange { display_name: String::new(), parameters: Map::new(), grants: None, allow_public: false };
+    let change = InstanceChange {
+        display_name: String::new(),
+        parameters: Map::new(),
+        grants: None,
+        allow_public: false,
+        settings: Settings::default(),
+    };
     for (kind, name) in [("plugin", "b"), ("scheme", "a"), ("plugin", "A")] {
         let answers = [
             instances.replace(kind, name, change.clone(), NOW_MS).await,
@@ -169,7 +183,7 @@ async fn what_is_unknown_cannot_be_changed(store: &Store) {
 }
 
 async fn a_name_that_is_given_anew_has_another_id(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     let first = instances.add(new("a"), NOW_MS).await.unwrap();
     instances.delete("plugin", "a").await.unwrap();
     assert_eq!(instances.get("plugin", "a").await.unwrap(), None);
@@ -178,7 +192,7 @@ async fn a_name_that_is_given_anew_has_another_id(store: &Store) {
 }
 
 async fn declarations_come_and_go(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     let ordinary = instances.add(new("ordinary"), NOW_MS).await.unwrap();
     let adopted = instances.add(NewInstance { enabled: false, ..new("adopted") }, NOW_MS).await.unwrap();
 
@@ -204,7 +218,7 @@ async fn declarations_come_and_go(store: &Store) {
 }
 
 async fn a_declaration_keeps_what_was_decided_at_run_time(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     instances.declare(&[declared("hello", "hello")], NOW_MS).await.unwrap();
     instances.set_enabled("plugin", "hello", false, NOW_MS).await.unwrap();
     instances.set_quarantine("plugin", "hello", Some("crashed"), NOW_MS).await.unwrap();
@@ -217,7 +231,7 @@ async fn a_declaration_keeps_what_was_decided_at_run_time(store: &Store) {
 }
 
 async fn wrong_declarations_change_nothing(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     let before = instances.add(new("a"), NOW_MS).await.unwrap();
 
     let error = instances.declare(&[declared("b", "hello"), declared("a", "other")], NOW_MS).await.unwrap_err();
@@ -231,7 +245,7 @@ async fn wrong_declarations_change_nothing(store: &Store) {
 }
 
 async fn a_damaged_record_is_named(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     instances.add(new("a"), NOW_MS).await.unwrap();
     store.execute("UPDATE instance SET parameters = '[]'");
     let error = instances.list(None).await.unwrap_err().to_string();

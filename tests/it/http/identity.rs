@@ -5,17 +5,17 @@ use serde_json::{Value, json};
 use crate::support::server::{Reply, Server, Setup};
 
 /// Somebody with a cookie, or without one yet.
-struct Browser<'a> {
-    server: &'a Server,
-    cookie: Option<String>,
+pub(super) struct Browser<'a> {
+    pub(super) server: &'a Server,
+    pub(super) cookie: Option<String>,
 }
 
 impl<'a> Browser<'a> {
-    fn new(server: &'a Server) -> Self {
+    pub(super) fn new(server: &'a Server) -> Self {
         Self { server, cookie: None }
     }
 
-    fn send(&mut self, method: &str, path: &str, body: Option<&Value>, more: &[(&str, &str)]) -> Reply {
+    pub(super) fn send(&mut self, method: &str, path: &str, body: Option<&Value>, more: &[(&str, &str)]) -> Reply {
         let mut headers = more.to_vec();
         let cookie = self.cookie.clone().map(|cookie| format!("a=b; {cookie}"));
         headers.extend(cookie.as_deref().map(|cookie| ("cookie", cookie)));
@@ -30,11 +30,11 @@ impl<'a> Browser<'a> {
         reply
     }
 
-    fn get(&mut self, path: &str) -> Reply {
+    pub(super) fn get(&mut self, path: &str) -> Reply {
         self.send("GET", path, None, &[])
     }
 
-    fn log_in(&mut self, username: &str, password: &str) -> Reply {
+    pub(super) fn log_in(&mut self, username: &str, password: &str) -> Reply {
         self.send("POST", "/api/auth/", Some(&json!({"username": username, "password": password})), &[])
     }
 
@@ -43,7 +43,7 @@ impl<'a> Browser<'a> {
     }
 
     /// The names of the session's users, the current one first, or the status.
-    fn users(&mut self) -> String {
+    pub(super) fn users(&mut self) -> String {
         let reply = self.get("/api/profile_list/");
         if reply.status != 200 {
             return reply.summary();
@@ -54,7 +54,7 @@ impl<'a> Browser<'a> {
 }
 
 /// A server with `anna`, who administers, and `bob`, who does not; their passwords are `secret`.
-fn server(setup: Setup) -> Server {
+pub(super) fn server(setup: Setup) -> Server {
     let server = setup.start();
     for (username, scope) in [("anna", json!(["g_admin", "g_profile"])), ("bob", json!(["g_profile"]))] {
         let user = json!({"username": username, "password": "secret", "scope": scope});
@@ -63,7 +63,7 @@ fn server(setup: Setup) -> Server {
     server
 }
 
-fn errors(reply: &Reply) -> String {
+pub(super) fn errors(reply: &Reply) -> String {
     assert_eq!(reply.status, 400, "{reply:?}");
     reply.json()["errors"]
         .as_array()

@@ -43,7 +43,7 @@ async fn check_refused(store: &Store, expected: &str) -> OpenError {
 
 async fn a_newer_database_is_refused(store: &Store) {
     store.execute("INSERT INTO porth_ledger (owner, version, checksum, applied_at) VALUES ('porth', 99, 'x', 0)");
-    let error = check_refused(store, "has schema version 99, this Porth knows versions up to 10").await;
+    let error = check_refused(store, "has schema version 99, this Porth knows versions up to ").await;
     assert!(matches!(error, OpenError::Newer { found: 99, .. }));
 }
 

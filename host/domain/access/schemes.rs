@@ -1,0 +1,273 @@
+//! Logging in by schemes, and what a session may still be asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use super::{Access, Asked, LogInError, Present};
+use crate::domain::StoreError;
+use crate::domain::lockout::Attempt;
+use crate::domain::login::{Means, Proofs, Schemes as Limits, Standing};
+use crate::domain::schemes::{AskError, CanUse, Scheme, SchemeError};
+use crate::domain::scopes::Scope;
+use crate::domain::username::Username;
+use crate::domain::users::User;
+
+/// A proof by a scheme.
+#[derive(Clone, Copy, Debug)]
+pub struct SchemeProof<'a> {
+    /// Whose it is; none where the scheme is to tell.
+    pub username: Option<&'a str>,
+    /// The name of the scheme's module.
+    pub module: &'a str,
+    /// The name of the scheme's instance.
+    pub scheme: &'a str,
+    /// What the scheme checks.
+    pub value: &'a Value,
+}
+
+/// A scope with the schemes that somebody may prove for it.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// The scope, and how the session stands towards it.
+    pub asked: Asked,
+    /// By group, those of its schemes that are enabled.
+    pub schemes: BTreeMap<String, Vec<OfferedScheme>>,
+}
+
+/// A scheme that somebody may prove.
+#[derive(Clone, Debug)]
+pub struct OfferedScheme {
+    /// The scheme.
+    pub scheme: Scheme,
+    /// Whether it is proved at present.
+    pub proved: bool,
+    /// Whether the user is registered with it.
+    pub registered: bool,
+}
+
+impl Access {
+    /// Logs somebody in by a scheme, as [`log_in`](Self::log_in) does by a password.
+    ///
+    /// # Errors
+    /// [`LogInError`].
+    pub async fn log_in_by_scheme(
+        &self,
+        cookie: Option<&str>,
+        proof: SchemeProof<'_>,
+        peer: Option<IpAddr>,
+        user_agent: &str,
+        now_ms: i64,
+    ) -> Result<String, LogInError> {
+        let scheme = self.schemes.find(Some(proof.module), proof.scheme).await?;
+        let attempt = Attempt::by_scheme(proof.username, &scheme.name, peer);
+        if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await? {
+            return Err(locked_out.into());
+        }
+        let told = match self.told(&scheme, proof).await {
+            Ok(told) => told,
+            Err(LogInError::Scheme(SchemeError::Ask(AskError::Unauthorized(_) | AskError::NotFound(_)))) => None,
+            Err(error) => return Err(error),
+        };
+        let locked_out = match &told {
+            Some(_) => self.lockout.succeeded(&attempt, now_ms).await?,
+            None => self.lockout.failed(&attempt, now_ms).await?,
+        };
+        if let Some(locked_out) = locked_out {
+            return Err(locked_out.into());
+        }
+        let user = told.ok_or(LogInError::Wrong)?;
+        self.proved(cookie, &user.id, Means::Scheme(&scheme.name), peer, user_agent, now_ms).await
+    }
+
+    /// Whose proof it is, if they may log in.
+    async fn told(&self, scheme: &Scheme, proof: SchemeProof<'_>) -> Result<Option<User>, LogInError> {
+        let SchemeProof { username, value, .. } = proof;
+        let Some(username) = username else {
+            let username = self.schemes.identify(scheme, value).await.map_err(SchemeError::from)?;
+            return Ok(self.enabled(&username).await?);
+        };
+        let Some(user) = self.enabled(username).await? else { return Ok(None) };
+        self.schemes.validate(scheme, &user.username, value).await.map_err(SchemeError::from)?;
+        Ok(Some(user))
+    }
+
+    /// Begins a proof by a scheme: for a user, or for whoever the scheme will tell.
+    ///
+    /// # Errors
+    /// [`SchemeError`], Unauthorized also for users who do not exist or may not log in.
+    pub async fn trigger(
+        &self,
+        module: &str,
+        scheme: &str,
+        username: Option<&str>,
+        value: Value,
+    ) -> Result<Value, SchemeError> {
+        let scheme = self.schemes.find(Some(module), scheme).await?;
+        let user = match username {
+            None => None,
+            Some(username) => {
+                let user = self.enabled(username).await?;
+                // As for one who is not registered.
+                Some(user.ok_or_else(|| AskError::Unauthorized("no such user".to_owned()))?)
+            }
+        };
+        Ok(self.schemes.trigger(&scheme, user.as_ref(), value).await?)
+    }
+
+    async fn enabled(&self, username: &str) -> Result<Option<User>, StoreError> {
+        Ok(self.users.get(username).await?.filter(|user| user.enabled))
+    }
+
+    /// What somebody may prove for some scopes; without a session nothing is proved yet. `None` means that one of the
+    /// scopes does not exist.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn offers(
+        &self,
+        present: Option<&Present>,
+        scopes: &[String],
+        now_ms: i64,
+    ) -> Result<Option<Vec<Offer>>, StoreError> {
+        let mut found = Vec::new();
+        for name in scopes {
+            let Some(scope) = self.scopes.get(name).await? else { return Ok(None) };
+            found.push(scope);
+        }
+        let proofs = match present {
+            Some(Present { session, user }) => self.sessions.proofs(&session.id, &user.id).await?,
+            None => Proofs::default(),
+        };
+        let limits = self.limits_for(&found).await?;
+        let schemes = self.named_by(&found).await?;
+        let registered = self.registered(present.map(|present| &present.user.username), schemes.values()).await;
+        let offers = found.into_iter().map(|scope| {
+            let standing = Standing::of(&scope, &proofs, &limits, now_ms);
+            let offered = |(name, proved): &(String, bool)| {
+                let (scheme, registered) = (schemes.get(name)?.clone(), registered.contains(name));
+                Some(OfferedScheme { scheme, proved: *proved, registered })
+            };
+            let groups = standing.groups.iter();
+            let groups = groups.map(|(group, members)| (group.clone(), members.iter().filter_map(offered).collect()));
+            let groups = groups.collect();
+            let available = present.is_some_and(|present| present.user.scopes.contains(&scope.name));
+            Offer { asked: Asked { scope, standing, available }, schemes: groups }
+        });
+        Ok(Some(offers.collect()))
+    }
+
+    /// The schemes that a user's scopes name, with whether the user can prove something with them. Of one that does not
+    /// answer that is unknown, and the log says why.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn schemes_of(&self, user: &User) -> Result<Vec<(Scheme, Option<CanUse>)>, StoreError> {
+        let mut scopes = Vec::new();
+        for name in &user.scopes {
+            scopes.extend(self.scopes.get(name).await?);
+        }
+        let schemes: Vec<Scheme> = self.named_by(&scopes).await?.into_values().collect();
+        let can_use = join_all(schemes.iter().map(|scheme| self.can_use(scheme, &user.username))).await;
+        Ok(schemes.into_iter().zip(can_use).collect())
+    }
+
+    /// Counts a use of what the current user of a session has proved, if that is enough for all of these scopes and the
+    /// user has them. False means that it is not; `None` that one of them does not exist.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn spend(&self, present: &Present, scopes: &[String], now_ms: i64) -> Result<Option<bool>, StoreError> {
+        let Some(scopes) = self.all(scopes).await? else { return Ok(None) };
+        if scopes.iter().any(|scope| !present.user.scopes.contains(&scope.name)) {
+            return Ok(Some(false));
+        }
+        let limits = self.limits_for(&scopes).await?;
+        self.sessions.spend(&present.session.id, &present.user.id, scopes, limits, now_ms).await.map(Some)
+    }
+
+    /// When the current user of a session last proved something that one of these scopes asks for, in seconds since 1970;
+    /// 0 means never. `None` means that one of them does not exist.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn age(&self, present: &Present, scopes: &[String]) -> Result<Option<i64>, StoreError> {
+        let Some(scopes) = self.all(scopes).await? else { return Ok(None) };
+        let proofs = self.sessions.proofs(&present.session.id, &present.user.id).await?;
+        let password = proofs.password.filter(|_| scopes.iter().any(|scope| scope.password_required));
+        let asked = names(&scopes);
+        let by_schemes = proofs.schemes.iter().filter(|(scheme, _)| asked.contains(scheme.as_str()));
+        let newest = by_schemes.map(|(_, proof)| *proof).chain(password).map(|proof| proof.proved_at_ms).max();
+        Ok(Some(newest.unwrap_or_default() / 1_000))
+    }
+
+    /// Deletes a user, with the documents that go with them; all schemes forget them. Gives a text for each that did not;
+    /// `None` means that there is no such user.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn delete_user(&self, username: &str) -> Result<Option<Vec<String>>, StoreError> {
+        let Some(user) = self.users.get(username).await? else { return Ok(None) };
+        // First, since it may be refused. Whoever gets the name anew comes after all of this, but for a crash in between.
+        if !self.users.delete(user.username.as_str()).await? {
+            return Ok(None);
+        }
+        let failures = self.schemes.deregister_all(&user.username).await?;
+        self.documents.delete_of_user(user.username.as_str()).await?;
+        Ok(Some(failures))
+    }
+
+    /// What the proofs are worth that these scopes ask for.
+    pub(super) async fn limits_for(&self, scopes: &[Scope]) -> Result<Limits, StoreError> {
+        // Most scopes ask for the password alone.
+        if scopes.iter().all(|scope| scope.groups.is_empty()) { Ok(Limits::new()) } else { self.schemes.limits().await }
+    }
+
+    async fn all(&self, names: &[String]) -> Result<Option<Vec<Scope>>, StoreError> {
+        let mut scopes = Vec::new();
+        for name in names {
+            let Some(scope) = self.scopes.get(name).await? else { return Ok(None) };
+            scopes.push(scope);
+        }
+        Ok(Some(scopes))
+    }
+
+    /// The enabled schemes that scopes name, by name.
+    async fn named_by(&self, scopes: &[Scope]) -> Result<BTreeMap<String, Scheme>, StoreError> {
+        let names = names(scopes);
+        if names.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let schemes = self.schemes.list().await?.into_iter().filter(|scheme| names.contains(scheme.name.as_str()));
+        Ok(schemes.map(|scheme| (scheme.name.clone(), scheme)).collect())
+    }
+
+    /// The names of those schemes that a user is registered with.
+    async fn registered<'a>(
+        &self,
+        username: Option<&Username>,
+        schemes: impl Iterator<Item = &'a Scheme>,
+    ) -> BTreeSet<String> {
+        let Some(username) = username else { return BTreeSet::new() };
+        let asked = schemes.map(|scheme| async move { (scheme, self.can_use(scheme, username).await) });
+        let registered = join_all(asked).await.into_iter().filter(|(_, can_use)| *can_use == Some(CanUse::Registered));
+        registered.map(|(scheme, _)| scheme.name.clone()).collect()
+    }
+
+    async fn can_use(&self, scheme: &Scheme, username: &Username) -> Option<CanUse> {
+        let can_use = self.schemes.can_use(scheme, username).await;
+        let name = &scheme.name;
+        can_use
+            .inspect_err(
+                |error| tracing::warn!(scheme = name, %error, "scheme {name} does not say who can use it: {error}"),
+            )
+            .ok()
+    }
+}
+
+/// The names of the schemes that scopes ask for.
+fn names(scopes: &[Scope]) -> BTreeSet<&str> {
+    scopes.iter().flat_map(|scope| scope.groups.values()).flat_map(|group| &group.schemes).map(String::as_str).collect()
+}

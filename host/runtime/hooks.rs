@@ -1,0 +1,183 @@
+//! Calling a hook of an instance: on its own threads, within a deadline, counted as its endpoints' calls are.
+//!
+//! Start at [`Runtime::ask`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use porth_abi::code;
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::call::CallError;
+use super::instances::{Runtime, key};
+use super::running::Call;
+use super::threads::Overdue;
+use crate::abi::{HookFailure, Hooks};
+
+/// Which hook: the id of a table of `porth_abi::HOOK_TABLES`, and the place in it, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// The table's id.
+    pub table: &'static str,
+    /// The place.
+    pub place: usize,
+}
+
+/// Why a hook brought no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HookError {
+    /// No instance of that kind and name runs.
+    #[error("the instance does not run")]
+    NotRunning,
+    /// The instance has no such hook.
+    #[error("the instance has no such hook")]
+    Unsupported,
+    /// It refused, with the texts that it has for that.
+    #[error("it answered {code}: {}", .details.join("; "))]
+    Refused {
+        /// One of [`porth_abi::code`]; neither OK nor ERROR.
+        code: i32,
+        /// May be empty.
+        details: Vec<String>,
+    },
+    /// It brought no answer, or said that it failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl From<HookFailure> for HookError {
+    fn from(failure: HookFailure) -> Self {
+        match failure {
+            HookFailure::Unsupported => Self::Unsupported,
+            HookFailure::Panicked => CallError::Panicked.into(),
+            HookFailure::Malformed(what) => CallError::Malformed(what).into(),
+            HookFailure::Refused { code: code::ERROR, details } => CallError::Failed(details.join("; ")).into(),
+            HookFailure::Refused { code, details } => Self::Refused { code, details },
+        }
+    }
+}
+
+impl Runtime {
+    /// Begins a call of the running instance of a kind and name.
+    pub(super) fn begin_of(&self, kind: &str, name: &str) -> Option<Call> {
+        let key = key(kind, name);
+        loop {
+            // A retired one was swapped out before: the next look finds its successor.
+            if let Some(call) = self.0.running(&key)?.begin() {
+                return Some(call);
+            }
+        }
+    }
+
+    /// Whether an instance runs and has a hook.
+    #[must_use]
+    pub fn has_hook(&self, kind: &str, name: &str, hook: Hook) -> bool {
+        let running = self.0.running(&key(kind, name));
+        running.is_some_and(|running| running.hooks.get(hook.table).is_some_and(|hooks| hooks.has(hook.place)))
+    }
+
+    /// The names of the instances of a kind that run, in order.
+    #[must_use]
+    pub fn running_of(&self, kind: &str) -> Vec<String> {
+        let of_kind = |key: &str| Some(key.strip_prefix(kind)?.strip_prefix('/')?.to_owned());
+        self.0.all_running().iter().filter_map(|running| of_kind(&running.key)).collect()
+    }
+
+    /// Calls a hook of an instance with a JSON object, and gives the JSON that it answers. The call has its time also
+    /// when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// [`HookError`]; what is no refusal counts against the instance's health.
+    pub async fn ask(&self, kind: &str, name: &str, hook: Hook, arguments: &Value) -> Result<Value, HookError> {
+        let call = self.begin_of(kind, name).ok_or(HookError::NotRunning)?;
+        let hooks = call.hooks.get(hook.table).filter(|hooks| hooks.has(hook.place)).cloned();
+        let hooks = hooks.ok_or(HookError::Unsupported)?;
+        let deadline = Duration::from_millis(self.shared().config.limits.deadline_ms);
+        let arguments = arguments.to_string();
+        let asking =
+            self.shared().runtime.spawn(async move { ask(&call, hooks, hook.place, arguments, deadline).await });
+        asking.await.unwrap_or(Err(HookError::NotRunning))
+    }
+}
+
+async fn ask(
+    call: &Call,
+    hooks: Arc<Hooks>,
+    place: usize,
+    arguments: String,
+    deadline: Duration,
+) -> Result<Value, HookError> {
+    let started = Instant::now();
+    let trial = call.health.breaker.admit(started.into_std()).map_err(|refused| call.refused(refused.retry_after))?;
+    let asked = on_own_threads(call, hooks, place, arguments, deadline).await;
+    let now = Instant::now().into_std();
+    if let Err(HookError::Call(error)) = &asked {
+        call.failed(error, now);
+    }
+    if let Some(trial) = trial {
+        match &asked {
+            Err(HookError::Call(_)) => trial.failed(now),
+            _ => trial.succeeded(),
+        }
+    }
+    asked
+}
+
+/// Where a call on a thread has got to.
+#[derive(Default)]
+struct Progress {
+    /// Nobody waits any more, and it need not begin.
+    cancelled: bool,
+    /// A thread is in the plug-in's code.
+    running: bool,
+    overdue: Option<Overdue>,
+}
+
+async fn on_own_threads(
+    call: &Call,
+    hooks: Arc<Hooks>,
+    place: usize,
+    arguments: String,
+    deadline: Duration,
+) -> Result<Value, HookError> {
+    let (sender, receiver) = oneshot::channel();
+    let progress = Arc::new(Mutex::new(Progress::default()));
+    let job = {
+        // The instance is not closed while the thread is in its code, however late.
+        let (part, progress) = (call.clone(), Arc::clone(&progress));
+        move || {
+            {
+                let mut progress = progress.lock();
+                if progress.cancelled {
+                    return;
+                }
+                progress.running = true;
+            }
+            let result = hooks.call(place, &arguments);
+            let overdue = {
+                let mut progress = progress.lock();
+                progress.running = false;
+                progress.overdue.take()
+            };
+            drop((overdue, part));
+            let _ = sender.send(result);
+        }
+    };
+    call.threads.run(Box::new(job)).map_err(|_| CallError::Busy)?;
+    match tokio::time::timeout(deadline, receiver).await {
+        Ok(Ok(result)) => Ok(result?),
+        // The thread is gone without an answer, as when the instance's threads are closed.
+        Ok(Err(_)) => Err(CallError::Busy.into()),
+        Err(_) => {
+            let mut progress = progress.lock();
+            progress.cancelled = true;
+            if progress.running {
+                progress.overdue = Some(call.threads.overdue());
+            }
+            Err(CallError::Deadline(deadline).into())
+        }
+    }
+}

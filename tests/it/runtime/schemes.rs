@@ -1,0 +1,186 @@
+//! Hooks and callbacks of schemes: what a scheme does to those who ask it, and what plug-ins are told.
+
+use serde_json::{Value, json};
+
+use crate::support::server::{Reply, Server, Setup};
+
+/// `anna` has the scope `safe`, which asks for `scheme` beside the password.
+fn user(server: &Server, scheme: &str) {
+    let safe = json!({"name": "safe", "scheme": {"2": [{"scheme_name": scheme}]}});
+    assert_eq!(server.admin("POST", "/api/scope/", Some(&safe)).status, 200);
+    let anna = json!({"username": "anna", "password": "secret", "scope": ["g_profile", "safe"]});
+    assert_eq!(server.admin("POST", "/api/user/", Some(&anna)).status, 200);
+}
+
+fn add(server: &Server, module: &str, name: &str, more: &Value) -> Reply {
+    let mut scheme = json!({"module": module, "name": name, "parameters": {}});
+    scheme.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    server.admin("POST", "/api/mod/scheme/", Some(&scheme))
+}
+
+fn post(server: &Server, cookie: Option<&str>, path: &str, body: &Value) -> Reply {
+    let mut headers = vec![("content-type", "application/json")];
+    headers.extend(cookie.map(|cookie| ("cookie", cookie)));
+    server.send("POST", path, &headers, body.to_string().as_bytes())
+}
+
+fn log_in(server: &Server) -> String {
+    let reply = post(server, None, "/api/auth/", &json!({"username": "anna", "password": "secret"}));
+    reply.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
+}
+
+fn prove(server: &Server, cookie: Option<&str>, module: &str, name: &str, value: Value) -> Reply {
+    let body = json!({"username": "anna", "scheme_type": module, "scheme_name": name, "value": value});
+    post(server, cookie, "/api/auth/", &body)
+}
+
+#[test]
+fn a_scheme_that_misbehaves_fails_alone() {
+    let config = "[limits]\ndeadline_ms = 300\npanics_max = 3\nbroken_ms = 60000";
+    let server = Setup::new().libraries(&["schemes"]).config(config).start();
+    user(&server, "odd");
+    assert_eq!(add(&server, "odd", "odd", &json!({})).status, 200);
+    let pid = server.child_pid();
+    let asked = |value: &str| prove(&server, None, "odd", "odd", json!(value)).summary();
+    assert_eq!(asked("no"), "401 unauthorized");
+    assert_eq!(asked("timer"), "200");
+    assert_eq!(asked("fail"), "500 plugin_failed");
+    assert_eq!(asked("sleep"), "500 plugin_failed");
+    for _ in 0..3 {
+        assert_eq!(asked("panic"), "500 plugin_failed");
+    }
+    assert_eq!(asked("timer"), "503 instance_not_running", "it panicked too often");
+    let shown = server.admin("GET", "/api/mod/scheme/odd", None).json();
+    assert_eq!(shown["health"]["status"], "broken");
+    assert_eq!((&shown["health"]["panics"], &shown["health"]["deadlines"]), (&json!(3), &json!(1)));
+    assert_eq!(server.child_pid(), pid);
+    // What the scheme says is for the log.
+    server.wait_for_log("the handler failed: on purpose");
+}
+
+#[test]
+fn a_scheme_that_crashes_is_to_blame() {
+    let server = Setup::new().libraries(&["schemes"]).config("[quarantine]\ncrashes = 1").start();
+    user(&server, "odd");
+    assert_eq!(add(&server, "odd", "odd", &json!({})).status, 200);
+    let body = json!({"username": "anna", "scheme_type": "odd", "scheme_name": "odd", "value": "abort"});
+    let headers = [("content-type", "application/json")];
+    let _ = server.try_send("POST", "/api/auth/", &headers, body.to_string().as_bytes());
+    let shown = server.admin("GET", "/api/mod/scheme/odd", None).json();
+    assert_eq!(shown["status"], "failed");
+    assert!(shown["quarantine"].as_str().unwrap().contains("SIGABRT"), "{shown}");
+    assert_eq!(prove(&server, None, "odd", "odd", json!("timer")).summary(), "503 instance_not_running");
+    // Lifted, it works as before.
+    assert_eq!(server.admin("PUT", "/api/mod/scheme/odd/enable", None).status, 200);
+    assert_eq!(prove(&server, None, "odd", "odd", json!("timer")).status, 200);
+}
+
+#[test]
+fn a_module_must_have_the_hooks_of_its_kind() {
+    let server = Setup::new().libraries(&["schemes"]).start();
+    // The library has the table, for other modules of it: what this module lacks shows when it is asked.
+    assert_eq!(add(&server, "empty", "empty", &json!({})).status, 200);
+    user(&server, "empty");
+    assert_eq!(prove(&server, None, "empty", "empty", json!("x")).summary(), "400 invalid");
+    let refused = add(&server, "addressed", "addressed", &json!({}));
+    assert_eq!(refused.summary(), "500 instance_init_failed");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("only instances of the kind `plugin`"), "{refused:?}");
+}
+
+#[test]
+fn a_scheme_in_c_has_the_same_table() {
+    let server = Setup::new().c_library("code").start();
+    user(&server, "code");
+    assert_eq!(add(&server, "code", "code", &json!({})).status, 200);
+    let asked = |value: Value| prove(&server, None, "code", "code", value);
+    assert_eq!(asked(json!("42")).status, 200);
+    assert_eq!(asked(json!("43")).summary(), "401 unauthorized");
+    let refused = asked(Value::Null);
+    assert_eq!(refused.json()["errors"], json!(["value: a code is missing", "value: and so is the other"]));
+    assert_eq!(asked(json!("odd")).summary(), "500 plugin_failed");
+    let body = json!({"scheme_type": "code", "scheme_name": "code", "value": "42"});
+    assert_eq!(post(&server, None, "/api/auth/", &body).summary(), "400 invalid", "it has no `identify`");
+    assert_eq!(post(&server, None, "/api/auth/scheme/trigger/", &body).summary(), "500 plugin_failed", "no JSON");
+}
+
+#[test]
+fn plugins_are_told_of_schemes() {
+    let server = Setup::new().libraries(&["schemes", "mock"]).start();
+    user(&server, "code");
+    let settings = json!({
+        "parameters": {"mock-value": "42"}, "expiration": 600, "max_use": 2, "allow_user_register": false,
+    });
+    assert_eq!(add(&server, "mock", "code", &settings).status, 200);
+    assert_eq!(add(&server, "odd", "odd", &json!({})).status, 200);
+    server.add("asks_schemes", "a", &json!({}));
+    let get = |path: &str| server.get(&format!("/api/a/{path}")).json();
+    let error = |name: &str| json!({ "error": name });
+    assert_eq!(get("module/code"), json!(["mock", "code", 600, 2, false, null]));
+    assert_eq!(get("module/nothing"), error("NotFound"));
+    assert_eq!(get("list/ANNA"), json!([["mock", "code", 600, 2, false, "Available"]]));
+    assert_eq!(get("list/nobody"), error("NotFound"));
+    assert_eq!(get("can-use/code/anna"), "Available");
+    assert_eq!(get("can-use/code/nobody"), error("NotFound"));
+    assert_eq!(get("can-use/nothing/anna"), error("NotFound"));
+    assert_eq!(get("blocking/code/anna"), "Available");
+    assert_eq!(get("blocking-short/code/anna"), error("WouldBlock"));
+
+    let registration = "/api/a/registration/code/anna";
+    let register =
+        |body: &str| server.send("PUT", registration, &[("content-type", "application/json")], body.as_bytes());
+    assert_eq!(register(r#"{"register": 1}"#).json(), error("Parameter"));
+    // What people may not do themselves a plug-in with the right may.
+    assert_eq!(register(r#"{"register": true}"#).json(), Value::Null);
+    assert_eq!(get("registration/code/anna"), true);
+    assert_eq!(get("can-use/code/anna"), "Registered");
+    assert_eq!(server.send("DELETE", registration, &[], b"").json(), Value::Null);
+    assert_eq!(get("registration/code/anna"), false);
+    assert_eq!(get("registration/odd/anna"), Value::Null);
+    // A scheme that asks for itself while it is asked.
+    let nested = server.send("PUT", "/api/a/registration/odd/anna", &[("content-type", "application/json")], b"1");
+    assert_eq!(nested.json(), "Registered");
+    assert_eq!(server.admin("PUT", "/api/mod/scheme/odd/disable", None).status, 200);
+    assert_eq!(get("can-use/odd/anna"), error("NotFound"));
+
+    let without = json!({"grants": ["sessions"]});
+    assert_eq!(server.admin("PUT", "/api/mod/plugin/a", Some(&without)).status, 200);
+    assert_eq!(get("can-use/code/anna"), error("Denied"));
+}
+
+#[test]
+fn plugins_count_uses_and_ask_how_old_a_proof_is() {
+    let server = Setup::new().libraries(&["schemes", "mock"]).start();
+    user(&server, "code");
+    assert_eq!(add(&server, "mock", "code", &json!({"parameters": {"mock-value": "42"}, "max_use": 2})).status, 200);
+    server.add("asks_schemes", "a", &json!({}));
+    let ask = |method: &str, path: &str, cookie: Option<&str>| {
+        let headers: Vec<_> = cookie.map(|cookie| ("cookie", cookie)).into_iter().collect();
+        server.send(method, &format!("/api/a/{path}"), &headers, b"").json()
+    };
+    let error = |name: &str| json!({ "error": name });
+    assert_eq!(ask("POST", "used/safe", None), error("Unauthorized"));
+    assert_eq!(ask("GET", "age/safe", Some("PORTH_SESSION=x")), error("NotFound"));
+    let cookie = log_in(&server);
+    let cookie = Some(cookie.as_str());
+    assert_eq!(ask("POST", "used/safe", cookie), error("Unauthorized"), "the code is missing");
+    assert_eq!(ask("POST", "used/nothing", cookie), error("NotFound"));
+    assert_eq!(ask("POST", "used/g_admin", cookie), error("Unauthorized"), "not her scope");
+    let logged_in = ask("GET", "age/safe", cookie).as_u64().unwrap();
+    assert!(logged_in > 1_700_000_000, "{logged_in}");
+
+    let register = server.send(
+        "PUT",
+        "/api/a/registration/code/anna",
+        &[("content-type", "application/json")],
+        br#"{"register": true}"#,
+    );
+    assert_eq!(register.json(), Value::Null);
+    assert_eq!(prove(&server, cookie, "mock", "code", json!({"code": "42"})).status, 200);
+    for _ in 0..2 {
+        assert_eq!(ask("POST", "used/safe%20g_profile", cookie), Value::Null);
+    }
+    assert_eq!(ask("POST", "used/safe", cookie), error("Unauthorized"), "used up");
+    assert_eq!(prove(&server, cookie, "mock", "code", json!({"code": "42"})).status, 200);
+    assert_eq!(ask("POST", "used/safe", cookie), Value::Null);
+    assert!(ask("GET", "age/safe", cookie).as_u64().unwrap() >= logged_in);
+}
