@@ -196,6 +196,15 @@ impl Instances {
         rows::find(&self.db, kind, name).await?.map(from_row).transpose()
     }
 
+    /// The settings of the enabled instances of a kind, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn settings(&self, kind: &str) -> Result<Vec<(String, Settings)>, StoreError> {
+        let rows = rows::settings(&self.db, kind).await?.into_iter();
+        rows.map(|(name, settings)| Ok((name.clone(), read_settings(kind, &name, &settings)?))).collect()
+    }
+
     /// Adds an instance. Of many that add the same name at once, one succeeds.
     ///
     /// # Errors
@@ -437,10 +446,7 @@ fn from_row(row: InstanceRow) -> Result<InstanceRecord, StoreError> {
     let damaged = |error: serde_json::Error| StoreError::Damaged { what: what(), reason: error.to_string() };
     let parameters = serde_json::from_str(&row.parameters).map_err(damaged)?;
     let grants = row.grants.as_deref().map(serde_json::from_str).transpose().map_err(damaged)?;
-    let settings = match row.settings.as_str() {
-        "" => Settings::default(),
-        settings => serde_json::from_str(settings).map_err(damaged)?,
-    };
+    let settings = read_settings(&row.kind, &row.name, &row.settings)?;
     Ok(InstanceRecord {
         id: row.id,
         kind: row.kind,
@@ -456,6 +462,16 @@ fn from_row(row: InstanceRow) -> Result<InstanceRecord, StoreError> {
         settings,
         created_at_ms: row.created_at,
         updated_at_ms: row.updated_at,
+    })
+}
+
+fn read_settings(kind: &str, name: &str, settings: &str) -> Result<Settings, StoreError> {
+    if settings.is_empty() {
+        return Ok(Settings::default());
+    }
+    serde_json::from_str(settings).map_err(|error| StoreError::Damaged {
+        what: format!("the instance `{kind}/{name}`"),
+        reason: error.to_string(),
     })
 }
 

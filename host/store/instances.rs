@@ -50,6 +50,20 @@ pub async fn find(db: &Db, kind: &str, name: &str) -> Result<Option<InstanceRow>
     db.read(FIND, values![kind, name]).await?.pop().map(read).transpose()
 }
 
+/// Name and settings of the enabled rows of a kind, by name.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn settings(db: &Db, kind: &str) -> Result<Vec<(String, String)>, StoreError> {
+    let mut settings = Vec::new();
+    for mut row in db.recall(SETTINGS, values![kind]).await? {
+        if row.take::<bool>(2)? {
+            settings.push((row.take(0)?, row.take(1)?));
+        }
+    }
+    Ok(settings)
+}
+
 /// Adds a row, to which documents that were written already belong from then on. False means that the name is taken.
 ///
 /// # Errors
@@ -184,6 +198,7 @@ macro_rules! select {
 
 const LIST: &str = select!("ORDER BY kind, name");
 const LIST_KIND: &str = select!("WHERE kind = $1 ORDER BY name");
+const SETTINGS: &str = "SELECT name, settings, enabled FROM instance WHERE kind = $1 ORDER BY name";
 const FIND: &str = select!("WHERE kind = $1 AND name = $2");
 const INSERT: &str = "INSERT INTO instance (id, kind, module, name, display_name, parameters, enabled, grants, \
     allow_public, declared, quarantine, settings, created_at, updated_at) \

@@ -6,5 +6,6 @@ mod instances;
 mod keys;
 mod lockout;
 mod login;
+mod schemes;
 mod scopes;
 mod users;
