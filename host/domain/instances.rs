@@ -139,6 +139,16 @@ pub enum DeclareError {
         /// What is wrong with it.
         error: NameError,
     },
+    /// What is set is wrong.
+    #[error("the configuration declares the instance `{kind}/{name}`: {}", .errors.join("; "))]
+    Settings {
+        /// The kind.
+        kind: String,
+        /// The name.
+        name: String,
+        /// Everything that is wrong.
+        errors: Vec<String>,
+    },
     /// A name is declared twice.
     #[error("the configuration declares the instance `{kind}/{name}` twice")]
     Twice {
@@ -370,10 +380,13 @@ async fn take_over(
 /// Whether the names are possible ones, each given once.
 fn check_declarations(declarations: &[DeclaredInstance]) -> Result<(), DeclareError> {
     let mut seen = HashSet::new();
-    for DeclaredInstance { kind, name, display_name, .. } in declarations {
+    for DeclaredInstance { kind, name, display_name, settings, .. } in declarations {
         let (kind, name) = (kind.clone(), name.clone());
         if let Err(error) = check_name(&name).and_then(|()| check_display_name(display_name)) {
             return Err(DeclareError::Name { kind, name, error });
+        }
+        if let Err(errors) = Settings::declared(&kind, settings) {
+            return Err(DeclareError::Settings { kind, name, errors });
         }
         if !seen.insert((kind.clone(), name.clone())) {
             return Err(DeclareError::Twice { kind, name });
@@ -392,7 +405,6 @@ fn declared_over(old: &InstanceRow, declared: DeclaredInstance, now_ms: i64) -> 
         id: old.id.clone(),
         enabled: old.enabled || !old.declared,
         quarantine: old.quarantine.clone(),
-        settings: old.settings.clone(),
         created_at: old.created_at,
         ..declared_row(declared, now_ms)
     })
@@ -404,6 +416,8 @@ fn undeclared(old: InstanceRow) -> InstanceRow {
 }
 
 fn declared_row(declared: DeclaredInstance, now_ms: i64) -> InstanceRow {
+    // They were checked with all declarations.
+    let settings = Settings::declared(&declared.kind, &declared.settings).unwrap_or_default();
     to_row(InstanceRecord {
         id: new_id(now_ms),
         kind: declared.kind,
@@ -416,7 +430,7 @@ fn declared_row(declared: DeclaredInstance, now_ms: i64) -> InstanceRow {
         allow_public: declared.allow_public,
         declared: true,
         quarantine: None,
-        settings: Settings::default(),
+        settings,
         created_at_ms: now_ms,
         updated_at_ms: now_ms,
     })

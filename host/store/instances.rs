@@ -108,8 +108,9 @@ pub async fn update(db: &Db, kind: &str, name: &str, to: InstanceUpdate, now_ms:
 /// # Errors
 /// [`StoreError`].
 pub async fn update_declaration(transaction: &Transaction<'_>, row: InstanceRow) -> Result<(), StoreError> {
-    let InstanceRow { id, display_name, parameters, enabled, grants, allow_public, declared, updated_at, .. } = row;
-    let values = values![id, display_name, parameters, enabled, grants, allow_public, declared, updated_at];
+    let InstanceRow { id, display_name, parameters, enabled, grants, allow_public, .. } = row;
+    let InstanceRow { declared, updated_at, settings, .. } = row;
+    let values = values![id, display_name, parameters, enabled, grants, allow_public, declared, updated_at, settings];
     transaction.run(UPDATE_DECLARATION, values).await.map(drop)
 }
 
@@ -206,7 +207,7 @@ const INSERT: &str = "INSERT INTO instance (id, kind, module, name, display_name
 const UPDATE: &str = "UPDATE instance SET display_name = $3, parameters = $4, grants = $5, allow_public = $6, \
     updated_at = $7, settings = $8 WHERE kind = $1 AND name = $2 RETURNING id";
 const UPDATE_DECLARATION: &str = "UPDATE instance SET display_name = $2, parameters = $3, enabled = $4, grants = $5, \
-    allow_public = $6, declared = $7, updated_at = $8 WHERE id = $1";
+    allow_public = $6, declared = $7, updated_at = $8, settings = $9 WHERE id = $1";
 const SET_ENABLED: &str =
     "UPDATE instance SET enabled = $3, updated_at = $4 WHERE kind = $1 AND name = $2 RETURNING id";
 const SET_QUARANTINE: &str =
