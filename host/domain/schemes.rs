@@ -117,10 +117,6 @@ impl Scheme {
         shown.insert("display_name".to_owned(), json!(self.display_name));
         shown
     }
-
-    fn limits(&self) -> SchemeLimits {
-        SchemeLimits { expiration_s: self.settings.expiration_s, use_max: self.settings.use_max }
-    }
 }
 
 /// Who registers a user.
@@ -204,7 +200,9 @@ impl Schemes {
     /// # Errors
     /// [`StoreError`].
     pub async fn limits(&self) -> Result<Limits, StoreError> {
-        Ok(self.list().await?.into_iter().map(|scheme| (scheme.name.clone(), scheme.limits())).collect())
+        let limits = |Settings { expiration_s, use_max, .. }: Settings| SchemeLimits { expiration_s, use_max };
+        let settings = self.records.settings(KIND).await?.into_iter();
+        Ok(settings.map(|(name, settings)| (name, limits(settings))).collect())
     }
 
     /// Whether a user can prove something with a scheme.
