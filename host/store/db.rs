@@ -120,6 +120,22 @@ impl Db {
         }
     }
 
+    /// As [`read`](Self::read), for what is asked again and again: on SQLite the answer comes from memory while nothing
+    /// was written, by whichever process of this server. What another program writes into the file may be missed for a
+    /// few seconds.
+    ///
+    /// Values that are another each time, such as a time, do not belong here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn recall(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        Value::check(&values)?;
+        match &*self.engine {
+            Engine::Sqlite(sqlite) => sqlite.recall(sql, &values).await,
+            Engine::Postgres(postgres) => postgres.read(sql, &values).await,
+        }
+    }
+
     /// Runs a query that may take long: a list or a search. On SQLite a few of them at a time run on threads of their
     /// own, so that they hold up nobody else.
     ///

@@ -36,7 +36,13 @@ pub struct ProofRow {
 /// # Errors
 /// [`StoreError`].
 pub async fn find(db: &Db, cookie_hash: &[u8], now_ms: i64) -> Result<Vec<MemberRow>, StoreError> {
-    db.read(FIND, values![cookie_hash.to_vec(), now_ms]).await?.into_iter().map(read_member).collect()
+    let mut members = Vec::new();
+    for mut row in db.recall(FIND, values![cookie_hash.to_vec()]).await? {
+        if row.take::<i64>(3)? > now_ms {
+            members.push(read_member(row)?);
+        }
+    }
+    Ok(members)
 }
 
 /// The id of a session that has not expired.
@@ -130,7 +136,7 @@ pub async fn list_of_user(db: &Db, user_id: &str, now_ms: i64) -> Result<Vec<Ses
 /// # Errors
 /// [`StoreError`].
 pub async fn proofs(db: &Db, session_id: &str, user_id: &str) -> Result<Vec<ProofRow>, StoreError> {
-    db.read(PROOFS, values![session_id, user_id]).await?.into_iter().map(read_proof).collect()
+    db.recall(PROOFS, values![session_id, user_id]).await?.into_iter().map(read_proof).collect()
 }
 
 /// The same, inside a transaction.
@@ -184,10 +190,11 @@ fn read_proof(mut row: Row) -> Result<ProofRow, StoreError> {
     Ok(ProofRow { scheme: row.take(0)?, proved_at: row.take(1)?, use_count: row.take(2)? })
 }
 
-const FIND: &str = "SELECT session.id, member.user_id, identity.username FROM login_session AS session \
+const FIND: &str = "SELECT session.id, member.user_id, identity.username, session.expires_at \
+    FROM login_session AS session \
     JOIN login_session_user AS member ON member.session_id = session.id \
     JOIN user_identity AS identity ON identity.id = member.user_id \
-    WHERE session.cookie_hash = $1 AND session.expires_at > $2 ORDER BY member.chosen DESC, member.user_id";
+    WHERE session.cookie_hash = $1 ORDER BY member.chosen DESC, member.user_id";
 const FIND_ID: &str = "SELECT id FROM login_session WHERE cookie_hash = $1 AND expires_at > $2";
 const INSERT: &str = "INSERT INTO login_session (id, cookie_hash, user_agent, peer, created_at, expires_at) \
     VALUES ($1, $2, $3, $4, $5, $6)";

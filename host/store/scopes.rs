@@ -42,7 +42,7 @@ pub async fn list(db: &Db, like: &str, offset: i64, limit: i64) -> Result<Vec<Sc
 /// [`StoreError`].
 pub async fn find(db: &Db, name: &str) -> Result<Option<ScopeRow>, StoreError> {
     let mut scopes = Vec::new();
-    for row in db.read(FIND, values![name]).await? {
+    for row in db.recall(FIND, values![name]).await? {
         add(&mut scopes, row)?;
     }
     Ok(scopes.pop())

@@ -3,6 +3,7 @@
 //! Start at [`Sqlite`]. Readers have connections of their own and never wait for the [`writer`], which is the one thread
 //! that changes anything.
 
+mod recall;
 mod writer;
 
 use std::fmt::Display;
@@ -20,6 +21,7 @@ use rusqlite::types::{Null, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use tokio::sync::Semaphore;
 
+use self::recall::Recall;
 use self::writer::Writer;
 use super::migrate;
 use super::{Condition, OpenError, Row, StoreError, Transaction, Value, Written};
@@ -27,6 +29,7 @@ use super::{Condition, OpenError, Row, StoreError, Transaction, Value, Written};
 /// An open database.
 pub(super) struct Sqlite {
     readers: Arc<Readers>,
+    recall: Arc<Recall>,
     writer: Writer,
 }
 
@@ -80,20 +83,35 @@ impl Sqlite {
             let path = path.clone();
             move || connect(&path, Use::Write)
         };
-        let writer = Writer::start(connection, reopen).map_err(|error| unreachable(&error))?;
+        let recall = Arc::new(Recall::open(&path).map_err(|error| unreachable(&error))?);
+        let writer = Writer::start(connection, reopen, Arc::clone(&recall)).map_err(|error| unreachable(&error))?;
         let readers = Readers {
             path,
             idle: Mutex::default(),
             closed: AtomicBool::new(false),
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
         };
-        Ok(Self { readers: Arc::new(readers), writer })
+        Ok(Self { readers: Arc::new(readers), recall, writer })
     }
 
     pub(super) async fn read(&self, sql: &'static str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
         // The query is ready at once, so without this a loop of reads would never let the worker's other tasks run.
         tokio::task::coop::consume_budget().await;
         self.readers.query(sql, values)
+    }
+
+    /// As [`read`](Self::read), from memory if nothing was written since it was read last.
+    pub(super) async fn recall(&self, sql: &'static str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+        let Some(seen) = self.recall.look() else { return self.read(sql, values).await };
+        if let Some(rows) = self.recall.get(sql, values, &seen)
+            && !self.readers.closed.load(Ordering::SeqCst)
+        {
+            tokio::task::coop::consume_budget().await;
+            return Ok(rows);
+        }
+        let rows = self.read(sql, values).await?;
+        self.recall.put(sql, values, seen, &rows);
+        Ok(rows)
     }
 
     pub(super) async fn scan(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {

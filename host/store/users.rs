@@ -100,10 +100,10 @@ pub async fn forget(transaction: &Transaction<'_>, id: &str) -> Result<(), Store
 /// # Errors
 /// [`StoreError`].
 pub async fn find(db: &Db, username: &str) -> Result<Option<UserRow>, StoreError> {
-    let Some(row) = db.read(FIND, values![username]).await?.pop() else { return Ok(None) };
+    let Some(row) = db.recall(FIND, values![username]).await?.pop() else { return Ok(None) };
     let user = read(row)?;
-    let scopes = db.read(SCOPES, values![user.id.as_str()]).await?;
-    let properties = db.read(PROPERTIES, values![user.id.as_str()]).await?;
+    let scopes = db.recall(SCOPES, values![user.id.as_str()]).await?;
+    let properties = db.recall(PROPERTIES, values![user.id.as_str()]).await?;
     with_children(user, scopes, properties).map(Some)
 }
 

@@ -62,7 +62,37 @@ impl Row {
     }
 }
 
+impl Row {
+    /// About how many bytes it takes.
+    pub(super) fn weight(&self) -> usize {
+        self.values.iter().map(Value::weight).sum()
+    }
+}
+
 impl Value {
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Text(text) => text.len(),
+                Self::Blob(bytes) => bytes.len(),
+                Self::Null | Self::Integer(_) | Self::Real(_) => 0,
+            }
+    }
+
+    /// Writes it so that different lists of values give different bytes.
+    pub(super) fn write_to(&self, bytes: &mut Vec<u8>) {
+        let (kind, value): (u8, &[u8]) = match self {
+            Self::Null => (0, &[]),
+            Self::Integer(number) => (1, &number.to_ne_bytes()),
+            Self::Real(number) => (2, &number.to_ne_bytes()),
+            Self::Text(text) => (3, text.as_bytes()),
+            Self::Blob(blob) => (4, blob),
+        };
+        bytes.push(kind);
+        bytes.extend_from_slice(&value.len().to_ne_bytes());
+        bytes.extend_from_slice(value);
+    }
+
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",

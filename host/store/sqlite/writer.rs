@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -12,6 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure;
+use super::recall::Recall;
 use crate::store::StoreError;
 
 /// Where jobs for the thread go in.
@@ -54,6 +56,7 @@ struct Thread<F> {
     /// `None` after something that makes the old one doubtful.
     connection: Option<Mutex<Connection>>,
     reopen: F,
+    recall: Arc<Recall>,
 }
 
 impl Writer {
@@ -61,9 +64,10 @@ impl Writer {
     pub(super) fn start(
         connection: Connection,
         reopen: impl Fn() -> rusqlite::Result<Connection> + Send + 'static,
+        recall: Arc<Recall>,
     ) -> std::io::Result<Self> {
         let (sender, messages) = mpsc::channel(QUEUE_MAX);
-        let thread = Thread { messages, connection: Some(Mutex::new(connection)), reopen };
+        let thread = Thread { messages, connection: Some(Mutex::new(connection)), reopen, recall };
         std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || thread.run())?;
         Ok(Self { messages: sender })
     }
@@ -154,6 +158,7 @@ impl<F: Fn() -> rusqlite::Result<Connection>> Thread<F> {
 
     /// Takes jobs from the front into one transaction, until there are none or the engine gives the transaction up.
     fn commit(&mut self, batch: &mut VecDeque<Job>) {
+        let recall = Arc::clone(&self.recall);
         let connection = match self.begin() {
             Ok(connection) => connection,
             Err(error) => return batch.drain(..).for_each(|job| job.refuse(error.clone())),
@@ -170,6 +175,8 @@ impl<F: Fn() -> rusqlite::Result<Connection>> Thread<F> {
         if !engine.is_autocommit() {
             let _ = control(engine, "ROLLBACK");
         }
+        // A commit that failed may be on the disk all the same.
+        recall.forget();
         if stored.is_err() || done.iter().any(|job| job.end == End::Panicked) {
             self.connection = None;
         }

@@ -212,3 +212,48 @@ fn two_processes_write_one_file() {
         db.close().await;
     });
 }
+
+/// Two processes with one file, as while one takes over from the other: here two openings, which share no memory either.
+#[test]
+fn what_is_recalled_is_as_new_as_the_last_write_of_anybody() {
+    run(Engine::Sqlite, async |store: &Store| {
+        store.execute(TABLE);
+        let other = store.open_again().await.unwrap();
+        let counted = async |db: &Db| db.recall(COUNT, vec![]).await.unwrap()[0].take::<i64>(0).unwrap();
+        for id in 0..200 {
+            let (writes, reads) = if id % 3 == 0 { (&store.db, &other) } else { (&other, &store.db) };
+            writes.write(vec![add(id, &id.to_string())]).await.unwrap();
+            assert_eq!((counted(reads).await, counted(writes).await), (id + 1, id + 1));
+            assert_eq!(counted(reads).await, id + 1);
+        }
+        other.close().await;
+        assert!(matches!(other.recall(COUNT, vec![]).await, Err(StoreError::Closed)));
+    });
+}
+
+#[test]
+fn what_others_write_meanwhile_is_not_remembered_as_new() {
+    run(Engine::Sqlite, async |store: &Store| {
+        store.execute(TABLE);
+        let writer = {
+            let db = store.db.clone();
+            tokio::spawn(async move {
+                for id in 0..300 {
+                    db.write(vec![add(id, &id.to_string())]).await.unwrap();
+                    // What was answered is seen by whoever asks from then on.
+                    let seen = db.recall(COUNT, vec![]).await.unwrap()[0].take::<i64>(0).unwrap();
+                    assert!(seen > id, "{seen} after {id}");
+                }
+            })
+        };
+        let mut before = 0;
+        while !writer.is_finished() {
+            let seen = store.db.recall(COUNT, vec![]).await.unwrap()[0].take::<i64>(0).unwrap();
+            assert!(seen >= before, "{seen} after {before}");
+            before = seen;
+            tokio::task::yield_now().await;
+        }
+        writer.await.unwrap();
+        assert_eq!(store.db.recall(COUNT, vec![]).await.unwrap()[0].take::<i64>(0).unwrap(), 300);
+    });
+}

@@ -79,6 +79,12 @@ impl Store {
     pub(crate) fn execute(&self, sql: &str) {
         if self.is_sqlite() {
             rusqlite::Connection::open(self.file()).unwrap().execute_batch(sql).unwrap();
+            // Porth does not look whether somebody else writes, see `Db::recall`.
+            std::fs::write(
+                self.file().with_extension("news"),
+                [getrandom::u64().unwrap(); 8].map(u64::to_ne_bytes).concat(),
+            )
+            .unwrap();
         } else {
             postgres::execute(&self.database, sql);
         }
