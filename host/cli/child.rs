@@ -120,8 +120,8 @@ async fn start(
     let watch = begin_watch(&config);
     let libraries = Libraries::scan(&config, |file| start.keeps_closed(file)).await.map_err(Failure::configuration)?;
     let records = Instances::new(db.clone());
-    let (access, clients) = identity(&db);
     let documents = Documents::new(db.clone(), document_limits(&config));
+    let (access, clients) = identity(&db, &documents);
     tokio::spawn(runtime::purge_documents(documents.clone(), leadership.clone()));
     let runtime = Runtime::new(
         Arc::clone(&config),
@@ -304,7 +304,7 @@ fn begin_watch(config: &Config) -> Option<Watch> {
 }
 
 /// Everything that is known of people and applications.
-fn identity(db: &Db) -> (Access, Clients) {
+fn identity(db: &Db, documents: &Documents) -> (Access, Clients) {
     // One processor stays free for everything that is no log-in.
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let passwords = Passwords::new(processors.saturating_sub(1), PASSWORDS_WAITING_MAX);
@@ -313,6 +313,7 @@ fn identity(db: &Db) -> (Access, Clients) {
         scopes: Scopes::new(db.clone()),
         sessions: LoginSessions::new(db.clone(), SESSION_LIFETIME_MS),
         lockout: Lockout::new(db.clone(), LockoutRules::default()),
+        documents: documents.clone(),
         schemes: Schemes::new(db.clone()),
     };
     let clients = Clients::new(db.clone(), passwords).of(access.users.back_ends().clone());

@@ -7,6 +7,7 @@ mod schemes;
 use std::net::IpAddr;
 
 use super::StoreError;
+use super::documents::Documents;
 use super::lockout::{Attempt, LockedOut, Lockout};
 use super::login::{LoginSession, LoginSessions, Means, Origin, ProveError, Standing};
 use super::passwords::PasswordError;
@@ -27,6 +28,8 @@ pub struct Access {
     pub sessions: LoginSessions,
     /// Failed log-ins.
     pub lockout: Lockout,
+    /// What plug-ins keep of people.
+    pub documents: Documents,
     /// What there is beside the password.
     pub schemes: Schemes,
 }

@@ -203,15 +203,20 @@ impl Access {
         Ok(Some(newest.unwrap_or_default() / 1_000))
     }
 
-    /// Deletes a user, whom all schemes forget before. Gives a text for each that did not; `None` means that there is no
-    /// such user.
+    /// Deletes a user, with the documents that go with them; all schemes forget them. Gives a text for each that did not;
+    /// `None` means that there is no such user.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn delete_user(&self, username: &str) -> Result<Option<Vec<String>>, StoreError> {
         let Some(user) = self.users.get(username).await? else { return Ok(None) };
+        // First, since it may be refused. Whoever gets the name anew comes after all of this, but for a crash in between.
+        if !self.users.delete(user.username.as_str()).await? {
+            return Ok(None);
+        }
         let failures = self.schemes.deregister_all(&user.username).await?;
-        Ok(self.users.delete(user.username.as_str()).await?.then_some(failures))
+        self.documents.delete_of_user(user.username.as_str()).await?;
+        Ok(Some(failures))
     }
 
     /// What the proofs are worth that these scopes ask for.

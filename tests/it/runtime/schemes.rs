@@ -60,14 +60,19 @@ fn a_scheme_that_misbehaves_fails_alone() {
 
 #[test]
 fn a_scheme_that_crashes_is_to_blame() {
-    let server = Setup::new().libraries(&["schemes"]).start();
+    let server = Setup::new().libraries(&["schemes"]).config("[quarantine]\ncrashes = 1").start();
     user(&server, "odd");
     assert_eq!(add(&server, "odd", "odd", &json!({})).status, 200);
     let body = json!({"username": "anna", "scheme_type": "odd", "scheme_name": "odd", "value": "abort"});
     let headers = [("content-type", "application/json")];
     let _ = server.try_send("POST", "/api/auth/", &headers, body.to_string().as_bytes());
-    server.wait_for_log("scheme/odd");
-    assert_eq!(prove(&server, None, "odd", "odd", json!("timer")).status, 200, "the next child has it again");
+    let shown = server.admin("GET", "/api/mod/scheme/odd", None).json();
+    assert_eq!(shown["status"], "failed");
+    assert!(shown["quarantine"].as_str().unwrap().contains("SIGABRT"), "{shown}");
+    assert_eq!(prove(&server, None, "odd", "odd", json!("timer")).summary(), "503 instance_not_running");
+    // Lifted, it works as before.
+    assert_eq!(server.admin("PUT", "/api/mod/scheme/odd/enable", None).status, 200);
+    assert_eq!(prove(&server, None, "odd", "odd", json!("timer")).status, 200);
 }
 
 #[test]
