@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use self::kept::{Kept, Nobody};
-use super::back_ends::{BackEnds, Keeper, Sources, failed, read_only};
+use super::back_ends::{BackEnds, Keeper, Sources, failed, not_deleted, read_only};
 use super::identity;
 use super::passwords::{PasswordError, Passwords};
 use super::search::Page;
@@ -305,7 +305,7 @@ impl Clients {
             Found::Own { row, .. } => (true, row.back_end),
             Found::Kept(Kept { client, back_end, .. }) => {
                 let deleted = back_end.delete(client_id).await;
-                (deleted.map_err(|error| failed(&client.source, &error))?, client.source)
+                (deleted.map_err(|error| not_deleted(&client.source, &error))?, client.source)
             }
         };
         let forgotten = rows::delete(&self.db, client_id, &back_end).await?;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use self::kept::{Kept, Nobody};
-use super::back_ends::{BackEnds, Keeper, Sources, View, failed, read_only};
+use super::back_ends::{BackEnds, Keeper, Sources, View, failed, not_deleted, read_only};
 use super::identity;
 use super::passwords::{PasswordError, Passwords};
 use super::search::Page;
@@ -340,7 +340,7 @@ impl Users {
             Found::Own { user, .. } => (true, user.source),
             Found::Kept(Kept { user, back_end, .. }) => {
                 let deleted = back_end.delete(username.as_str()).await;
-                (deleted.map_err(|error| failed(&user.source, &error))?, user.source)
+                (deleted.map_err(|error| not_deleted(&user.source, &error))?, user.source)
             }
         };
         let forgotten = rows::delete(&self.db, username.as_str(), &back_end).await?;

@@ -275,3 +275,33 @@ fn everybody_hears_of_a_deleted_user() {
     }
     server.wait_for_log("instance plugin/bad: ");
 }
+
+#[test]
+fn back_ends_may_be_written_in_c() {
+    let server = Setup::new().c_library("directory").start();
+    assert_eq!(server.admin("POST", "/api/user/", Some(&json!({"username": "anna"}))).status, 200);
+    add(&server, "user", "c-users", "c", &json!({}));
+    add(&server, "client", "c-clients", "c", &json!({}));
+    add(&server, "plugin", "c-revoke", "c", &json!({}));
+    assert_eq!(listed(&server, "/api/user/", "username"), "anna carl");
+    assert_eq!(listed(&server, "/api/client/", "client_id"), "app");
+    let carl = server.admin("GET", "/api/user/carl", None).json();
+    assert_eq!((&carl["shell"], &carl["source"], &carl["enabled"]), (&json!("/bin/sh"), &json!("c"), &json!(true)));
+    let mut browser = Browser::new(&server);
+    assert_eq!(browser.log_in("carl", "wrong").status, 401);
+    assert_eq!(browser.log_in("carl", "secret").status, 200);
+    assert_eq!(server.admin("GET", "/api/client/none", None).status, 404);
+    assert_eq!(
+        errors(&change(&server, "/api/user/carl", &json!({"name": "x"}))),
+        "name: it is Carl; email: he has none"
+    );
+    let kept = "source: the back end `c` can only be read";
+    assert_eq!(errors(&server.admin("DELETE", "/api/user/carl", None)), kept);
+    assert_eq!(server.admin("DELETE", "/api/user/anna", None).status, 200);
+    server.wait_for_log("anna was revoked in C");
+    add(&server, "user_middleware", "c-middleware", "c", &json!({}));
+    let shown = json!({
+        "username": "carl", "name": "Somebody", "email": "", "scope": [], "enabled": true, "source": "c",
+    });
+    assert_eq!(server.admin("GET", "/api/user/carl", None).json(), shown);
+}
