@@ -228,17 +228,20 @@ impl Clients {
         let sources = self.back_ends.clients();
         let target = sources.target(source).map_err(|error| errors.push(error));
         let (true, Ok(target)) = (errors.is_empty(), target) else { return Err(PutClientError::Invalid(errors)) };
-        let mut stale = None;
         let _adding = if sources.are_own() { None } else { Some(self.adding.lock().await) };
-        if !sources.are_own() {
+        let stale = if sources.are_own() {
+            // The client id may have been of a back end that was deleted.
+            let known = rows::identity(&self.db, &details.client_id).await?;
+            known.filter(|(_, home)| sources.find(home).is_none()).map(|(id, _)| id)
+        } else {
             match self.find(&sources, &details.client_id).await? {
                 Found::Nobody(Nobody { failure: Some(failure), .. }) => return Err(failure.into()),
-                Found::Nobody(nobody) => stale = nobody.stale,
+                Found::Nobody(nobody) => nobody.stale,
                 Found::Own { .. } | Found::Kept(_) => {
                     return Err(PutClientError::IdTaken { client_id: details.client_id });
                 }
             }
-        }
+        };
         match &target.keeper {
             Keeper::Instance(back_end) => {
                 self.check_scopes(&details.scopes).await?;

@@ -305,3 +305,35 @@ fn back_ends_may_be_written_in_c() {
     });
     assert_eq!(server.admin("GET", "/api/user/carl", None).json(), shown);
 }
+
+#[test]
+fn a_back_end_goes_on_over_reloads_and_is_missed_when_it_is_gone() {
+    let server = mock();
+    add(&server, "user", "mock", "mock", &json!({}));
+    let anna = json!({"username": "anna", "password": "secret"});
+    assert_eq!(server.admin("POST", "/api/user/", Some(&anna)).status, 200);
+    let mut user1 = Browser::new(&server);
+    assert_eq!(user1.log_in("user1", "password").status, 200);
+    assert_eq!(server.admin("PUT", "/api/admin/library/libmock.so/reload", None).status, 200);
+    assert_eq!(user1.get("/api/profile_list/").status, 200);
+    assert_eq!(server.admin("PUT", "/api/mod/user/mock/reset", None).status, 200);
+    assert_eq!(user1.get("/api/profile_list/").status, 200);
+    server.recycle();
+    assert_eq!(user1.get("/api/profile_list/").status, 200);
+    let cookie = user1.cookie.take();
+
+    std::fs::remove_file(server.plugins().join("libmock.so")).unwrap();
+    let server = server.restart();
+    let mut user1 = Browser::new(&server);
+    user1.cookie = cookie;
+    assert_eq!(user1.get("/api/profile_list/").summary(), "503 back_end_failed");
+    assert_eq!(user1.log_in("user1", "password").summary(), "503 back_end_failed");
+    assert_eq!(Browser::new(&server).log_in("anna", "secret").status, 200);
+    assert_eq!(Browser::new(&server).log_in("nobody", "secret").status, 401);
+    assert_eq!(server.admin("DELETE", "/api/mod/user/mock", None).status, 200);
+    assert_eq!(user1.get("/api/profile_list/").status, 401);
+    let own = json!({"username": "user1", "password": "own"});
+    assert_eq!(server.admin("POST", "/api/user/", Some(&own)).status, 200, "the name is free again");
+    assert_eq!(user1.get("/api/profile_list/").status, 401, "and the session is not");
+    assert_eq!(user1.log_in("user1", "own").status, 200);
+}
