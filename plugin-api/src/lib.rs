@@ -145,7 +145,7 @@ pub use metrics::{Counter, Gauge, Histogram, Metrics};
 pub use module::{InitError, Kind, Module, Plugin, Right};
 pub use request::{Caller, Request};
 pub use response::Response;
-pub use scheme::{CanUse, Scheme};
+pub use scheme::{CanUse, Scheme, Sent};
 pub use schemes::{SchemeRecord, Schemes};
 pub use session::{Session, SessionRecord, User};
 
@@ -160,7 +160,7 @@ pub mod prelude {
 
     pub use crate::{
         Auth, Caller, CanUse, Collection, Consumed, Document, Documents, Error, Event, HookError, Host, HostError,
-        InitError, Kind, Module, Operation, Plugin, Request, Response, Right, Scheme, export_plugin,
+        InitError, Kind, Module, Operation, Plugin, Request, Response, Right, Scheme, Sent, export_plugin,
     };
 }
 
