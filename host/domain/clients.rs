@@ -1,20 +1,25 @@
-//! Applications, as the built-in back end `database` keeps them, and what people granted to them.
+//! Applications, whichever back end keeps them, and what people granted to them.
 //!
-//! Start at [`Clients`].
+//! Start at [`Clients`]. Which back ends there are is in `super::back_ends`. What the built-in module `database` keeps is
+//! read and written in `own`, what instances of other modules keep in `kept`.
+
+mod kept;
+mod own;
+mod validity;
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 
-use super::identity::{self, DATABASE};
+use self::kept::{Kept, Nobody};
+use super::back_ends::{BackEnds, Keeper, Sources, failed, read_only};
+use super::identity;
 use super::passwords::{PasswordError, Passwords};
-use super::search::{Page, folded};
+use super::search::Page;
 use super::users::CheckError;
 use super::{StoreError, new_id};
+use crate::store::Db;
 use crate::store::clients::{self as rows, ClientRow};
-use crate::store::{Db, Transaction, scopes};
 
 /// An application.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,29 +118,74 @@ pub enum GrantError {
 pub struct Clients {
     db: Db,
     passwords: Passwords,
+    back_ends: BackEnds,
+    /// Held while one is added and instances may keep some: their part and the house's are not one transaction.
+    adding: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// What becomes of the stored hashes.
-#[derive(Clone)]
-struct Hashes {
-    password: Option<Option<String>>,
-    secret: Option<Option<String>>,
+/// Where an application was found.
+enum Found {
+    /// In the house's own database.
+    Own {
+        /// Its row.
+        row: Box<ClientRow>,
+        /// Whether the back end can only be read.
+        readonly: bool,
+    },
+    /// At an instance.
+    Kept(Kept),
+    /// Nowhere.
+    Nobody(Nobody),
 }
 
 impl Clients {
     /// The applications in a database.
     #[must_use]
     pub fn new(db: Db, passwords: Passwords) -> Self {
-        Self { db, passwords }
+        Self { db, passwords, back_ends: BackEnds::default(), adding: Arc::default() }
     }
 
-    /// A part of the list, by client id.
+    /// The same, and those of some back ends.
+    #[must_use]
+    pub fn of(self, back_ends: BackEnds) -> Self {
+        Self { back_ends, ..self }
+    }
+
+    /// A part of the list: by back end in their order, then by client id. A back end that fails is left out.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn list(&self, page: &Page) -> Result<Vec<Client>, StoreError> {
-        let rows = rows::list(&self.db, &page.like(), page.offset.into(), page.limit.into()).await?;
-        rows.into_iter().map(read).collect()
+        let (mut rest, mut clients) = (page.clone(), Vec::new());
+        for source in self.back_ends.clients().iter() {
+            if rest.limit == 0 {
+                break;
+            }
+            let part = match &source.keeper {
+                Keeper::Database => self.list_own(&source.name, &mut rest).await?,
+                Keeper::Instance(back_end) => {
+                    let part = async {
+                        if rest.offset > 0 {
+                            let count = back_end.count(&rest.pattern).await;
+                            if !rest.skip(count.map_err(|error| failed(&source.name, &error))?) {
+                                return Ok(Vec::new());
+                            }
+                        }
+                        let (given, part) = self.list_kept(source, back_end, &rest).await?;
+                        rest.took(given);
+                        Ok(part)
+                    };
+                    let part: Result<_, StoreError> = part.await;
+                    part.unwrap_or_else(|error| {
+                        tracing::warn!(instance = source.name, %error, "clients are left out of a list: {error}");
+                        Vec::new()
+                    })
+                }
+                Keeper::Disabled => continue,
+            };
+            clients.extend(part);
+        }
+        Ok(clients)
     }
 
     /// The application of a client id.
@@ -143,10 +193,15 @@ impl Clients {
     /// # Errors
     /// [`StoreError`].
     pub async fn get(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
-        self.find(client_id).await?.map(read).transpose()
+        match self.find(&self.back_ends.clients(), client_id).await? {
+            Found::Own { row, .. } => own::read(*row).map(Some),
+            Found::Kept(Kept { client, .. }) => Ok(Some(client)),
+            Found::Nobody(Nobody { failure: Some(failure), .. }) => Err(failure),
+            Found::Nobody(_) => Ok(None),
+        }
     }
 
-    /// Adds an application, and gives the id.
+    /// Adds an application at the first back end that takes new ones, and gives the id.
     ///
     /// # Errors
     /// [`PutClientError`].
@@ -156,9 +211,53 @@ impl Clients {
         secrets: ClientSecrets,
         now_ms: i64,
     ) -> Result<String, PutClientError> {
-        let id = new_id(now_ms);
-        self.put(Some(id.clone()), details, secrets, now_ms).await?;
-        Ok(id)
+        self.add_to(None, details, secrets, now_ms).await
+    }
+
+    /// Adds an application at a back end, by its instance's name, and gives the id.
+    ///
+    /// # Errors
+    /// [`PutClientError`].
+    pub async fn add_to(
+        &self,
+        source: Option<&str>,
+        details: ClientDetails,
+        secrets: ClientSecrets,
+        now_ms: i64,
+    ) -> Result<String, PutClientError> {
+        let mut errors = errors(&details, &secrets);
+        let sources = self.back_ends.clients();
+        let target = sources.target(source).map_err(|error| errors.push(error));
+        let (true, Ok(target)) = (errors.is_empty(), target) else { return Err(PutClientError::Invalid(errors)) };
+        let mut stale = None;
+        let _adding = if sources.are_own() { None } else { Some(self.adding.lock().await) };
+        if !sources.are_own() {
+            match self.find(&sources, &details.client_id).await? {
+                Found::Nobody(Nobody { failure: Some(failure), .. }) => return Err(failure.into()),
+                Found::Nobody(nobody) => stale = nobody.stale,
+                Found::Own { .. } | Found::Kept(_) => {
+                    return Err(PutClientError::IdTaken { client_id: details.client_id });
+                }
+            }
+        }
+        match &target.keeper {
+            Keeper::Instance(back_end) => {
+                self.check_scopes(&details.scopes).await?;
+                let met = self.meet(&details.client_id, &target.name, stale).await?;
+                let id = met.ok_or_else(|| PutClientError::IdTaken { client_id: details.client_id.clone() })?;
+                if let Err(error) = back_end.add(&kept::write(details, secrets)).await {
+                    self.forget(&id).await?;
+                    return Err(kept::refused(&target.name, error));
+                }
+                Ok(id)
+            }
+            _ => {
+                let id = new_id(now_ms);
+                let new = own::New { id: id.clone(), source: target.name.clone(), stale };
+                self.put_own(Some(new), details, secrets, now_ms).await?;
+                Ok(id)
+            }
+        }
     }
 
     /// Replaces everything of an application but its client id, and of its secrets what is said.
@@ -166,7 +265,25 @@ impl Clients {
     /// # Errors
     /// [`PutClientError`].
     pub async fn set(&self, details: ClientDetails, secrets: ClientSecrets, now_ms: i64) -> Result<(), PutClientError> {
-        self.put(None, details, secrets, now_ms).await
+        let errors = errors(&details, &secrets);
+        if !errors.is_empty() {
+            return Err(PutClientError::Invalid(errors));
+        }
+        match self.find(&self.back_ends.clients(), &details.client_id).await? {
+            Found::Own { readonly: true, row } => Err(PutClientError::Invalid(vec![read_only(&row.back_end)])),
+            Found::Kept(Kept { readonly: true, client, .. }) => {
+                Err(PutClientError::Invalid(vec![read_only(&client.source)]))
+            }
+            Found::Own { .. } => self.put_own(None, details, secrets, now_ms).await,
+            Found::Kept(Kept { client, back_end, .. }) => {
+                self.check_scopes(&details.scopes).await?;
+                let client_id = details.client_id.clone();
+                let set = back_end.set(&client_id, &kept::write(details, secrets)).await;
+                set.map_err(|error| kept::refused(&client.source, error))
+            }
+            Found::Nobody(Nobody { failure: Some(failure), .. }) => Err(failure.into()),
+            Found::Nobody(_) => Err(PutClientError::Unknown { client_id: details.client_id }),
+        }
     }
 
     /// Deletes an application with everything that refers to it. False means that there is none.
@@ -174,7 +291,26 @@ impl Clients {
     /// # Errors
     /// [`StoreError`].
     pub async fn delete(&self, client_id: &str) -> Result<bool, StoreError> {
-        if client_id.contains('\0') { Ok(false) } else { rows::delete(&self.db, client_id, DATABASE).await }
+        let (deleted, back_end) = match self.find(&self.back_ends.clients(), client_id).await? {
+            Found::Nobody(Nobody { failure: Some(failure), .. }) => return Err(failure),
+            Found::Nobody(Nobody { stale, .. }) => {
+                if let Some(stale) = stale {
+                    self.forget(&stale).await?;
+                }
+                return Ok(false);
+            }
+            Found::Own { readonly: true, row } => return Err(StoreError::ReadOnly { back_end: row.back_end }),
+            Found::Kept(Kept { readonly: true, client, .. }) => {
+                return Err(StoreError::ReadOnly { back_end: client.source });
+            }
+            Found::Own { row, .. } => (true, row.back_end),
+            Found::Kept(Kept { client, back_end, .. }) => {
+                let deleted = back_end.delete(client_id).await;
+                (deleted.map_err(|error| failed(&client.source, &error))?, client.source)
+            }
+        };
+        let forgotten = rows::delete(&self.db, client_id, &back_end).await?;
+        Ok(deleted && forgotten)
     }
 
     /// The application that a client id and a secret or password tell, if it is enabled. Which client ids there are is no
@@ -184,17 +320,15 @@ impl Clients {
     /// [`CheckError`].
     pub async fn check_secret(&self, client_id: &str, secret: &str) -> Result<Option<Client>, CheckError> {
         Passwords::check_length(secret)?;
-        let Some(row) = self.find(client_id).await?.filter(|row| row.enabled) else { return Ok(None) };
-        for hash in [row.secret_hash.clone(), row.password_hash.clone()].into_iter().flatten() {
-            let right = match hash.strip_prefix(DIGEST) {
-                Some(stored) => bool::from(stored.as_bytes().ct_eq(digest(secret).as_bytes())),
-                None => self.passwords.verify(secret, Some(hash)).await?,
-            };
-            if right {
-                return Ok(Some(read(row)?));
+        match self.find(&self.back_ends.clients(), client_id).await? {
+            Found::Own { row, .. } => self.check_own(*row, secret).await,
+            Found::Kept(Kept { client, back_end, .. }) if client.details.enabled => {
+                let right = back_end.check_password(client_id, secret).await;
+                Ok(right.map_err(|error| failed(&client.source, &error))?.then_some(client))
             }
+            Found::Nobody(Nobody { failure: Some(failure), .. }) => Err(failure.into()),
+            Found::Kept(_) | Found::Nobody(_) => Ok(None),
         }
-        Ok(None)
     }
 
     /// What a person granted to an application, both by their ids; by name.
@@ -224,52 +358,36 @@ impl Clients {
         })
     }
 
-    async fn find(&self, client_id: &str) -> Result<Option<ClientRow>, StoreError> {
-        if client_id.contains('\0') { Ok(None) } else { rows::find(&self.db, client_id).await }
+    async fn find(&self, sources: &Sources, client_id: &str) -> Result<Found, StoreError> {
+        if client_id.contains('\0') {
+            return Ok(Found::Nobody(Nobody::default()));
+        }
+        if let Some(row) = rows::find(&self.db, client_id).await? {
+            let source = sources.find(&row.back_end).filter(|source| matches!(source.keeper, Keeper::Database));
+            let Some(source) = source else { return Ok(Found::Nobody(Nobody::default())) };
+            return Ok(Found::Own { row: Box::new(row), readonly: source.readonly });
+        }
+        if sources.are_own() {
+            return Ok(Found::Nobody(Nobody::default()));
+        }
+        Ok(match self.find_kept(sources, client_id).await? {
+            Ok(kept) => Found::Kept(kept),
+            Err(nobody) => Found::Nobody(nobody),
+        })
     }
+}
 
-    async fn put(
-        &self,
-        new_id: Option<String>,
-        details: ClientDetails,
-        secrets: ClientSecrets,
-        now_ms: i64,
-    ) -> Result<(), PutClientError> {
-        let mut errors = details.errors();
-        for (field, change) in [("password", &secrets.password), ("client_secret", &secrets.secret)] {
-            if let SecretChange::Set(secret) = change
-                && let Err(error) = Passwords::check_length(secret)
-            {
-                errors.push(format!("{field}: {error}"));
-            }
-        }
-        if !errors.is_empty() {
-            return Err(PutClientError::Invalid(errors));
-        }
-        let hashes = Hashes { password: self.hash(secrets.password).await?, secret: self.hash(secrets.secret).await? };
-        let addition = Arc::new((new_id, write(details), hashes));
-        let work = self.db.transaction(move |transaction| {
-            let addition = Arc::clone(&addition);
-            Box::pin(async move {
-                let (new_id, row, hashes) = &*addition;
-                put(transaction, new_id.as_deref(), row.clone(), hashes.clone(), now_ms).await
-            })
-        });
-        work.await
-    }
-
-    /// What is to be stored of a secret; `None` means that what is there stays.
-    async fn hash(&self, change: SecretChange) -> Result<Option<Option<String>>, PasswordError> {
-        match change {
-            SecretChange::Keep => Ok(None),
-            SecretChange::Remove => Ok(Some(None)),
-            // No person remembers that much: a program made it, and may show it a thousand times a second.
-            SecretChange::Set(secret) if secret.len() >= MADE_BYTES_MIN => {
-                Ok(Some(Some(format!("{DIGEST}{}", digest(&secret)))))
-            }
-            SecretChange::Set(secret) => self.passwords.hash(&secret).await.map(|hash| Some(Some(hash))),
+/// All that is wrong with an application and its secrets, but what only the database knows.
+fn errors(details: &ClientDetails, secrets: &ClientSecrets) -> Vec<String> {
+    let mut errors = details.errors();
+    for (field, change) in [("password", &secrets.password), ("client_secret", &secrets.secret)] {
+        if let SecretChange::Set(secret) = change
+            && let Err(error) = Passwords::check_length(secret)
+        {
+            errors.push(format!("{field}: {error}"));
         }
     }
+    errors
 }
 
 impl ClientDetails {
@@ -302,86 +420,5 @@ impl ClientDetails {
     }
 }
 
-async fn put(
-    transaction: &Transaction<'_>,
-    new_id: Option<&str>,
-    mut row: ClientRow,
-    hashes: Hashes,
-    now_ms: i64,
-) -> Result<(), PutClientError> {
-    match new_id {
-        Some(id) => {
-            id.clone_into(&mut row.id);
-            if !rows::insert_identity(transaction, &row, now_ms).await? {
-                return Err(PutClientError::IdTaken { client_id: row.client_id });
-            }
-        }
-        None => {
-            let Some(old) = rows::find_inside(transaction, &row.client_id).await? else {
-                return Err(PutClientError::Unknown { client_id: row.client_id });
-            };
-            row = ClientRow { id: old.id, password_hash: old.password_hash, secret_hash: old.secret_hash, ..row };
-        }
-    }
-    row.password_hash = hashes.password.unwrap_or(row.password_hash);
-    row.secret_hash = hashes.secret.unwrap_or(row.secret_hash);
-    let missing = scopes::missing(transaction, &row.scopes).await?;
-    if !missing.is_empty() {
-        let error = |scope| format!("scope: there is no scope `{scope}`");
-        return Err(PutClientError::Invalid(missing.into_iter().map(error).collect()));
-    }
-    let search = folded(&[&row.client_id, &row.name, &row.description]);
-    Ok(rows::put_record(transaction, &row, &search, now_ms).await?)
-}
-
-fn read(row: ClientRow) -> Result<Client, StoreError> {
-    let damaged = |error: serde_json::Error| StoreError::Damaged {
-        what: format!("the client `{}`", row.client_id),
-        reason: error.to_string(),
-    };
-    let details = ClientDetails {
-        client_id: row.client_id.clone(),
-        name: row.name,
-        description: row.description,
-        confidential: row.confidential,
-        authorization_types: serde_json::from_str(&row.authorization_types).map_err(damaged)?,
-        redirect_uris: serde_json::from_str(&row.redirect_uris).map_err(damaged)?,
-        scopes: row.scopes,
-        enabled: row.enabled,
-        properties: serde_json::from_str(&row.properties).map_err(damaged)?,
-    };
-    Ok(Client { id: row.id, details, source: row.back_end })
-}
-
-/// The row of an application, with neither id nor secrets.
-fn write(details: ClientDetails) -> ClientRow {
-    let list = |list: Vec<String>| Value::from(identity::distinct(list)).to_string();
-    let mut properties = details.properties;
-    properties.retain(|_, value| !value.is_null());
-    ClientRow {
-        id: String::new(),
-        client_id: details.client_id,
-        back_end: DATABASE.to_owned(),
-        name: details.name,
-        description: details.description,
-        confidential: details.confidential,
-        enabled: details.enabled,
-        password_hash: None,
-        secret_hash: None,
-        authorization_types: list(details.authorization_types),
-        redirect_uris: list(details.redirect_uris),
-        properties: Value::from(properties).to_string(),
-        scopes: identity::distinct(details.scopes),
-    }
-}
-
-fn digest(secret: &str) -> String {
-    Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Marks the digest of a secret that a program made.
-const DIGEST: &str = "sha256:";
-/// A secret of so many bytes is taken for one that a program made.
-const MADE_BYTES_MIN: usize = 32;
 const ID_CHARS_MAX: usize = 128;
 const URI_BYTES_MAX: usize = 2048;

@@ -39,6 +39,11 @@ pub(super) fn check_properties(errors: &mut Vec<String>, properties: &Map<String
     }
 }
 
+/// What is wrong with scopes that do not exist.
+pub(super) fn missing_scopes(missing: Vec<String>) -> Vec<String> {
+    missing.into_iter().map(|scope| format!("scope: there is no scope `{scope}`")).collect()
+}
+
 /// Takes out what stands there a second time; the first place counts.
 pub(super) fn distinct(list: Vec<String>) -> Vec<String> {
     let mut seen = std::collections::HashSet::new();

@@ -20,6 +20,28 @@ impl Page {
         Self { pattern: String::new(), offset: 0, limit: u32::MAX }
     }
 
+    /// This part of what was found elsewhere.
+    pub fn cut<T>(&self, found: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+        let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        found.skip(size(self.offset)).take(size(self.limit))
+    }
+
+    /// Leaves out a list of so many. False means that the page begins after it; otherwise it begins there.
+    pub(super) fn skip(&mut self, count: u64) -> bool {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let within = self.offset < count;
+        if !within {
+            self.offset -= count;
+        }
+        within
+    }
+
+    /// Takes what a list gave off the page, which goes on at the beginning of the next list.
+    pub(super) fn took(&mut self, given: usize) {
+        self.offset = 0;
+        self.limit = self.limit.saturating_sub(u32::try_from(given).unwrap_or(u32::MAX));
+    }
+
     /// The pattern for SQL's `LIKE`, with `\` as the escape.
     pub(super) fn like(&self) -> String {
         let mut like = String::from("%");

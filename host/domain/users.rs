@@ -1,19 +1,26 @@
-//! People, as the built-in back end `database` keeps them.
+//! People, whichever back end keeps them.
 //!
 //! Start at [`Users`]. Who has proved to be one of them is in `super::login`; how passwords are hashed in
-//! `super::passwords`.
+//! `super::passwords`; which back ends there are in `super::back_ends`. What the built-in module `database` keeps is read
+//! and written in `own`, what instances of other modules keep in `kept`.
+
+mod kept;
+mod own;
+mod validity;
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::identity::{self, DATABASE};
+use self::kept::{Kept, Nobody};
+use super::back_ends::{BackEnds, Keeper, Sources, View, failed, read_only};
+use super::identity;
 use super::passwords::{PasswordError, Passwords};
-use super::search::{Page, folded};
+use super::search::Page;
 use super::username::{Username, UsernameError};
 use super::{StoreError, new_id};
-use crate::store::users::{self as rows, RecordValues, UserRow};
-use crate::store::{Db, Transaction, scopes};
+use crate::store::Db;
+use crate::store::users as rows;
 
 /// A person.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,31 +127,96 @@ pub enum CheckError {
 pub struct Users {
     db: Db,
     passwords: Passwords,
+    back_ends: BackEnds,
+    /// Held while somebody is added and instances may keep people: their part and the house's are not one transaction.
+    adding: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Where a person was found.
+enum Found {
+    /// In the house's own database.
+    Own {
+        /// The person.
+        user: User,
+        /// Whether the back end can only be read.
+        readonly: bool,
+    },
+    /// At an instance.
+    Kept(Kept),
+    /// Nowhere.
+    Nobody(Nobody),
 }
 
 impl Users {
-    /// The people in a database.
+    /// The people in a database, and of the back ends that are named later.
     #[must_use]
     pub fn new(db: Db, passwords: Passwords) -> Self {
-        Self { db, passwords }
+        Self { db, passwords, back_ends: BackEnds::default(), adding: Arc::default() }
     }
 
-    /// A part of the list, by username.
+    /// Who keeps people and applications.
+    #[must_use]
+    pub fn back_ends(&self) -> &BackEnds {
+        &self.back_ends
+    }
+
+    /// A part of the list: by back end in their order, then by username. A back end that fails is left out.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn list(&self, page: &Page) -> Result<Vec<User>, StoreError> {
-        let rows = rows::list(&self.db, &page.like(), page.offset.into(), page.limit.into()).await?;
-        rows.into_iter().map(read).collect()
+        let (mut rest, mut users) = (page.clone(), Vec::new());
+        for source in self.back_ends.users().iter() {
+            if rest.limit == 0 {
+                break;
+            }
+            let part = match &source.keeper {
+                Keeper::Database => self.list_own(&source.name, &mut rest).await?,
+                Keeper::Instance(back_end) => {
+                    let part = async {
+                        if rest.offset > 0 {
+                            let count = back_end.count(&rest.pattern).await;
+                            if !rest.skip(count.map_err(|error| failed(&source.name, &error))?) {
+                                return Ok(Vec::new());
+                            }
+                        }
+                        let (given, part) = self.list_kept(source, back_end, &rest).await?;
+                        rest.took(given);
+                        Ok(part)
+                    };
+                    let part: Result<_, StoreError> = part.await;
+                    part.unwrap_or_else(|error| {
+                        tracing::warn!(instance = source.name, %error, "users are left out of a list: {error}");
+                        Vec::new()
+                    })
+                }
+                Keeper::Disabled => continue,
+            };
+            users.extend(part);
+        }
+        if self.back_ends.has_middlewares() {
+            for user in &mut users {
+                *user = self.shown(user.clone(), View::Administrator).await?;
+            }
+        }
+        Ok(users)
     }
 
-    /// The person of a name in any spelling.
+    /// The person of a name in any spelling, as administrators see them.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn get(&self, username: &str) -> Result<Option<User>, StoreError> {
-        let Ok(username) = Username::new(username) else { return Ok(None) };
-        rows::find(&self.db, username.as_str()).await?.map(read).transpose()
+        self.show(username, View::Administrator).await
+    }
+
+    /// The person of a name in any spelling, as they see themselves: without the properties that the house keeps, which
+    /// may be what administrators note.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn profile(&self, username: &str) -> Result<Option<User>, StoreError> {
+        self.show(username, View::Profile).await
     }
 
     /// All that is wrong with a person to be added, without what only the database knows. Changes nothing.
@@ -159,40 +231,61 @@ impl Users {
         errors
     }
 
-    /// Adds a person, and gives the id.
+    /// Adds a person at the first back end that takes new ones, and gives the id.
     ///
     /// # Errors
     /// [`PutUserError`].
     pub async fn add(&self, new: NewUser, now_ms: i64) -> Result<String, PutUserError> {
-        let errors = Self::errors(&new);
-        if !errors.is_empty() {
-            return Err(PutUserError::Invalid(errors));
-        }
+        self.add_to(None, new, now_ms).await
+    }
+
+    /// Adds a person at a back end, by its instance's name, and gives the id.
+    ///
+    /// # Errors
+    /// [`PutUserError`].
+    pub async fn add_to(&self, source: Option<&str>, new: NewUser, now_ms: i64) -> Result<String, PutUserError> {
+        let mut errors = Self::errors(&new);
+        let sources = self.back_ends.users();
+        let target = sources.target(source).map_err(|error| errors.push(error));
+        let (true, Ok(target)) = (errors.is_empty(), target) else { return Err(PutUserError::Invalid(errors)) };
         let invalid = |error: UsernameError| PutUserError::Invalid(vec![format!("username: {error}")]);
         let username = Username::new(&new.username).map_err(invalid)?;
-        let hash = self.hash(new.password.as_deref()).await?;
-        let id = new_id(now_ms);
-        let row = UserRow {
-            id: id.clone(),
-            username: username.as_str().to_owned(),
-            back_end: DATABASE.to_owned(),
-            name: new.name,
-            email: new.email,
-            enabled: new.enabled,
-            scopes: identity::distinct(new.scopes),
-            properties: Vec::new(),
+        let NewUser { name, email, password, scopes, enabled, properties, .. } = new;
+        let (id, source) = (new_id(now_ms), target.name.clone());
+        let user = User { id, username: username.clone(), name, email, scopes, enabled, source, properties };
+        let mut user = match self.back_ends.stored(username.as_str(), || kept::write(&user)).await? {
+            Some(record) => kept::read(&user.id, username.clone(), &user.source, record)?,
+            None => user,
         };
-        let addition = Arc::new((username, row, new.properties, hash));
-        let work = self.db.transaction(move |transaction| {
-            let addition = Arc::clone(&addition);
-            Box::pin(async move {
-                let (username, row, properties, hash) = &*addition;
-                add(transaction, username, row, now_ms).await?;
-                put(transaction, row, properties, hash.as_deref(), now_ms).await
-            })
-        });
-        work.await?;
-        Ok(id)
+        user.scopes = identity::distinct(user.scopes);
+
+        let mut stale = None;
+        let _adding = if sources.are_own() { None } else { Some(self.adding.lock().await) };
+        if !sources.are_own() {
+            match self.find(&sources, &username, View::Administrator).await? {
+                Found::Nobody(Nobody { failure: Some(failure), .. }) => return Err(failure.into()),
+                Found::Nobody(nobody) => stale = nobody.stale,
+                Found::Own { .. } | Found::Kept(_) => return Err(PutUserError::NameTaken { username }),
+            }
+        }
+        match &target.keeper {
+            Keeper::Instance(back_end) => {
+                self.check_scopes(&user.scopes).await?;
+                let met = self.meet(&username, &target.name, stale).await?;
+                let id = met.ok_or(PutUserError::LooksAlike { username })?;
+                let mut record = kept::write(&user);
+                record.retain(|_, value| !value.is_null());
+                if let Some(password) = password {
+                    record.insert("password".to_owned(), password.into());
+                }
+                if let Err(error) = back_end.add(&record).await {
+                    self.forget(&id).await?;
+                    return Err(kept::refused(&target.name, error));
+                }
+                Ok(id)
+            }
+            _ => self.add_own(user, password, stale, now_ms).await,
+        }
     }
 
     /// Changes a person.
@@ -209,50 +302,99 @@ impl Users {
         }
         let unknown = || PutUserError::Unknown { username: username.to_owned() };
         let normalised = Username::new(username).map_err(|_| unknown())?;
-        let hash = self.hash(password.as_deref()).await?;
-        let change = Arc::new((normalised, change, hash));
-        let work = self.db.transaction(move |transaction| {
-            let change = Arc::clone(&change);
-            Box::pin(async move {
-                let (username, change, hash) = &*change;
-                let unknown = || PutUserError::Unknown { username: username.to_string() };
-                let mut row = rows::find_inside(transaction, username.as_str()).await?.ok_or_else(unknown)?;
-                row.name = change.name.clone().unwrap_or(row.name);
-                row.email = change.email.clone().unwrap_or(row.email);
-                row.enabled = change.enabled.unwrap_or(row.enabled);
-                row.scopes = change.scopes.clone().map_or(row.scopes, identity::distinct);
-                put(transaction, &row, &change.properties, hash.as_deref(), now_ms).await
-            })
-        });
-        work.await
+        let found = self.find(&self.back_ends.users(), &normalised, View::Administrator).await?;
+        found.check_writable(username)?;
+        let change = match self.back_ends.stored(normalised.as_str(), || kept::write_change(&change)).await? {
+            Some(record) => kept::read_change(record, change.password)?,
+            None => change,
+        };
+        match found {
+            Found::Own { .. } => self.set_own(normalised, change, now_ms).await,
+            Found::Kept(kept) => {
+                if let Some(scopes) = &change.scopes {
+                    self.check_scopes(scopes).await?;
+                }
+                kept.change(change).await
+            }
+            Found::Nobody(_) => Err(unknown()),
+        }
     }
 
-    /// Deletes a person with sessions, grants and everything else that refers to them. False means that there is nobody.
+    /// Deletes a person with sessions, grants and everything else that refers to them, and tells everybody who may keep
+    /// something of them. False means that there is nobody.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn delete(&self, username: &str) -> Result<bool, StoreError> {
         let Ok(username) = Username::new(username) else { return Ok(false) };
-        rows::delete(&self.db, username.as_str(), DATABASE).await
+        let (deleted, back_end) = match self.find(&self.back_ends.users(), &username, View::Administrator).await? {
+            Found::Nobody(Nobody { failure: Some(failure), .. }) => return Err(failure),
+            Found::Nobody(Nobody { stale, .. }) => {
+                if let Some(stale) = stale {
+                    self.forget(&stale).await?;
+                }
+                return Ok(false);
+            }
+            Found::Own { readonly: true, user, .. } | Found::Kept(Kept { readonly: true, user, .. }) => {
+                return Err(StoreError::ReadOnly { back_end: user.source });
+            }
+            Found::Own { user, .. } => (true, user.source),
+            Found::Kept(Kept { user, back_end, .. }) => {
+                let deleted = back_end.delete(username.as_str()).await;
+                (deleted.map_err(|error| failed(&user.source, &error))?, user.source)
+            }
+        };
+        let forgotten = rows::delete(&self.db, username.as_str(), &back_end).await?;
+        if forgotten {
+            self.back_ends.user_deleted(username.as_str()).await;
+        }
+        Ok(deleted && forgotten)
     }
 
-    /// The id of the person whom a name and a password tell, if they may log in. Names that nobody has, people without a
-    /// password and disabled ones take the same work.
+    /// The id of the person whom a name and a password tell, if they may log in. Names that nobody has take the same work
+    /// as people of the house's own database, also those without a password and disabled ones.
     ///
     /// # Errors
     /// [`CheckError`].
     pub async fn check_password(&self, username: &str, password: &str) -> Result<Option<String>, CheckError> {
         Passwords::check_length(password)?;
-        let credential = match Username::new(username) {
-            Ok(username) => rows::credential(&self.db, username.as_str()).await?,
-            Err(_) => None,
+        let sources = self.back_ends.users();
+        let normalised = Username::new(username).ok();
+        let credential = match &normalised {
+            Some(username) => rows::credential(&self.db, username.as_str()).await?,
+            None => None,
         };
-        let (hash, who) = match credential {
-            Some(row) => (row.password_hash, row.enabled.then_some(row.user_id)),
-            None => (None, None),
-        };
+        let mut told = None;
+        let mut hash = None;
+        match (credential, &normalised) {
+            (Some(row), _) => {
+                hash = row.password_hash;
+                told = (row.enabled && sources.is_own(&row.back_end)).then_some(row.user_id);
+            }
+            (None, Some(username)) if !sources.are_own() => {
+                match self.find_kept(&sources, username, View::Administrator).await? {
+                    Ok(kept) => {
+                        let right = kept.back_end.check_password(username.as_str(), password).await;
+                        let right = right.map_err(|error| failed(&kept.user.source, &error))?;
+                        let user = self.shown(kept.user, View::Administrator).await?;
+                        return Ok((right && user.enabled).then_some(user.id));
+                    }
+                    // Who fails must not give away which names the house's own database has.
+                    Err(Nobody { failure: Some(error), .. }) => {
+                        tracing::warn!(%error, "somebody could not be asked for a user: {error}");
+                    }
+                    Err(_) => {}
+                }
+            }
+            (None, _) => {}
+        }
         let right = self.passwords.verify(password, hash).await?;
-        Ok(who.filter(|_| right))
+        let told = told.filter(|_| right);
+        if told.is_some() && self.back_ends.has_middlewares() {
+            let shown = self.get(username).await?;
+            return Ok(told.filter(|id| shown.is_some_and(|user| user.enabled && user.id == *id)));
+        }
+        Ok(told)
     }
 
     /// Changes a password for who knows the old one; of several at once with the same old one, the first. False means
@@ -270,6 +412,21 @@ impl Users {
         Passwords::check_length(new)?;
         let unknown = || PutUserError::Unknown { username: username.to_owned() };
         let normalised = Username::new(username).map_err(|_| unknown())?;
+        let found = self.find(&self.back_ends.users(), &normalised, View::Profile).await?;
+        found.check_writable(username)?;
+        match found {
+            Found::Own { .. } => {}
+            Found::Kept(Kept { user, back_end, .. }) => {
+                Passwords::check_length(old)?;
+                let right = back_end.check_password(normalised.as_str(), old).await;
+                if !right.map_err(|error| failed(&user.source, &error))? {
+                    return Ok(false);
+                }
+                let set = back_end.set_password(normalised.as_str(), new).await;
+                return set.map(|()| true).map_err(|error| kept::refused(&user.source, error));
+            }
+            Found::Nobody(_) => return Err(unknown()),
+        }
         let credential = rows::credential(&self.db, normalised.as_str()).await?.ok_or_else(unknown)?;
         let right = self.passwords.verify(old, credential.password_hash.clone()).await?;
         let (true, Some(old_hash)) = (right, credential.password_hash) else { return Ok(false) };
@@ -277,57 +434,57 @@ impl Users {
         Ok(rows::exchange_password(&self.db, &credential.user_id, &old_hash, &new_hash, now_ms).await?)
     }
 
-    async fn hash(&self, password: Option<&str>) -> Result<Option<String>, PasswordError> {
-        match password {
-            Some(password) => self.passwords.hash(password).await.map(Some),
-            None => Ok(None),
+    async fn show(&self, username: &str, view: View) -> Result<Option<User>, StoreError> {
+        let Ok(username) = Username::new(username) else { return Ok(None) };
+        let mut user = match self.find(&self.back_ends.users(), &username, view).await? {
+            Found::Own { user, .. } => user,
+            Found::Kept(Kept { user, .. }) => return self.shown(user, view).await.map(Some),
+            Found::Nobody(Nobody { failure: Some(failure), .. }) => return Err(failure),
+            Found::Nobody(_) => return Ok(None),
+        };
+        if view == View::Profile {
+            user.properties.clear();
+        }
+        self.shown(user, view).await.map(Some)
+    }
+
+    /// A person as middlewares show them.
+    async fn shown(&self, user: User, view: View) -> Result<User, StoreError> {
+        let username = user.username.clone();
+        match self.back_ends.shown(username.as_str(), view, || kept::write(&user)).await? {
+            Some(record) => kept::read(&user.id, username, &user.source, record),
+            None => Ok(user),
         }
     }
+
+    async fn find(&self, sources: &Sources, username: &Username, view: View) -> Result<Found, StoreError> {
+        if let Some(row) = rows::find(&self.db, username.as_str()).await? {
+            let source = sources.find(&row.back_end).filter(|source| matches!(source.keeper, Keeper::Database));
+            let Some(source) = source else { return Ok(Found::Nobody(Nobody::default())) };
+            return Ok(Found::Own { user: own::read(row)?, readonly: source.readonly });
+        }
+        if sources.are_own() {
+            return Ok(Found::Nobody(Nobody::default()));
+        }
+        Ok(match self.find_kept(sources, username, view).await? {
+            Ok(kept) => Found::Kept(kept),
+            Err(nobody) => Found::Nobody(nobody),
+        })
+    }
 }
 
-/// Adds the identity, unless the name is taken or could be taken for another.
-async fn add(
-    transaction: &Transaction<'_>,
-    username: &Username,
-    row: &UserRow,
-    now_ms: i64,
-) -> Result<(), PutUserError> {
-    let skeleton = username.skeleton();
-    let alike = rows::alike(transaction, &skeleton).await?;
-    if alike.iter().any(|other| username.looks_like(other)) {
-        return Err(PutUserError::LooksAlike { username: username.clone() });
+impl Found {
+    /// Refuses to change nobody, and who can only be read.
+    fn check_writable(&self, username: &str) -> Result<(), PutUserError> {
+        match self {
+            Self::Own { readonly: true, user } | Self::Kept(Kept { readonly: true, user, .. }) => {
+                Err(PutUserError::Invalid(vec![read_only(&user.source)]))
+            }
+            Self::Own { .. } | Self::Kept(_) => Ok(()),
+            Self::Nobody(Nobody { failure: Some(failure), .. }) => Err(failure.clone().into()),
+            Self::Nobody(_) => Err(PutUserError::Unknown { username: username.to_owned() }),
+        }
     }
-    if !rows::insert_identity(transaction, &row.id, &row.username, &skeleton, &row.back_end, now_ms).await? {
-        return Err(PutUserError::NameTaken { username: username.clone() });
-    }
-    Ok(())
-}
-
-/// Writes the record of an identity.
-async fn put(
-    transaction: &Transaction<'_>,
-    row: &UserRow,
-    properties: &Map<String, Value>,
-    hash: Option<&str>,
-    now_ms: i64,
-) -> Result<(), PutUserError> {
-    let missing = scopes::missing(transaction, &row.scopes).await?;
-    if !missing.is_empty() {
-        let error = |scope| format!("scope: there is no scope `{scope}`");
-        return Err(PutUserError::Invalid(missing.into_iter().map(error).collect()));
-    }
-    let search = folded(&[&row.username, &row.name, &row.email]);
-    let record = RecordValues { name: &row.name, email: &row.email, enabled: row.enabled, search: &search };
-    rows::put_record(transaction, &row.id, record, now_ms).await?;
-    rows::put_scopes(transaction, &row.id, &row.scopes).await?;
-    for (name, value) in properties {
-        let value = (!value.is_null()).then(|| value.to_string());
-        rows::put_property(transaction, &row.id, name, value.as_deref()).await?;
-    }
-    if hash.is_some() {
-        rows::set_password(transaction, &row.id, hash, now_ms).await?;
-    }
-    Ok(())
 }
 
 fn check_texts(errors: &mut Vec<String>, name: Option<&str>, email: Option<&str>, password: Option<&str>) {
@@ -337,18 +494,4 @@ fn check_texts(errors: &mut Vec<String>, name: Option<&str>, email: Option<&str>
     if let Some(Err(error)) = password.map(Passwords::check_length) {
         errors.push(format!("password: {error}"));
     }
-}
-
-fn read(row: UserRow) -> Result<User, StoreError> {
-    let UserRow { id, username, back_end, name, email, enabled, scopes, properties } = row;
-    let property = |(name, value): (String, String)| {
-        let damaged = |error: serde_json::Error| StoreError::Damaged {
-            what: format!("the property `{name}` of the user `{username}`"),
-            reason: error.to_string(),
-        };
-        Ok((name.clone(), serde_json::from_str(&value).map_err(damaged)?))
-    };
-    let properties = properties.into_iter().map(property).collect::<Result<_, StoreError>>()?;
-    let username = Username::from_stored(username);
-    Ok(User { id, username, name, email, scopes, enabled, source: back_end, properties })
 }

@@ -6,9 +6,12 @@ use serde_json::json;
 
 use super::body;
 use crate::domain::StoreError;
-use crate::domain::access::LogInError;
+use crate::domain::access::{ChangePasswordError, LogInError};
 use crate::domain::clients::PutClientError;
-use crate::domain::keys::CreateKeyError;
+use crate::domain::grants::PutGrantError;
+use crate::domain::keys::{CreateKeyError, DeleteKeyError};
+use crate::domain::lockout::LockedOut;
+use crate::domain::misc::PutMiscError;
 use crate::domain::passwords::PasswordError;
 use crate::domain::schemes::{AskError, SchemeError};
 use crate::domain::scopes::PutScopeError;
@@ -47,6 +50,7 @@ kinds! {
     INSTANCE_NOT_RUNNING: SERVICE_UNAVAILABLE "instance_not_running" "The instance is not running";
     INSTANCE_BROKEN: SERVICE_UNAVAILABLE "instance_broken" "The instance failed too often";
     INSTANCE_BUSY: SERVICE_UNAVAILABLE "instance_busy" "The instance has too much to do";
+    BACK_END_FAILED: SERVICE_UNAVAILABLE "back_end_failed" "Who keeps the record does not answer";
     STORE_BUSY: SERVICE_UNAVAILABLE "store_busy" "The store has too much to do";
     PLUGIN_DEADLINE: GATEWAY_TIMEOUT "plugin_deadline" "The plug-in did not answer in time";
 }
@@ -161,6 +165,12 @@ impl From<StoreError> for Problem {
         if matches!(error, StoreError::NulInText) {
             return Self::invalid(vec![error.to_string()]);
         }
+        if let StoreError::ReadOnly { .. } = error {
+            return Self::invalid(vec![format!("source: {error}")]);
+        }
+        if let StoreError::BackEnd { .. } = error {
+            return Self::logged(BACK_END_FAILED, error);
+        }
         if matches!(error, StoreError::Busy(_) | StoreError::Conflict) {
             Self::new(STORE_BUSY, "try again").with(header::RETRY_AFTER, "1")
         } else {
@@ -179,6 +189,24 @@ impl From<CreateKeyError> for Problem {
     }
 }
 
+impl From<DeleteKeyError> for Problem {
+    fn from(error: DeleteKeyError) -> Self {
+        match error {
+            DeleteKeyError::Unknown { .. } => Self::new(NOT_FOUND, error.to_string()),
+            DeleteKeyError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutMiscError> for Problem {
+    fn from(error: PutMiscError) -> Self {
+        match error {
+            PutMiscError::Invalid(errors) => Self::invalid(errors),
+            PutMiscError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<PasswordError> for Problem {
     fn from(error: PasswordError) -> Self {
         match error {
@@ -193,14 +221,39 @@ impl From<LogInError> for Problem {
     fn from(error: LogInError) -> Self {
         match error {
             LogInError::Wrong => Self::new(UNAUTHORIZED, error.to_string()),
-            LogInError::LockedOut(locked_out) => {
-                let seconds = locked_out.retry_after_ms.saturating_add(999) / 1_000;
-                Self::new(LOCKED_OUT, "try again later").with(header::RETRY_AFTER, &seconds.to_string())
-            }
+            LogInError::LockedOut(locked_out) => locked_out.into(),
             LogInError::Password(error) => error.into(),
             LogInError::Scheme(error) => error.into(),
             LogInError::Random(_) => Self::logged(INTERNAL, error),
             LogInError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<LockedOut> for Problem {
+    fn from(locked_out: LockedOut) -> Self {
+        let seconds = locked_out.retry_after_ms.saturating_add(999) / 1_000;
+        Self::new(LOCKED_OUT, "try again later").with(header::RETRY_AFTER, &seconds.to_string())
+    }
+}
+
+impl From<ChangePasswordError> for Problem {
+    fn from(error: ChangePasswordError) -> Self {
+        match error {
+            ChangePasswordError::Wrong => Self::invalid(vec![format!("old_password: {error}")]),
+            ChangePasswordError::LockedOut(locked_out) => locked_out.into(),
+            ChangePasswordError::Put(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutGrantError> for Problem {
+    fn from(error: PutGrantError) -> Self {
+        let text = error.to_string();
+        match error {
+            PutGrantError::Invalid(errors) => Self::invalid(errors),
+            PutGrantError::NoClient { .. } | PutGrantError::Gone => Self::new(NOT_FOUND, text),
+            PutGrantError::Store(error) => error.into(),
         }
     }
 }

@@ -12,11 +12,27 @@ use super::fields::Fields;
 use super::page::Asked;
 use super::{App, now_ms};
 use crate::domain::instances::{NewInstance, Settings};
+use crate::runtime::back_ends::BUILT_IN;
 use crate::runtime::{Edit, HealthView, InstanceView, KINDS};
 
 /// `GET /mod/type/`: every module by kind, with what its parameters must satisfy.
 pub(super) async fn types(_: Admin, State(app): State<App>) -> Json<Value> {
     let mut kinds: Value = KINDS.iter().map(|kind| ((*kind).to_owned(), json!([]))).collect();
+    let mut put = |kind: &str, entry: Value| {
+        if let Some(list) = kinds.get_mut(kind).and_then(Value::as_array_mut) {
+            list.push(entry);
+        }
+    };
+    for module in BUILT_IN {
+        let entry = json!({
+            "name": module.name,
+            "display_name": module.display_name,
+            "description": module.description,
+            "parameters_schema": {"type": "object", "additionalProperties": false},
+            "needs": [],
+        });
+        put(module.kind, entry);
+    }
     for module in app.0.runtime.libraries().modules() {
         let module = &module.description;
         let entry = json!({
@@ -26,9 +42,7 @@ pub(super) async fn types(_: Admin, State(app): State<App>) -> Json<Value> {
             "parameters_schema": module.parameters_schema,
             "needs": module.needs,
         });
-        if let Some(list) = kinds.get_mut(&module.kind).and_then(Value::as_array_mut) {
-            list.push(entry);
-        }
+        put(&module.kind, entry);
     }
     Json(kinds)
 }

@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
+use super::back_ends::{CLIENT, USER, USER_MIDDLEWARE, is_built_in};
 use super::documents::InstanceDocuments;
 use super::health::{Health, HealthView};
 use super::libraries::{Held, Hook, Libraries, Module};
 use super::lifecycle;
+use super::rights;
 use super::running::Running;
 use super::schemes::Port;
 use super::services::{InstanceServices, Shared};
@@ -24,6 +26,7 @@ use crate::abi;
 use crate::abi::fault::InstanceSlot;
 use crate::config::Config;
 use crate::domain::access::Access;
+use crate::domain::clients::Clients;
 use crate::domain::documents::Documents;
 use crate::domain::instances::{InstanceRecord, Instances};
 use crate::domain::leadership::{Leadership, Lease};
@@ -47,6 +50,9 @@ pub const SCHEME: &str = "scheme";
 fn table_of(kind: &str) -> Option<&'static str> {
     match kind {
         SCHEME => Some(porth_abi::SCHEME),
+        USER => Some(porth_abi::USER_BACK_END),
+        CLIENT => Some(porth_abi::CLIENT_BACK_END),
+        USER_MIDDLEWARE => Some(porth_abi::USER_MIDDLEWARE),
         _ => None,
     }
 }
@@ -68,6 +74,8 @@ pub(super) struct Inner {
     present: Mutex<BTreeMap<String, Present>>,
     /// Held while an instance is being changed, by key.
     changing: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held while the domain is told of back ends, so that what it hears last is the newest.
+    pub(super) telling: tokio::sync::Mutex<()>,
     /// Held while libraries are being loaded: one reload at a time. True once the process ends, when none is any more.
     reloading: tokio::sync::Mutex<bool>,
     on_lifted: Hook,
@@ -185,7 +193,7 @@ impl Runtime {
         config: Arc<Config>,
         libraries: Libraries,
         records: Instances,
-        access: Access,
+        (access, clients): (Access, Clients),
         leadership: Leadership,
         documents: Documents,
         hooks: Hooks,
@@ -196,6 +204,7 @@ impl Runtime {
             shared: Shared {
                 config,
                 access,
+                clients,
                 documents,
                 runtime: tokio::runtime::Handle::current(),
                 meters: Arc::default(),
@@ -206,6 +215,7 @@ impl Runtime {
             table: Table::default(),
             present: Mutex::default(),
             changing: Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
             on_lifted: hooks.on_lifted,
         });
@@ -225,6 +235,11 @@ impl Runtime {
         self.0.table.begin(name)
     }
 
+    /// What is stored of all instances.
+    pub(super) fn records(&self) -> &Instances {
+        &self.0.records
+    }
+
     /// What all instances share.
     pub(super) fn shared(&self) -> &Shared {
         &self.0.shared
@@ -239,6 +254,7 @@ impl Runtime {
         let (status, error) = match present {
             Some(Present::Running(_)) => (Status::Running, None),
             _ if !record.enabled => (Status::Stopped, None),
+            _ if is_built_in(&record.kind, &record.module) => (Status::Running, None),
             Some(Present::Failed(error)) => (Status::Failed, Some(error)),
             None => (Status::Failed, Some("it was not started".to_owned())),
         };
@@ -272,7 +288,7 @@ impl Runtime {
         let generation = Arc::clone(&module.generation);
         let key = key(plan.kind, plan.name);
         let slot = InstanceSlot::register(&key, &generation.file);
-        let rights = plan.grants.map_or_else(|| module.description.needs.clone(), <[String]>::to_vec);
+        let rights = rights::granted(&module.description.needs, plan.grants);
         self.prepare_documents(plan, module, slot).await?;
         let shared = self.0.shared.clone();
         let documents = InstanceDocuments::new(shared.clone(), &key, plan.id, true);

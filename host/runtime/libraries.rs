@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
+use super::back_ends::is_built_in;
 use super::lifecycle;
 use super::schema::ParametersSchema;
 use super::services::LibraryServices;
@@ -233,6 +234,12 @@ impl Libraries {
     pub(super) fn conflict(&self, file: &str, modules: &[ModuleDescription]) -> Option<String> {
         let state = self.0.state.read();
         modules.iter().find_map(|module| {
+            if is_built_in(&module.kind, &module.name) {
+                let (kind, name) = (&module.kind, &module.name);
+                return Some(format!(
+                    "library `{file}` declares the {kind} module `{name}`, which the host has itself"
+                ));
+            }
             let other = state.modules.get(&(module.kind.clone(), module.name.clone()))?;
             let other = &other.generation.file;
             (other != file).then(|| {

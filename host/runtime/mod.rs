@@ -3,6 +3,7 @@
 //! Start at [`Runtime`]. Files and symbols are judged and opened in `crate::abi`; what is stored, and by which rules, is
 //! `crate::domain`'s business; HTTP is `crate::http`'s.
 
+pub mod back_ends;
 pub mod body;
 mod breaker;
 pub mod call;
@@ -13,10 +14,13 @@ pub mod hooks;
 pub mod instances;
 pub mod libraries;
 mod lifecycle;
+mod login_url;
 mod meter;
 mod metrics;
 mod own;
+mod questions;
 mod reserve;
+mod rights;
 pub mod routes;
 pub mod running;
 pub mod schema;

@@ -21,12 +21,47 @@ pub struct ClientRow {
     pub scopes: Vec<String>,
 }
 
-/// A page of those whose `search` is like a pattern, by client id; `\` escapes in the pattern.
+/// A page of those of a back end whose `search` is like a pattern, by client id; `\` escapes in the pattern.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn list(db: &Db, like: &str, offset: i64, limit: i64) -> Result<Vec<ClientRow>, StoreError> {
-    collect(db.scan(LIST, values![like, offset, limit]).await?)
+pub async fn list(db: &Db, like: &str, offset: i64, limit: i64, back_end: &str) -> Result<Vec<ClientRow>, StoreError> {
+    collect(db.scan(LIST, values![like, offset, limit, back_end]).await?)
+}
+
+/// How many of a back end there are whose `search` is like a pattern.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn count(db: &Db, like: &str, back_end: &str) -> Result<i64, StoreError> {
+    db.scan(COUNT, values![like, back_end]).await?.pop().map_or(Ok(0), |mut row| row.take(0))
+}
+
+/// Who keeps the application of a client id: the id, and the back end.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn identity(db: &Db, client_id: &str) -> Result<Option<(String, String)>, StoreError> {
+    db.read(IDENTITY, values![client_id]).await?.pop().map(read_identity).transpose()
+}
+
+/// The same, inside a transaction.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn identity_inside(
+    transaction: &Transaction<'_>,
+    client_id: &str,
+) -> Result<Option<(String, String)>, StoreError> {
+    transaction.run(IDENTITY, values![client_id]).await?.pop().map(read_identity).transpose()
+}
+
+/// Deletes an identity with everything that refers to it, unless the house's own database keeps the application.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn forget(transaction: &Transaction<'_>, id: &str) -> Result<(), StoreError> {
+    transaction.run(FORGET, values![id]).await.map(drop)
 }
 
 /// The application of a client id.
@@ -49,8 +84,14 @@ pub async fn find_inside(transaction: &Transaction<'_>, client_id: &str) -> Resu
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn insert_identity(transaction: &Transaction<'_>, row: &ClientRow, now_ms: i64) -> Result<bool, StoreError> {
-    let values = values![row.id.as_str(), row.client_id.as_str(), row.back_end.as_str(), now_ms];
+pub async fn insert_identity(
+    transaction: &Transaction<'_>,
+    id: &str,
+    client_id: &str,
+    back_end: &str,
+    now_ms: i64,
+) -> Result<bool, StoreError> {
+    let values = values![id, client_id, back_end, now_ms];
     Ok(!transaction.run(INSERT_IDENTITY, values).await?.is_empty())
 }
 
@@ -125,6 +166,10 @@ pub async fn put_grants(
     Ok(())
 }
 
+fn read_identity(mut row: Row) -> Result<(String, String), StoreError> {
+    Ok((row.take(0)?, row.take(1)?))
+}
+
 /// Takes in rows, of which there is one for each scope of each application, in order.
 fn collect(rows: Vec<Row>) -> Result<Vec<ClientRow>, StoreError> {
     let mut clients: Vec<ClientRow> = Vec::new();
@@ -182,7 +227,14 @@ macro_rules! select {
     };
 }
 
-const LIST: &str = select!("WHERE record.search LIKE $1 ESCAPE '\\' ORDER BY identity.client_id LIMIT $3 OFFSET $2");
+const LIST: &str = select!(
+    "WHERE record.search LIKE $1 ESCAPE '\\' AND identity.back_end = $4 ORDER BY identity.client_id LIMIT $3 OFFSET $2"
+);
+const COUNT: &str = "SELECT COUNT(*) FROM client_identity AS identity JOIN client_record AS record \
+    ON record.client_key = identity.id WHERE record.search LIKE $1 ESCAPE '\\' AND identity.back_end = $2";
+const IDENTITY: &str = "SELECT id, back_end FROM client_identity WHERE client_id = $1";
+const FORGET: &str = "DELETE FROM client_identity WHERE id = $1 \
+    AND NOT EXISTS (SELECT 1 FROM client_record AS record WHERE record.client_key = client_identity.id)";
 const FIND: &str = select!("WHERE identity.client_id = $1");
 const INSERT_IDENTITY: &str = "INSERT INTO client_identity (id, client_id, back_end, created_at) \
     VALUES ($1, $2, $3, $4) ON CONFLICT (client_id) DO NOTHING RETURNING id";

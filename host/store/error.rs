@@ -60,6 +60,20 @@ pub enum StoreError {
         /// The engine's words.
         reason: String,
     },
+    /// Whoever keeps the records instead of the database does not answer, or answers what cannot be.
+    #[error("`{back_end}` failed: {reason}")]
+    BackEnd {
+        /// The instance's name.
+        back_end: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The records may only be read.
+    #[error("the back end `{back_end}` can only be read")]
+    ReadOnly {
+        /// The instance's name.
+        back_end: String,
+    },
 }
 
 impl StoreError {

@@ -21,8 +21,17 @@ pub struct UserRow {
 #[expect(missing_docs, reason = "the columns are described in migrations/0010_identity.sql")]
 pub struct CredentialRow {
     pub user_id: String,
+    pub back_end: String,
     pub enabled: bool,
     pub password_hash: Option<String>,
+}
+
+/// Who keeps a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns are described in migrations/0010_identity.sql")]
+pub struct IdentityRow {
+    pub id: String,
+    pub back_end: String,
 }
 
 /// What is written of a record at once.
@@ -34,24 +43,56 @@ pub struct RecordValues<'a> {
     pub search: &'a str,
 }
 
-/// A page of those whose `search` is like a pattern, by username; `\` escapes in the pattern.
+/// A page of those of a back end whose `search` is like a pattern, by username; `\` escapes in the pattern.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn list(db: &Db, like: &str, offset: i64, limit: i64) -> Result<Vec<UserRow>, StoreError> {
-    let rows = db.scan(LIST, values![like, offset, limit]).await?;
+pub async fn list(db: &Db, like: &str, offset: i64, limit: i64, back_end: &str) -> Result<Vec<UserRow>, StoreError> {
+    let rows = db.scan(LIST, values![like, offset, limit, back_end]).await?;
     let mut users = rows.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    for mut row in db.scan(LIST_SCOPES, values![like, offset, limit]).await? {
+    for mut row in db.scan(LIST_SCOPES, values![like, offset, limit, back_end]).await? {
         if let Some(user) = of(&mut users, &row.take::<String>(0)?) {
             user.scopes.push(row.take(1)?);
         }
     }
-    for mut row in db.scan(LIST_PROPERTIES, values![like, offset, limit]).await? {
+    for mut row in db.scan(LIST_PROPERTIES, values![like, offset, limit, back_end]).await? {
         if let Some(user) = of(&mut users, &row.take::<String>(0)?) {
             user.properties.push((row.take(1)?, row.take(2)?));
         }
     }
     Ok(users)
+}
+
+/// How many of a back end there are whose `search` is like a pattern.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn count(db: &Db, like: &str, back_end: &str) -> Result<i64, StoreError> {
+    db.scan(COUNT, values![like, back_end]).await?.pop().map_or(Ok(0), |mut row| row.take(0))
+}
+
+/// Who keeps the person of a normalised name.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn identity(db: &Db, username: &str) -> Result<Option<IdentityRow>, StoreError> {
+    db.read(IDENTITY, values![username]).await?.pop().map(read_identity).transpose()
+}
+
+/// The same, inside a transaction.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn identity_inside(transaction: &Transaction<'_>, username: &str) -> Result<Option<IdentityRow>, StoreError> {
+    transaction.run(IDENTITY, values![username]).await?.pop().map(read_identity).transpose()
+}
+
+/// Deletes an identity with everything that refers to it, unless the house's own database keeps the person.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn forget(transaction: &Transaction<'_>, id: &str) -> Result<(), StoreError> {
+    transaction.run(FORGET, values![id]).await.map(drop)
 }
 
 /// The person of a normalised name.
@@ -84,7 +125,12 @@ pub async fn find_inside(transaction: &Transaction<'_>, username: &str) -> Resul
 /// [`StoreError`].
 pub async fn credential(db: &Db, username: &str) -> Result<Option<CredentialRow>, StoreError> {
     let Some(mut row) = db.read(CREDENTIAL, values![username]).await?.pop() else { return Ok(None) };
-    Ok(Some(CredentialRow { user_id: row.take(0)?, enabled: row.take(1)?, password_hash: row.take(2)? }))
+    Ok(Some(CredentialRow {
+        user_id: row.take(0)?,
+        back_end: row.take(1)?,
+        enabled: row.take(2)?,
+        password_hash: row.take(3)?,
+    }))
 }
 
 /// The names, of whatever back end, that look like one.
@@ -186,6 +232,10 @@ fn of<'a>(users: &'a mut [UserRow], id: &str) -> Option<&'a mut UserRow> {
     users.iter_mut().find(|user| user.id == id)
 }
 
+fn read_identity(mut row: Row) -> Result<IdentityRow, StoreError> {
+    Ok(IdentityRow { id: row.take(0)?, back_end: row.take(1)? })
+}
+
 fn read(mut row: Row) -> Result<UserRow, StoreError> {
     Ok(UserRow {
         id: row.take(0)?,
@@ -228,14 +278,21 @@ macro_rules! of_page {
         concat!(
             $before,
             "(SELECT identity.id FROM user_identity AS identity JOIN user_record AS record \
-             ON record.user_id = identity.id WHERE record.search LIKE $1 ESCAPE '\\' \
+             ON record.user_id = identity.id WHERE record.search LIKE $1 ESCAPE '\\' AND identity.back_end = $4 \
              ORDER BY identity.username LIMIT $3 OFFSET $2) ",
             $after
         )
     };
 }
 
-const LIST: &str = select!("WHERE record.search LIKE $1 ESCAPE '\\' ORDER BY identity.username LIMIT $3 OFFSET $2");
+const LIST: &str = select!(
+    "WHERE record.search LIKE $1 ESCAPE '\\' AND identity.back_end = $4 ORDER BY identity.username LIMIT $3 OFFSET $2"
+);
+const COUNT: &str = "SELECT COUNT(*) FROM user_identity AS identity JOIN user_record AS record \
+    ON record.user_id = identity.id WHERE record.search LIKE $1 ESCAPE '\\' AND identity.back_end = $2";
+const IDENTITY: &str = "SELECT id, back_end FROM user_identity WHERE username = $1";
+const FORGET: &str = "DELETE FROM user_identity WHERE id = $1 \
+    AND NOT EXISTS (SELECT 1 FROM user_record AS record WHERE record.user_id = user_identity.id)";
 const LIST_SCOPES: &str =
     of_page!("SELECT user_id, scope FROM user_scope WHERE user_id IN ", "ORDER BY user_id, place");
 const LIST_PROPERTIES: &str =
@@ -243,7 +300,7 @@ const LIST_PROPERTIES: &str =
 const FIND: &str = select!("WHERE identity.username = $1");
 const SCOPES: &str = "SELECT scope FROM user_scope WHERE user_id = $1 ORDER BY place";
 const PROPERTIES: &str = "SELECT name, value FROM user_property WHERE user_id = $1 ORDER BY name";
-const CREDENTIAL: &str = "SELECT identity.id, record.enabled, record.password_hash FROM user_identity AS identity \
+const CREDENTIAL: &str = "SELECT identity.id, identity.back_end, record.enabled, record.password_hash FROM user_identity AS identity \
     JOIN user_record AS record ON record.user_id = identity.id WHERE identity.username = $1";
 const ALIKE: &str = "SELECT username FROM user_identity WHERE skeleton = $1 ORDER BY username";
 const INSERT_IDENTITY: &str = "INSERT INTO user_identity (id, username, skeleton, back_end, created_at) \

@@ -70,6 +70,14 @@ pub(crate) type HookAnswer = Result<Vec<u8>, HookError>;
 pub enum Extension {
     /// `porth.scheme/1`.
     Scheme,
+    /// `porth.user-backend/1`.
+    UserBackEnd,
+    /// `porth.client-backend/1`.
+    ClientBackEnd,
+    /// `porth.user-middleware/1`.
+    UserMiddleware,
+    /// `porth.user-revoke/1`.
+    UserRevoke,
 }
 
 impl Extension {
@@ -81,13 +89,25 @@ impl Extension {
     const fn of_number(number: u8) -> Option<Self> {
         match number {
             0 => Some(Self::Scheme),
+            1 => Some(Self::UserBackEnd),
+            2 => Some(Self::ClientBackEnd),
+            3 => Some(Self::UserMiddleware),
+            4 => Some(Self::UserRevoke),
             _ => None,
         }
     }
 
     /// The table of an id, if there is one.
     fn of_id(id: &[u8]) -> Option<(Self, *const c_void)> {
-        if id == abi::SCHEME.as_bytes() { Some((Self::Scheme, core::ptr::from_ref(SCHEME).cast())) } else { None }
+        let tables: [(&str, Self, *const c_void); 5] = [
+            (abi::SCHEME, Self::Scheme, core::ptr::from_ref(SCHEME).cast()),
+            (abi::USER_BACK_END, Self::UserBackEnd, core::ptr::from_ref(USER_BACK_END).cast()),
+            (abi::CLIENT_BACK_END, Self::ClientBackEnd, core::ptr::from_ref(CLIENT_BACK_END).cast()),
+            (abi::USER_MIDDLEWARE, Self::UserMiddleware, core::ptr::from_ref(USER_MIDDLEWARE).cast()),
+            (abi::USER_REVOKE, Self::UserRevoke, core::ptr::from_ref(USER_REVOKE).cast()),
+        ];
+        let found = tables.into_iter().find(|(known, ..)| known.as_bytes() == id);
+        found.map(|(_, extension, table)| (extension, table))
     }
 }
 
@@ -175,6 +195,50 @@ const SCHEME: &abi::Scheme = {
         validate: hook::<NUMBER, 5>(),
         identify: hook::<NUMBER, 6>(),
     }
+};
+
+const USER_BACK_END: &abi::UserBackEnd = {
+    const NUMBER: u8 = Extension::UserBackEnd.number();
+    &abi::UserBackEnd {
+        size: size_of::<abi::UserBackEnd>(),
+        count: hook::<NUMBER, 0>(),
+        list: hook::<NUMBER, 1>(),
+        get: hook::<NUMBER, 2>(),
+        add: hook::<NUMBER, 3>(),
+        set: hook::<NUMBER, 4>(),
+        delete: hook::<NUMBER, 5>(),
+        check_password: hook::<NUMBER, 6>(),
+        set_password: hook::<NUMBER, 7>(),
+    }
+};
+
+const CLIENT_BACK_END: &abi::ClientBackEnd = {
+    const NUMBER: u8 = Extension::ClientBackEnd.number();
+    &abi::ClientBackEnd {
+        size: size_of::<abi::ClientBackEnd>(),
+        count: hook::<NUMBER, 0>(),
+        list: hook::<NUMBER, 1>(),
+        get: hook::<NUMBER, 2>(),
+        add: hook::<NUMBER, 3>(),
+        set: hook::<NUMBER, 4>(),
+        delete: hook::<NUMBER, 5>(),
+        check_secret: hook::<NUMBER, 6>(),
+    }
+};
+
+const USER_MIDDLEWARE: &abi::UserMiddleware = {
+    const NUMBER: u8 = Extension::UserMiddleware.number();
+    &abi::UserMiddleware {
+        size: size_of::<abi::UserMiddleware>(),
+        show: hook::<NUMBER, 0>(),
+        store: hook::<NUMBER, 1>(),
+        delete: hook::<NUMBER, 2>(),
+    }
+};
+
+const USER_REVOKE: &abi::UserRevoke = {
+    const NUMBER: u8 = Extension::UserRevoke.number();
+    &abi::UserRevoke { size: size_of::<abi::UserRevoke>(), user_revoke: hook::<NUMBER, 0>() }
 };
 
 /// The function at a place of a table.

@@ -73,6 +73,11 @@
 //! last belongs into [`Documents`]: JSON by collection and key, with versions, expiry, one-time use, lists by fields, and
 //! migrations from one form to the next.
 //!
+//! # Users and clients
+//!
+//! [`Host::users`] and [`Host::clients`] read, check and change what the host knows of people and applications. A module says
+//! in [`needs`](Module::needs) what it will do, an administrator may grant less, and the host denies the rest.
+//!
 //! # Bodies in pieces
 //!
 //! A response can come piece by piece: from a [stream](Response::stream), as [server-sent events](Response::events), or
@@ -95,7 +100,8 @@
 //!
 //! A module of the kind [`plugin`](Kind::Plugin) has endpoints. One of another [`Kind`] extends the host itself: beside
 //! [`Plugin`] it implements the trait of its kind, and names it in [`export_plugin!`]: [`Scheme`] for ways to
-//! authenticate.
+//! authenticate, [`UserBackEnd`] and [`ClientBackEnd`] for people and applications that something else keeps, and
+//! [`UserMiddleware`] for what becomes of people's records on their way. [`UserRevoke`] is for modules of any kind.
 //!
 //! # Runtimes
 //!
@@ -103,10 +109,12 @@
 //! host's other calls need none. A module that wants tokio turns on the feature `tokio` and asks for a runtime of each
 //! instance's own with `Module::tokio`.
 
+mod back_end;
 mod block_on;
 mod body_stream;
 mod bytes;
 mod callbacks;
+mod clients;
 mod documents;
 mod endpoint;
 mod entry;
@@ -129,17 +137,21 @@ mod scheme;
 mod schemes;
 mod session;
 pub mod stream;
+mod user_middleware;
+mod users;
 mod waker;
 
+pub use back_end::{ClientBackEnd, KeptClient, KeptUser, Part, Secret, Secrets, UserBackEnd};
 pub use body_stream::BodyStream;
 pub use bytes::Bytes;
+pub use clients::{ClientFields, ClientName, ClientRecord, Clients, GrantedScope, GrantedScopes};
 pub use documents::{Ask, Collection, Consumed, Delete, Document, Documents, List, Operation, Page, Put};
 pub use endpoint::{Auth, Endpoints, NewEndpoint};
 pub use error::Error;
 pub use event::Event;
 pub use handler::Handler;
 pub use hooks::HookError;
-pub use host::{Host, HostInfo};
+pub use host::{Host, HostInfo, Login};
 pub use host_error::HostError;
 pub use metrics::{Counter, Gauge, Histogram, Metrics};
 pub use module::{InitError, Kind, Module, Plugin, Right};
@@ -148,6 +160,8 @@ pub use response::Response;
 pub use scheme::{CanUse, Scheme, Sent};
 pub use schemes::{SchemeRecord, Schemes};
 pub use session::{Session, SessionRecord, User};
+pub use user_middleware::{UserMiddleware, UserRevoke};
+pub use users::{UserFields, UserRecord, Users, ValidUser};
 
 pub use {futures_core, schemars, serde, serde_json, tracing};
 
@@ -159,8 +173,9 @@ pub mod prelude {
     pub use tracing;
 
     pub use crate::{
-        Auth, Caller, CanUse, Collection, Consumed, Document, Documents, Error, Event, HookError, Host, HostError,
-        InitError, Kind, Module, Operation, Plugin, Request, Response, Right, Scheme, Sent, export_plugin,
+        Auth, Caller, CanUse, ClientBackEnd, Collection, Consumed, Document, Documents, Error, Event, HookError, Host,
+        HostError, InitError, Kind, Module, Operation, Plugin, Request, Response, Right, Scheme, Sent, UserBackEnd,
+        UserMiddleware, UserRevoke, export_plugin,
     };
 }
 
@@ -174,6 +189,10 @@ pub mod __private {
 
     /// What may stand behind a plug-in's name in `export_plugin!`, by the names of the traits.
     pub mod extensions {
+        pub use crate::back_end::ClientHooks as ClientBackEnd;
+        pub use crate::back_end::UserHooks as UserBackEnd;
         pub use crate::scheme::Hooks as Scheme;
+        pub use crate::user_middleware::MiddlewareHooks as UserMiddleware;
+        pub use crate::user_middleware::RevokeHooks as UserRevoke;
     }
 }

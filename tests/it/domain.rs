@@ -1,11 +1,15 @@
 //! `host/domain` on SQLite and on PostgreSQL.
 
+mod back_ends;
 mod clients;
 mod documents;
+mod grants;
 mod instances;
 mod keys;
 mod lockout;
 mod login;
+mod misc;
 mod schemes;
 mod scopes;
+mod setup;
 mod users;

@@ -8,6 +8,8 @@ use crate::domain::instances::{
     AddError, ChangeError as RecordError, InstanceChange, InstanceRecord, Instances, NewInstance, check_display_name,
     check_name,
 };
+use crate::runtime::back_ends::is_built_in;
+use crate::runtime::rights::may_grant;
 
 /// What of an instance is to change; what is `None` stays.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +80,14 @@ impl From<RecordError> for ChangeError {
     }
 }
 
+/// Refuses parameters, of which modules that are part of the host have none.
+fn check_built_in(record: &InstanceRecord) -> Result<(), ChangeError> {
+    if record.parameters.is_empty() {
+        return Ok(());
+    }
+    Err(ChangeError::Invalid(vec![format!("parameters: the module `{}` has none", record.module)]))
+}
+
 impl Runtime {
     /// All instances of a kind, ordered by name.
     ///
@@ -116,6 +126,12 @@ impl Runtime {
             return Err(ChangeError::Invalid(errors));
         }
         let record = Instances::draft(new, now_ms).map_err(AddError::Name)?;
+        if is_built_in(&record.kind, &record.module) {
+            check_built_in(&record)?;
+            self.0.records.add_draft(&record).await?;
+            self.refresh_back_ends().await;
+            return Ok(());
+        }
         let held = self.module(&record.kind, &record.module).await?;
         let running = match self.initialise(&Plan::from(&record), &held.module).await {
             Ok(running) => running,
@@ -130,6 +146,7 @@ impl Runtime {
             return Err(error.into());
         }
         self.swap_in(&record.kind, &record.name, running);
+        self.refresh_back_ends_of(&record.kind).await;
         let InstanceRecord { name, module, .. } = record;
         tracing::info!(instance = name, module, "instance {name} was added");
         Ok(())
@@ -167,6 +184,12 @@ impl Runtime {
         if !errors.is_empty() {
             return Err(ChangeError::Invalid(errors));
         }
+        if is_built_in(kind, &record.module) {
+            check_built_in(&record)?;
+            self.0.records.replace(kind, name, replacement, now_ms).await?;
+            self.refresh_back_ends().await;
+            return Ok(());
+        }
         let held = self.module(kind, &record.module).await?;
         let running = if record.enabled {
             Some(self.initialise(&Plan::from(&record), &held.module).await?)
@@ -182,6 +205,7 @@ impl Runtime {
             self.lift(&record, now_ms).await?;
             self.swap_in(kind, name, running);
         }
+        self.refresh_back_ends_of(kind).await;
         tracing::info!(instance = name, "instance {name} was changed");
         Ok(())
     }
@@ -197,6 +221,7 @@ impl Runtime {
         self.0.records.delete(kind, name).await?;
         self.forget(kind, name);
         self.0.shared.documents.forget(&record.id);
+        self.refresh_back_ends_of(kind).await;
         tracing::info!(instance = name, "instance {name} was deleted");
         Ok(())
     }
@@ -212,6 +237,12 @@ impl Runtime {
         if view.record.enabled && view.status == super::Status::Running {
             return Ok(());
         }
+        if is_built_in(kind, &view.record.module) {
+            self.0.records.set_enabled(kind, name, true, now_ms).await?;
+            self.lift(&view.record, now_ms).await?;
+            self.refresh_back_ends().await;
+            return Ok(());
+        }
         let held = self.module(kind, &view.record.module).await?;
         let running = self.initialise(&Plan::from(&view.record), &held.module).await?;
         let stored = async {
@@ -223,6 +254,7 @@ impl Runtime {
             return Err(error);
         }
         self.swap_in(kind, name, running);
+        self.refresh_back_ends_of(kind).await;
         tracing::info!(instance = name, "instance {name} was enabled");
         Ok(())
     }
@@ -237,6 +269,7 @@ impl Runtime {
         let _held = self.module(kind, &record.module).await;
         self.0.records.set_enabled(kind, name, false, now_ms).await?;
         self.swap_out(kind, name, None);
+        self.refresh_back_ends_of(kind).await;
         tracing::info!(instance = name, "instance {name} was disabled");
         Ok(())
     }
@@ -251,6 +284,9 @@ impl Runtime {
         let record = self.get(kind, name).await?.record;
         if !record.enabled {
             return Ok(());
+        }
+        if is_built_in(kind, &record.module) {
+            return self.lift(&record, now_ms).await;
         }
         let held = self.module(kind, &record.module).await?;
         let running = self.initialise(&Plan::from(&record), &held.module).await?;
@@ -281,12 +317,12 @@ impl Runtime {
         Ok(())
     }
 
-    /// Rights can be granted that the module says it needs, no others.
+    /// Rights can be granted that the module says it needs, no others; of one that needs all, any.
     fn check_grants(&self, kind: &str, module: &str, grants: Option<&[String]>, errors: &mut Vec<String>) {
         let Some(module) = self.0.libraries.module(kind, module) else { return };
         let needs = &module.description.needs;
         for grant in grants.unwrap_or_default() {
-            if !needs.contains(grant) {
+            if !may_grant(needs, grant) {
                 errors.push(format!(
                     "grants: `{grant}` is not among what the module needs ({})",
                     if needs.is_empty() { "nothing".to_owned() } else { needs.join(", ") }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{ChangeError, PLUGIN, Plan, Runtime, Status, key};
 use crate::domain::instances::{DeclareError, InstanceRecord};
+use crate::runtime::back_ends::is_built_in;
 use crate::runtime::libraries::Closed;
 use crate::runtime::table::Mounted;
 
@@ -75,12 +76,16 @@ impl Runtime {
 
     /// Starts every instance of `records` that should run, and waits for all of them.
     pub(super) async fn start_all(&self, records: Vec<InstanceRecord>, without_plugins: Option<&str>) {
+        self.refresh_back_ends().await;
         let mut starting = Vec::new();
         for record in records {
             if record.kind == PLUGIN {
                 self.0.table.set(&record.name, Some(Mounted::NotRunning));
             }
             if !record.enabled {
+                continue;
+            }
+            if is_built_in(&record.kind, &record.module) {
                 continue;
             }
             let why_not = match (without_plugins, &record.quarantine) {
@@ -135,6 +140,9 @@ impl Runtime {
     }
 
     async fn start_now(&self, record: &InstanceRecord) -> bool {
+        if is_built_in(&record.kind, &record.module) {
+            return true;
+        }
         let started = match self.module(&record.kind, &record.module).await {
             Ok(held) => self.initialise(&Plan::from(record), &held.module).await.map(|running| (running, held)),
             Err(error) => Err(error),

@@ -8,7 +8,7 @@ use abi_stable::library::AbiHeader;
 use abi_stable::type_layout::TypeLayout;
 
 use crate::call::{EndpointRef, HostCall, RequestRef, ResponseRef};
-use crate::hooks::SchemeRef;
+use crate::hooks::{ClientBackEndRef, SchemeRef, UserBackEndRef, UserMiddlewareRef, UserRevokeRef};
 use crate::host::{Done, HostRef, LogRecordRef};
 use crate::plugin::{DocumentMigrationsRef, InitArgumentsRef, InitResultRef, PluginRef};
 
@@ -27,6 +27,10 @@ pub struct Root {
     pub init_result: InitResultRef,
     pub document_migrations: DocumentMigrationsRef,
     pub scheme: SchemeRef,
+    pub user_back_end: UserBackEndRef,
+    pub client_back_end: ClientBackEndRef,
+    pub user_middleware: UserMiddlewareRef,
+    pub user_revoke: UserRevokeRef,
     pub host_call: HostCall,
     pub done: Done,
 }

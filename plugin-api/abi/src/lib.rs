@@ -35,8 +35,11 @@ pub use call::{
     Bytes, Endpoint, EndpointIn, Future, Handler, Header, HostCall, Parameter, Request, RequestIn, Response,
     ResponseOut, Str, Stream, Waker, WakerTable,
 };
-pub use hooks::{HOOK_TABLES, Hook, SCHEME, Scheme};
-pub use host::{Done, Host, HostIn, LogRecord, LogRecordIn};
+pub use hooks::{
+    CLIENT_BACK_END, ClientBackEnd, HOOK_TABLES, Hook, SCHEME, Scheme, USER_BACK_END, USER_MIDDLEWARE, USER_REVOKE,
+    UserBackEnd, UserMiddleware, UserRevoke,
+};
+pub use host::{Done, Host, HostIn, LogRecord, LogRecordIn, Question};
 pub use note::{LayoutRow, Note};
 pub use plugin::{DOCUMENT_MIGRATIONS, DocumentMigrations, InitArguments, InitIn, InitOut, InitResult, Plugin};
 

@@ -8,7 +8,7 @@
 use crate::call::{
     Bytes, Endpoint, Future, Header, HostCall, Parameter, Request, Response, Str, Stream, Waker, WakerTable,
 };
-use crate::hooks::Scheme;
+use crate::hooks::{ClientBackEnd, Scheme, UserBackEnd, UserMiddleware, UserRevoke};
 use crate::host::{Host, LogRecord};
 use crate::note::LayoutRow;
 use crate::plugin::{DocumentMigrations, InitArguments, InitResult, Plugin};
@@ -45,7 +45,7 @@ const fn size_of_field<T, F>(_: fn(&T) -> *const F) -> usize {
 }
 
 /// The structs in the note with their ids and names, for messages.
-pub const TYPE_NAMES: [(u16, &str); 19] = [
+pub const TYPE_NAMES: [(u16, &str); 23] = [
     (1, "Str"),
     (2, "Bytes"),
     (3, "Header"),
@@ -65,10 +65,14 @@ pub const TYPE_NAMES: [(u16, &str); 19] = [
     (17, "Stream"),
     (18, "DocumentMigrations"),
     (19, "Scheme"),
+    (20, "UserBackEnd"),
+    (21, "ClientBackEnd"),
+    (22, "UserMiddleware"),
+    (23, "UserRevoke"),
 ];
 
 /// The structs that start with their size and may grow; all others are as they are for good.
-pub const GROWABLE: [u16; 10] = [5, 6, 11, 12, 13, 14, 15, 16, 18, 19];
+pub const GROWABLE: [u16; 14] = [5, 6, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23];
 
 const STR: &[LayoutRow] = &rows!(1, Str, [ptr, len]);
 const BYTES: &[LayoutRow] = &rows!(2, Bytes, [ptr, len, owner, drop]);
@@ -143,6 +147,26 @@ const HOST: &[LayoutRow] = &rows!(
         call_then,
         host_info,
         get_plugin_external_url,
+        check_user_valid,
+        check_client_valid,
+        get_client_granted_scopes,
+        get_user_list,
+        get_user,
+        get_user_profile,
+        is_user_valid,
+        add_user,
+        set_user,
+        delete_user,
+        user_update_password,
+        get_client_list,
+        get_client,
+        is_client_valid,
+        add_client,
+        set_client,
+        delete_client,
+        add_well_known,
+        get_login_url,
+        generate_hash,
         extension,
     ]
 );
@@ -155,6 +179,13 @@ const STREAM: &[LayoutRow] = &rows!(17, Stream, [state, poll_next, drop, flags])
 const DOCUMENT_MIGRATIONS: &[LayoutRow] = &rows!(18, DocumentMigrations, [size, migrate]);
 const SCHEME: &[LayoutRow] =
     &rows!(19, Scheme, [size, can_use, register, register_get, deregister, trigger, validate, identify]);
+
+const USER_BACK_END: &[LayoutRow] =
+    &rows!(20, UserBackEnd, [size, count, list, get, add, set, delete, check_password, set_password]);
+const CLIENT_BACK_END: &[LayoutRow] =
+    &rows!(21, ClientBackEnd, [size, count, list, get, add, set, delete, check_secret]);
+const USER_MIDDLEWARE: &[LayoutRow] = &rows!(22, UserMiddleware, [size, show, store, delete]);
+const USER_REVOKE: &[LayoutRow] = &rows!(23, UserRevoke, [size, user_revoke]);
 
 /// How many rows there are.
 pub const ROWS_LEN: usize = STR.len()
@@ -175,11 +206,15 @@ pub const ROWS_LEN: usize = STR.len()
     + PLUGIN.len()
     + STREAM.len()
     + DOCUMENT_MIGRATIONS.len()
-    + SCHEME.len();
+    + SCHEME.len()
+    + USER_BACK_END.len()
+    + CLIENT_BACK_END.len()
+    + USER_MIDDLEWARE.len()
+    + USER_REVOKE.len();
 
 /// All rows, ordered by struct and field.
 pub const ROWS: [LayoutRow; ROWS_LEN] = {
-    let parts: [&[LayoutRow]; 19] = [
+    let parts: [&[LayoutRow]; 23] = [
         STR,
         BYTES,
         HEADER,
@@ -199,6 +234,10 @@ pub const ROWS: [LayoutRow; ROWS_LEN] = {
         STREAM,
         DOCUMENT_MIGRATIONS,
         SCHEME,
+        USER_BACK_END,
+        CLIENT_BACK_END,
+        USER_MIDDLEWARE,
+        USER_REVOKE,
     ];
     let mut all = [LayoutRow { type_id: 0, field: 0, offset: 0, size: 0, align: 0 }; ROWS_LEN];
     let (mut part, mut next) = (0, 0);

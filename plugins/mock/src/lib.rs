@@ -1,12 +1,18 @@
 //! Mock modules, for tests of the host: one of each kind that the host knows.
 #![forbid(unsafe_code)]
 
+mod client;
 mod scheme;
+mod user;
+mod user_middleware;
 
 use porth_plugin::prelude::*;
 use porth_plugin::serde_json::{Map, Value};
 
+use client::MockClient;
 use scheme::MockScheme;
+use user::MockUser;
+use user_middleware::MockMiddleware;
 
 /// Takes any parameters and does nothing.
 struct Mock;
@@ -18,10 +24,23 @@ impl Plugin for Mock {
     async fn init(_: Host<Self>, parameters: Self::Parameters) -> Result<Self, InitError> {
         match parameters.get("error") {
             None => Ok(Self),
-            Some(Value::String(text)) => Err(InitError::parameter(text)),
-            Some(other) => Err(InitError::parameter(other.to_string())),
+            Some(error) => Err(refusal(error)),
         }
     }
 }
 
-export_plugin!(Mock, MockScheme: Scheme);
+/// The refusal that a parameter asks for.
+fn refusal(error: &Value) -> InitError {
+    match error {
+        Value::String(text) => InitError::parameter(text),
+        other => InitError::parameter(other.to_string()),
+    }
+}
+
+export_plugin!(
+    Mock,
+    MockScheme: Scheme,
+    MockUser: UserBackEnd,
+    MockClient: ClientBackEnd,
+    MockMiddleware: UserMiddleware,
+);

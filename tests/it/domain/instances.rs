@@ -24,6 +24,12 @@ on_both_engines!(
     a_damaged_record_is_named,
 );
 
+/// No instances, not even those that are there from the start.
+fn instances(store: &Store) -> Instances {
+    store.execute("DELETE FROM instance");
+    Instances::new(store.db.clone())
+}
+
 fn object(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
@@ -60,7 +66,7 @@ async fn get(instances: &Instances, name: &str) -> InstanceRecord {
 }
 
 async fn an_instance_comes_back_as_it_was_added(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     let added = instances.add(new("a"), NOW_MS).await.unwrap();
     assert_eq!(added.id.len(), 36);
     assert_eq!(added.created_at_ms, NOW_MS);
@@ -75,7 +81,7 @@ async fn an_instance_comes_back_as_it_was_added(store: &Store) {
 }
 
 async fn one_of_sixteen_gets_a_name(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     let barrier = Arc::new(tokio::sync::Barrier::new(16));
     let adding = (0..16).map(|_| {
         let (instances, barrier) = (instances.clone(), Arc::clone(&barrier));
@@ -99,7 +105,7 @@ async fn one_of_sixteen_gets_a_name(store: &Store) {
 }
 
 async fn impossible_names_leave_nothing(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     let error = instances.add(new("a/b"), NOW_MS).await.unwrap_err();
     assert!(matches!(error, AddError::Name(NameError::Character { found: '/' })), "{error}");
     let error = instances.add(NewInstance { display_name: "a\0".into(), ..new("a") }, NOW_MS).await.unwrap_err();
@@ -108,7 +114,7 @@ async fn impossible_names_leave_nothing(store: &Store) {
 }
 
 async fn instances_are_listed_by_name(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     // The order of bytes, not that of a language, in which `_` and `-` count little.
     for name in ["ab", "a_c", "a-d", "a1", "b"] {
         instances.add(new(name), NOW_MS).await.unwrap();
@@ -121,7 +127,7 @@ async fn instances_are_listed_by_name(store: &Store) {
 }
 
 async fn a_change_leaves_the_rest(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     let added = instances.add(new("a"), NOW_MS).await.unwrap();
     instances.set_enabled("plugin", "a", false, NOW_MS + 1).await.unwrap();
     instances.set_quarantine("plugin", "a", Some("crashed three times"), NOW_MS + 2).await.unwrap();
@@ -153,7 +159,7 @@ async fn a_change_leaves_the_rest(store: &Store) {
 }
 
 async fn what_is_unknown_cannot_be_changed(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     instances.add(new("a"), NOW_MS).await.unwrap();
     let change = InstanceChange {
         display_name: String::new(),
@@ -178,7 +184,7 @@ async fn what_is_unknown_cannot_be_changed(store: &Store) {
 }
 
 async fn a_name_that_is_given_anew_has_another_id(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     let first = instances.add(new("a"), NOW_MS).await.unwrap();
     instances.delete("plugin", "a").await.unwrap();
     assert_eq!(instances.get("plugin", "a").await.unwrap(), None);
@@ -187,7 +193,7 @@ async fn a_name_that_is_given_anew_has_another_id(store: &Store) {
 }
 
 async fn declarations_come_and_go(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     let ordinary = instances.add(new("ordinary"), NOW_MS).await.unwrap();
     let adopted = instances.add(NewInstance { enabled: false, ..new("adopted") }, NOW_MS).await.unwrap();
 
@@ -213,7 +219,7 @@ async fn declarations_come_and_go(store: &Store) {
 }
 
 async fn a_declaration_keeps_what_was_decided_at_run_time(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     instances.declare(&[declared("hello", "hello")], NOW_MS).await.unwrap();
     instances.set_enabled("plugin", "hello", false, NOW_MS).await.unwrap();
     instances.set_quarantine("plugin", "hello", Some("crashed"), NOW_MS).await.unwrap();
@@ -226,7 +232,7 @@ async fn a_declaration_keeps_what_was_decided_at_run_time(store: &Store) {
 }
 
 async fn wrong_declarations_change_nothing(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     let before = instances.add(new("a"), NOW_MS).await.unwrap();
 
     let error = instances.declare(&[declared("b", "hello"), declared("a", "other")], NOW_MS).await.unwrap_err();
@@ -255,7 +261,7 @@ async fn wrong_declarations_change_nothing(store: &Store) {
 }
 
 async fn a_damaged_record_is_named(store: &Store) {
-    let instances = Instances::new(store.db.clone());
+    let instances = instances(store);
     instances.add(new("a"), NOW_MS).await.unwrap();
     store.execute("UPDATE instance SET parameters = '[]'");
     let error = instances.list(None).await.unwrap_err().to_string();

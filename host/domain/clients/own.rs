@@ -1,0 +1,182 @@
+//! Applications that the built-in module `database` keeps.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::{Client, ClientDetails, ClientSecrets, Clients, PutClientError, SecretChange, identity};
+use crate::domain::passwords::PasswordError;
+use crate::domain::search::folded;
+use crate::domain::users::CheckError;
+use crate::domain::{Page, StoreError};
+use crate::store::clients::{self as rows, ClientRow};
+use crate::store::{Transaction, scopes};
+
+/// What an application that is added is besides its details.
+#[derive(Clone)]
+pub(super) struct New {
+    /// The id that it will have.
+    pub(super) id: String,
+    /// The instance of the module.
+    pub(super) source: String,
+    /// An identity of the same client id that is nobody's any more.
+    pub(super) stale: Option<String>,
+}
+
+/// What becomes of the stored hashes.
+#[derive(Clone)]
+struct Hashes {
+    password: Option<Option<String>>,
+    secret: Option<Option<String>>,
+}
+
+impl Clients {
+    /// A part of the applications of an instance of the module; what was found is taken off the page.
+    pub(super) async fn list_own(&self, source: &str, page: &mut Page) -> Result<Vec<Client>, StoreError> {
+        let found = rows::list(&self.db, &page.like(), page.offset.into(), page.limit.into(), source).await?;
+        // A page that begins in this list ends in the next ones from their beginnings.
+        if page.offset > 0 && found.is_empty() {
+            let count = rows::count(&self.db, &page.like(), source).await?;
+            page.skip(u64::try_from(count).unwrap_or_default());
+        } else {
+            page.took(found.len());
+        }
+        found.into_iter().map(read).collect()
+    }
+
+    /// The application of a row, if it is enabled and the secret or password is its own.
+    pub(super) async fn check_own(&self, row: ClientRow, secret: &str) -> Result<Option<Client>, CheckError> {
+        if !row.enabled {
+            return Ok(None);
+        }
+        for hash in [row.secret_hash.clone(), row.password_hash.clone()].into_iter().flatten() {
+            let right = match hash.strip_prefix(DIGEST) {
+                Some(stored) => bool::from(stored.as_bytes().ct_eq(digest(secret).as_bytes())),
+                None => self.passwords.verify(secret, Some(hash)).await?,
+            };
+            if right {
+                return Ok(Some(read(row)?));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Adds an application, or replaces what there is.
+    pub(super) async fn put_own(
+        &self,
+        new: Option<New>,
+        details: ClientDetails,
+        secrets: ClientSecrets,
+        now_ms: i64,
+    ) -> Result<(), PutClientError> {
+        let hashes = Hashes { password: self.hash(secrets.password).await?, secret: self.hash(secrets.secret).await? };
+        let addition = Arc::new((new, write(details), hashes));
+        let work = self.db.transaction(move |transaction| {
+            let addition = Arc::clone(&addition);
+            Box::pin(async move {
+                let (new, row, hashes) = &*addition;
+                put(transaction, new.as_ref(), row.clone(), hashes.clone(), now_ms).await
+            })
+        });
+        work.await
+    }
+
+    /// What is to be stored of a secret; `None` means that what is there stays.
+    async fn hash(&self, change: SecretChange) -> Result<Option<Option<String>>, PasswordError> {
+        match change {
+            SecretChange::Keep => Ok(None),
+            SecretChange::Remove => Ok(Some(None)),
+            // No person remembers that much: a program made it, and may show it a thousand times a second.
+            SecretChange::Set(secret) if secret.len() >= MADE_BYTES_MIN => {
+                Ok(Some(Some(format!("{DIGEST}{}", digest(&secret)))))
+            }
+            SecretChange::Set(secret) => self.passwords.hash(&secret).await.map(|hash| Some(Some(hash))),
+        }
+    }
+}
+
+async fn put(
+    transaction: &Transaction<'_>,
+    new: Option<&New>,
+    mut row: ClientRow,
+    hashes: Hashes,
+    now_ms: i64,
+) -> Result<(), PutClientError> {
+    match new {
+        Some(New { id, source, stale }) => {
+            if let Some(stale) = stale {
+                rows::forget(transaction, stale).await?;
+            }
+            id.clone_into(&mut row.id);
+            if !rows::insert_identity(transaction, id, &row.client_id, source, now_ms).await? {
+                return Err(PutClientError::IdTaken { client_id: row.client_id });
+            }
+        }
+        None => {
+            let Some(old) = rows::find_inside(transaction, &row.client_id).await? else {
+                return Err(PutClientError::Unknown { client_id: row.client_id });
+            };
+            row = ClientRow { id: old.id, password_hash: old.password_hash, secret_hash: old.secret_hash, ..row };
+        }
+    }
+    row.password_hash = hashes.password.unwrap_or(row.password_hash);
+    row.secret_hash = hashes.secret.unwrap_or(row.secret_hash);
+    let missing = scopes::missing(transaction, &row.scopes).await?;
+    if !missing.is_empty() {
+        return Err(PutClientError::Invalid(identity::missing_scopes(missing)));
+    }
+    let search = folded(&[&row.client_id, &row.name, &row.description]);
+    Ok(rows::put_record(transaction, &row, &search, now_ms).await?)
+}
+
+pub(super) fn read(row: ClientRow) -> Result<Client, StoreError> {
+    let damaged = |error: serde_json::Error| StoreError::Damaged {
+        what: format!("the client `{}`", row.client_id),
+        reason: error.to_string(),
+    };
+    let details = ClientDetails {
+        client_id: row.client_id.clone(),
+        name: row.name,
+        description: row.description,
+        confidential: row.confidential,
+        authorization_types: serde_json::from_str(&row.authorization_types).map_err(damaged)?,
+        redirect_uris: serde_json::from_str(&row.redirect_uris).map_err(damaged)?,
+        scopes: row.scopes,
+        enabled: row.enabled,
+        properties: serde_json::from_str(&row.properties).map_err(damaged)?,
+    };
+    Ok(Client { id: row.id, details, source: row.back_end })
+}
+
+/// The row of an application, with neither id, back end nor secrets.
+fn write(details: ClientDetails) -> ClientRow {
+    let list = |list: Vec<String>| Value::from(identity::distinct(list)).to_string();
+    let mut properties = details.properties;
+    properties.retain(|_, value| !value.is_null());
+    ClientRow {
+        id: String::new(),
+        client_id: details.client_id,
+        back_end: String::new(),
+        name: details.name,
+        description: details.description,
+        confidential: details.confidential,
+        enabled: details.enabled,
+        password_hash: None,
+        secret_hash: None,
+        authorization_types: list(details.authorization_types),
+        redirect_uris: list(details.redirect_uris),
+        properties: Value::from(properties).to_string(),
+        scopes: identity::distinct(details.scopes),
+    }
+}
+
+fn digest(secret: &str) -> String {
+    Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Marks the digest of a secret that a program made.
+const DIGEST: &str = "sha256:";
+/// A secret of so many bytes is taken for one that a program made.
+const MADE_BYTES_MIN: usize = 32;

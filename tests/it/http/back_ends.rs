@@ -1,0 +1,277 @@
+//! Users and clients of several back ends, and middlewares, by REST, with the mock modules.
+
+use serde_json::{Value, json};
+
+use super::identity::Browser;
+use crate::support::server::{Reply, Server, Setup};
+
+fn errors(reply: &Reply) -> String {
+    assert_eq!(reply.status, 400, "{reply:?}");
+    let errors = reply.json()["errors"].clone();
+    errors.as_array().unwrap().iter().map(|error| error.as_str().unwrap()).collect::<Vec<_>>().join("; ")
+}
+
+fn add(server: &Server, kind: &str, module: &str, name: &str, more: &Value) {
+    let mut instance = json!({"module": module, "name": name});
+    instance.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let added = server.admin("POST", &format!("/api/mod/{kind}/"), Some(&instance));
+    assert_eq!(added.status, 200, "{added:?}");
+}
+
+/// A member of every record of a list, in its order.
+fn listed(server: &Server, path: &str, member: &str) -> String {
+    let list = server.admin("GET", path, None).json();
+    list.as_array().unwrap().iter().map(|record| record[member].as_str().unwrap()).collect::<Vec<_>>().join(" ")
+}
+
+fn change(server: &Server, path: &str, change: &Value) -> Reply {
+    server.admin("PUT", path, Some(change))
+}
+
+fn mock() -> Server {
+    Setup::new().libraries(&["mock"]).start()
+}
+
+#[test]
+fn the_database_is_a_back_end_from_the_first_start() {
+    let server = Setup::new().start();
+    let types = server.admin("GET", "/api/mod/type/", None).json();
+    for kind in ["user", "client"] {
+        assert_eq!(types[kind][0]["name"], "database", "{kind}");
+        let database = server.admin("GET", &format!("/api/mod/{kind}/database"), None).json();
+        for (member, value) in [
+            ("module", json!("database")),
+            ("status", json!("running")),
+            ("enabled", json!(true)),
+            ("order_rank", json!(0)),
+            ("readonly", json!(false)),
+            ("multiple_passwords", json!(false)),
+            ("error", Value::Null),
+        ] {
+            assert_eq!(database[member], value, "{kind} {member}");
+        }
+        let parameters = change(&server, &format!("/api/mod/{kind}/database"), &json!({"parameters": {"a": 1}}));
+        assert_eq!(errors(&parameters), "parameters: the module `database` has none");
+        assert_eq!(server.admin("PUT", &format!("/api/mod/{kind}/database/reset"), None).status, 200);
+    }
+    let anna = json!({"username": "anna", "password": "secret"});
+    assert_eq!(server.admin("POST", "/api/user/", Some(&anna)).status, 200);
+    assert_eq!(change(&server, "/api/mod/user/database", &json!({"readonly": true})).status, 200);
+    let refusal = "source: the back end `database` can only be read";
+    assert_eq!(errors(&change(&server, "/api/user/anna", &json!({"name": "Anna"}))), refusal);
+    assert_eq!(errors(&server.admin("DELETE", "/api/user/anna", None)), refusal);
+    let nowhere = errors(&server.admin("POST", "/api/user/", Some(&json!({"username": "bob"}))));
+    assert_eq!(nowhere, "source: no back end takes anything new");
+    let server = server.restart();
+    assert_eq!(errors(&change(&server, "/api/user/anna", &json!({"name": "Anna"}))), refusal);
+    assert_eq!(Browser::new(&server).log_in("anna", "secret").status, 200);
+    assert_eq!(server.admin("PUT", "/api/mod/user/database/disable", None).status, 200);
+    assert_eq!(Browser::new(&server).log_in("anna", "secret").status, 401);
+    assert_eq!(server.admin("GET", "/api/user/anna", None).status, 404);
+    assert_eq!(server.admin("PUT", "/api/mod/user/database/enable", None).status, 200);
+    assert_eq!(Browser::new(&server).log_in("anna", "secret").status, 200);
+    assert_eq!(server.admin("DELETE", "/api/mod/user/database", None).status, 200);
+    let server = server.restart();
+    assert_eq!(server.admin("GET", "/api/mod/user/database", None).status, 404, "it is made once");
+    add(&server, "user", "database", "database", &json!({}));
+    assert_eq!(Browser::new(&server).log_in("anna", "secret").status, 200);
+}
+
+#[test]
+fn users_of_the_mock_come_in_and_are_changed() {
+    let server = mock();
+    for scope in ["openid", "scope1", "scope2", "scope3"] {
+        assert_eq!(server.admin("POST", "/api/scope/", Some(&json!({"name": scope}))).status, 200);
+    }
+    let refused = json!({"module": "mock", "name": "mock", "parameters": {"error": "not today"}});
+    assert_eq!(errors(&server.admin("POST", "/api/mod/user/", Some(&refused))), "not today");
+    add(&server, "user", "mock", "mock", &json!({"order_rank": 1}));
+    add(
+        &server,
+        "user",
+        "mock",
+        "more",
+        &json!({"order_rank": 2, "parameters": {"username-prefix": "x-", "password": "p"}}),
+    );
+    let anna = json!({"username": "anna", "password": "secret"});
+    assert_eq!(server.admin("POST", "/api/user/", Some(&anna)).status, 200);
+    assert_eq!(
+        listed(&server, "/api/user/", "username"),
+        "anna admin user1 user2 user3 x-admin x-user1 x-user2 x-user3"
+    );
+    assert_eq!(listed(&server, "/api/user/?offset=2&limit=4", "username"), "user1 user2 user3 x-admin");
+    assert_eq!(listed(&server, "/api/user/?pattern=lopper%203", "username"), "user3 x-user3");
+    let user = json!({
+        "username": "user1", "name": "Dave Lopper 1", "email": "dev1@glewlwyd", "enabled": true, "source": "mock",
+        "scope": ["g_profile", "openid", "scope1", "scope2", "scope3"],
+    });
+    assert_eq!(server.admin("GET", "/api/user/USER1", None).json(), user);
+
+    let mut admin = Browser::new(&server);
+    assert_eq!(admin.log_in("Admin", "wrong").summary(), "401 unauthorized");
+    assert_eq!(admin.log_in("Admin", "password").status, 200);
+    assert_eq!(admin.get("/api/user/").status, 200, "administers by the scope that the back end gave");
+    assert_eq!(admin.log_in("x-user1", "p").status, 200, "two of one session");
+    let names = admin.get("/api/profile_list/").json();
+    assert_eq!((&names[0]["username"], &names[1]["username"]), (&json!("x-user1"), &json!("admin")));
+
+    let to = json!({"name": "Dave", "password": "new", "scope": ["scope1"], "phone": "1"});
+    assert_eq!(change(&server, "/api/user/user1", &to).status, 200);
+    let shown = server.admin("GET", "/api/user/user1", None).json();
+    assert_eq!(
+        (&shown["name"], &shown["phone"], &shown["email"]),
+        (&json!("Dave"), &json!("1"), &json!("dev1@glewlwyd"))
+    );
+    assert_eq!(shown.get("password"), None);
+    assert_eq!(Browser::new(&server).log_in("user1", "password").status, 401);
+    assert_eq!(Browser::new(&server).log_in("user1", "new").status, 200);
+    assert_eq!(change(&server, "/api/user/user1", &json!({"enabled": false})).status, 200);
+    assert_eq!(Browser::new(&server).log_in("user1", "new").status, 401);
+
+    let new = json!({"username": "Erin", "password": "e", "source": "mock"});
+    assert_eq!(server.admin("POST", "/api/user/", Some(&new)).status, 200);
+    assert_eq!(server.admin("GET", "/api/user/erin", None).json()["source"], "mock");
+    assert_eq!(server.admin("POST", "/api/user/", Some(&json!({"username": "user2"}))).status, 400, "taken");
+    let mut erin = Browser::new(&server);
+    assert_eq!(erin.log_in("erin", "e").status, 200);
+    assert_eq!(server.admin("DELETE", "/api/user/erin", None).status, 200);
+    assert_eq!(server.admin("GET", "/api/user/erin", None).status, 404);
+    assert_eq!(erin.get("/api/profile_list/").status, 401, "the sessions go with the user");
+
+    let mut user2 = Browser::new(&server);
+    assert_eq!(user2.log_in("user2", "password").status, 200);
+    assert_eq!(server.admin("PUT", "/api/mod/user/mock/disable", None).status, 200);
+    assert_eq!(user2.get("/api/profile_list/").status, 401);
+    assert_eq!(listed(&server, "/api/user/", "username"), "anna x-admin x-user1 x-user2 x-user3");
+    assert_eq!(server.admin("PUT", "/api/mod/user/mock/enable", None).status, 200);
+    assert_eq!(user2.get("/api/profile_list/").status, 200);
+    let first = json!({"order_rank": 0, "name": "x"});
+    assert_eq!(change(&server, "/api/mod/user/mock", &first).status, 200);
+    assert_eq!(change(&server, "/api/mod/user/database", &json!({"order_rank": 9})).status, 200);
+    assert_eq!(listed(&server, "/api/user/?pattern=a&limit=1", "username"), "admin", "another order");
+    let server = server.restart();
+    assert_eq!(listed(&server, "/api/user/?pattern=a&limit=1", "username"), "admin");
+}
+
+#[test]
+fn clients_of_the_mock_are_shown_and_changed() {
+    let server = mock();
+    for scope in ["scope2", "scope3"] {
+        assert_eq!(server.admin("POST", "/api/scope/", Some(&json!({"name": scope}))).status, 200);
+    }
+    add(&server, "client", "mock", "mock", &json!({"parameters": {"client-id-prefix": "m-"}}));
+    assert_eq!(server.admin("POST", "/api/client/", Some(&json!({"client_id": "own"}))).status, 200);
+    assert_eq!(listed(&server, "/api/client/", "client_id"), "own m-client1_id m-client2_id m-client3_id m-client4_id");
+    let third = server.admin("GET", "/api/client/m-client3_id", None).json();
+    let expected = json!({
+        "client_id": "m-client3_id", "name": "client3", "description": "Client mock 3", "confidential": true,
+        "authorization_type":
+            ["code", "token", "id_token", "none", "password", "client_credentials", "refresh_token", "delete_token"],
+        "redirect_uri": ["../../test-oauth2.html?param=client3", "../../test-oidc.html?param=client3"],
+        "scope": ["scope2", "scope3"], "enabled": true, "source": "mock",
+    });
+    assert_eq!(third, expected);
+    let to = json!({"description": "Other", "client_secret": "s", "logo": 1});
+    assert_eq!(change(&server, "/api/client/m-client3_id", &to).status, 200);
+    let changed = server.admin("GET", "/api/client/m-client3_id", None).json();
+    assert_eq!((&changed["description"], &changed["logo"]), (&json!("Other"), &json!(1)));
+    assert_eq!(changed.get("client_secret"), None);
+    let new = json!({"client_id": "new", "source": "mock", "password": "p"});
+    assert_eq!(server.admin("POST", "/api/client/", Some(&new)).status, 200);
+    assert_eq!(server.admin("GET", "/api/client/new", None).json()["source"], "mock");
+    assert_eq!(server.admin("POST", "/api/client/", Some(&json!({"client_id": "new"}))).status, 400);
+    assert_eq!(server.admin("DELETE", "/api/client/new", None).status, 200);
+    assert_eq!(server.admin("GET", "/api/client/new", None).status, 404);
+}
+
+#[test]
+fn the_mock_middleware_marks_and_takes_the_mark_off() {
+    let server = mock();
+    add(&server, "user", "mock", "mock", &json!({}));
+    let missing = json!({"module": "mock", "name": "mark", "parameters": {}});
+    assert_eq!(server.admin("POST", "/api/mod/user_middleware/", Some(&missing)).status, 400);
+    add(&server, "user_middleware", "mock", "mark", &json!({"parameters": {"middleware": "m"}}));
+    let anna = json!({"username": "anna", "password": "secret", "middleware": "by hand"});
+    assert_eq!(server.admin("POST", "/api/user/", Some(&anna)).status, 200);
+    for (name, password) in [("anna", "secret"), ("user1", "password")] {
+        let shown = server.admin("GET", &format!("/api/user/{name}"), None).json();
+        assert_eq!(shown["middleware"], format!("m-{name}"));
+        let mut browser = Browser::new(&server);
+        assert_eq!(browser.log_in(name, password).status, 200);
+        assert_eq!(browser.get("/api/profile_list/").json()[0]["middleware"], format!("m-{name}-profile"));
+    }
+    // An answer may come back as it is. The scope is left out: those of the mock do not exist here.
+    let mut shown = server.admin("GET", "/api/user/user1", None).json();
+    shown.as_object_mut().unwrap().remove("scope");
+    assert_eq!(change(&server, "/api/user/user1", &shown).status, 200);
+    assert_eq!(server.admin("PUT", "/api/mod/user_middleware/mark/disable", None).status, 200);
+    for name in ["anna", "user1"] {
+        let bare = server.admin("GET", &format!("/api/user/{name}"), None).json();
+        assert_eq!(bare.get("middleware"), None, "{name}");
+    }
+}
+
+#[test]
+fn middlewares_come_in_their_order_and_cannot_change_who_it_is() {
+    let server = Setup::new().libraries(&["mock", "directory"]).start();
+    assert_eq!(server.admin("POST", "/api/user/", Some(&json!({"username": "anna"}))).status, 200);
+    add(&server, "user_middleware", "mock", "a", &json!({"order_rank": 2, "parameters": {"middleware": "last"}}));
+    add(&server, "user_middleware", "mock", "b", &json!({"order_rank": 1, "parameters": {"middleware": "first"}}));
+    let shown = || server.admin("GET", "/api/user/anna", None).json();
+    assert_eq!(shown()["middleware"], "last-anna");
+    assert_eq!(change(&server, "/api/mod/user_middleware/a", &json!({"order_rank": 0})).status, 200);
+    assert_eq!(shown()["middleware"], "first-anna");
+    add(&server, "user_middleware", "meddler", "meddler", &json!({}));
+    let meddled = json!({
+        "username": "anna", "name": "", "email": "", "enabled": true, "source": "database", "scope": ["lent"],
+        "middleware": "first-anna",
+    });
+    assert_eq!(shown(), meddled);
+    assert_eq!(errors(&change(&server, "/api/user/anna", &json!({"name": "No"}))), "name: not this one");
+}
+
+#[test]
+fn a_back_end_that_fails_is_nobody_elses_failure() {
+    let config = "[quarantine]\ncrashes = 0\nunattributed_crashes = 0\n[limits]\ndeadline_ms = 300\n";
+    let server = Setup::new().config(config).libraries(&["directory"]).start();
+    let anna = json!({"username": "anna", "password": "secret"});
+    assert_eq!(server.admin("POST", "/api/user/", Some(&anna)).status, 200);
+    add(&server, "user", "moody", "moody", &json!({}));
+    let show = |name: &str| server.admin("GET", &format!("/api/user/{name}"), None).summary();
+    assert_eq!(show("plain"), "200");
+    assert_eq!(show("nobody"), "404 not_found");
+    for name in ["fails", "other", "panics", "sleeps"] {
+        assert_eq!(show(name), "503 back_end_failed", "{name}");
+        let log_in = Browser::new(&server).log_in(name, "secret").summary();
+        assert_eq!(log_in, "401 unauthorized", "{name}: nobody knows yet whose name it is");
+    }
+    assert_eq!(Browser::new(&server).log_in("plain", "secret").status, 200);
+    assert_eq!(Browser::new(&server).log_in("plain", "Secret").status, 401);
+    assert_eq!(Browser::new(&server).log_in("anna", "secret").status, 200);
+    assert_eq!(listed(&server, "/api/user/", "username"), "anna");
+    // What the instance leaves out.
+    let refused = errors(&change(&server, "/api/user/plain", &json!({"name": "P"})));
+    assert_eq!(refused, "source: the back end cannot do that");
+    let refused = json!({"username": "new", "source": "moody"});
+    assert_eq!(errors(&server.admin("POST", "/api/user/", Some(&refused))), "source: the back end cannot do that");
+    assert_eq!(
+        server.admin("POST", "/api/user/", Some(&json!({"username": "new"}))).status,
+        200,
+        "nothing is left behind"
+    );
+}
+
+#[test]
+fn everybody_hears_of_a_deleted_user() {
+    let server = Setup::new().libraries(&["directory"]).start();
+    add(&server, "plugin", "hears", "one", &json!({}));
+    add(&server, "plugin", "hears", "bad", &json!({"parameters": {"fails": true}}));
+    add(&server, "plugin", "deaf", "deaf", &json!({}));
+    assert_eq!(server.admin("POST", "/api/user/", Some(&json!({"username": "Anna"}))).status, 200);
+    assert_eq!(server.admin("DELETE", "/api/user/ANNA", None).status, 200);
+    assert_eq!(server.admin("DELETE", "/api/user/anna", None).status, 404);
+    for instance in ["one", "bad"] {
+        assert_eq!(server.get(&format!("/api/{instance}/heard")).json(), json!(["anna"]), "{instance}");
+    }
+    server.wait_for_log("instance plugin/bad: ");
+}
