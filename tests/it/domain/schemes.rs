@@ -8,7 +8,7 @@ use porth::domain::instances::{Instances, NewInstance, Settings};
 use porth::domain::lockout::{Lockout, LockoutRules};
 use porth::domain::login::{LoginSessions, Means, Origin};
 use porth::domain::passwords::Passwords;
-use porth::domain::schemes::{AskError, Asking, By, CanUse, SchemeError, SchemeHook, SchemePort, Schemes};
+use porth::domain::schemes::{AskError, Asking, By, CanUse, SchemeError, SchemeHook, SchemePort, Schemes, Sent};
 use porth::domain::scopes::Scopes;
 use porth::domain::users::{NewUser, Users};
 use serde_json::{Map, Value, json};
@@ -110,7 +110,8 @@ async fn spends(access: &Access, cookie: &str, scopes: &[&str]) -> Option<bool> 
 }
 
 async fn log_in(access: &Access, username: Option<&str>, scheme: &str, value: Value) -> Result<String, LogInError> {
-    let proof = SchemeProof { username, module: "m", scheme, value: &value };
+    let sent = Sent { data: value, origin: None };
+    let proof = SchemeProof { username, module: "m", scheme, sent: &sent };
     access.log_in_by_scheme(None, proof, None, "test", NOW_MS).await
 }
 
@@ -219,10 +220,11 @@ async fn only_enabled_schemes_are_there(store: &Store) {
     assert!(matches!(access.schemes.find(Some("other"), "b").await, Err(SchemeError::Unknown { .. })));
     let mut b = access.schemes.find(Some("m"), "b").await.unwrap();
     b.settings.allow_user_register = false;
-    let refused = access.schemes.register(&b, &anna, json!(1), By::Themselves).await;
+    let sent = Sent { data: json!(1), origin: None };
+    let refused = access.schemes.register(&b, &anna, &sent, By::Themselves).await;
     assert!(matches!(refused, Err(SchemeError::Forbidden { .. })));
-    let registered = access.schemes.register(&b, &anna, json!(1), By::Others).await.unwrap();
-    assert_eq!(registered, json!({"username": "anna", "data": 1}));
+    let registered = access.schemes.register(&b, &anna, &sent, By::Others).await.unwrap();
+    assert_eq!(registered, json!({"username": "anna", "data": 1, "request": null}));
 }
 
 async fn a_deleted_user_is_forgotten_everywhere(store: &Store) {
