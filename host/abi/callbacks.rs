@@ -22,10 +22,11 @@ use porth_abi::{
 use self::metrics::{metric_add, metric_increment, metric_observe};
 use super::answer;
 use super::body;
-use super::bytes::{borrow_text, hand_over};
+use super::bytes::{borrow, borrow_text, hand_over};
 use super::call::Handler;
 use super::context::{self, CallbackError, HostFuture, LogLine, NewEndpoint, Services};
 use super::documents;
+use super::questions;
 use super::request::CallRequest;
 use super::schemes;
 use super::token::{self, CompleteError};
@@ -96,6 +97,26 @@ static TABLE: Table = Table(Host {
     call_then,
     host_info,
     get_plugin_external_url,
+    check_user_valid: questions::CHECK_USER_VALID,
+    check_client_valid: questions::CHECK_CLIENT_VALID,
+    get_client_granted_scopes: questions::GET_CLIENT_GRANTED_SCOPES,
+    get_user_list: questions::GET_USER_LIST,
+    get_user: questions::GET_USER,
+    get_user_profile: questions::GET_USER_PROFILE,
+    is_user_valid: questions::IS_USER_VALID,
+    add_user: questions::ADD_USER,
+    set_user: questions::SET_USER,
+    delete_user: questions::DELETE_USER,
+    user_update_password: questions::USER_UPDATE_PASSWORD,
+    get_client_list: questions::GET_CLIENT_LIST,
+    get_client: questions::GET_CLIENT,
+    is_client_valid: questions::IS_CLIENT_VALID,
+    add_client: questions::ADD_CLIENT,
+    set_client: questions::SET_CLIENT,
+    delete_client: questions::DELETE_CLIENT,
+    add_well_known,
+    get_login_url,
+    generate_hash,
     extension,
 });
 
@@ -214,35 +235,54 @@ const LOG_FIELDS_MAX: usize = 64;
 unsafe extern "C" fn add_endpoint(context: u64, endpoint: EndpointIn, detail: *mut Bytes) -> i32 {
     let body = || {
         let services = services(context)?;
-        // SAFETY: the endpoint is valid for this call; a shorter one is refused before anything beyond `size` is read.
-        let endpoint = unsafe { endpoint.0.as_ref() }.ok_or_else(|| CallbackError::parameter("no endpoint"))?;
-        if endpoint.size < size_of::<Endpoint>() {
-            return Err(CallbackError::parameter(format!(
-                "an endpoint of {} bytes, expected at least {}",
-                endpoint.size,
-                size_of::<Endpoint>()
-            )));
-        }
-        // SAFETY: texts of the endpoint are valid for this call.
-        let method = unsafe { text(endpoint.method, "method") }?.to_owned();
-        // SAFETY: as above.
-        let path = unsafe { text(endpoint.path, "path") }?.to_owned();
-        // SAFETY: as above.
-        let auth = unsafe { text(endpoint.auth, "auth") }?.to_owned();
-        services.add_endpoint(NewEndpoint {
-            method,
-            path,
-            priority: endpoint.priority,
-            short: endpoint.flags & code::endpoint::SHORT != 0,
-            stream_body: endpoint.flags & code::endpoint::STREAM_BODY != 0,
-            auth,
-            body_bytes_max: (endpoint.body_bytes_max > 0).then_some(endpoint.body_bytes_max),
-            deadline: (endpoint.deadline_ms > 0).then(|| Duration::from_millis(endpoint.deadline_ms)),
-            handler: Handler::new(endpoint.handler, endpoint.user),
-        })
+        // SAFETY: the border says that the endpoint is valid for this call.
+        services.add_endpoint(unsafe { new_endpoint(endpoint) }?)
     };
     // SAFETY: the border says that `detail` is null or may be written.
     unsafe { answer_detail(detail, body) }
+}
+
+unsafe extern "C" fn add_well_known(context: u64, endpoint: EndpointIn, detail: *mut Bytes) -> i32 {
+    let body = || {
+        let services = services(context)?;
+        // SAFETY: the border says that the endpoint is valid for this call.
+        services.add_well_known(unsafe { new_endpoint(endpoint) }?)
+    };
+    // SAFETY: the border says that `detail` is null or may be written.
+    unsafe { answer_detail(detail, body) }
+}
+
+/// Copies an endpoint that a plug-in lent for the call.
+///
+/// # Safety
+/// The endpoint, as long as its `size` says, and its texts are valid for this call.
+unsafe fn new_endpoint(endpoint: EndpointIn) -> Result<NewEndpoint, CallbackError> {
+    // SAFETY: the caller vouches for it; a shorter one is refused before anything beyond `size` is read.
+    let endpoint = unsafe { endpoint.0.as_ref() }.ok_or_else(|| CallbackError::parameter("no endpoint"))?;
+    if endpoint.size < size_of::<Endpoint>() {
+        return Err(CallbackError::parameter(format!(
+            "an endpoint of {} bytes, expected at least {}",
+            endpoint.size,
+            size_of::<Endpoint>()
+        )));
+    }
+    // SAFETY: the caller vouches for the texts.
+    let method = unsafe { text(endpoint.method, "method") }?.to_owned();
+    // SAFETY: as above.
+    let path = unsafe { text(endpoint.path, "path") }?.to_owned();
+    // SAFETY: as above.
+    let auth = unsafe { text(endpoint.auth, "auth") }?.to_owned();
+    Ok(NewEndpoint {
+        method,
+        path,
+        priority: endpoint.priority,
+        short: endpoint.flags & code::endpoint::SHORT != 0,
+        stream_body: endpoint.flags & code::endpoint::STREAM_BODY != 0,
+        auth,
+        body_bytes_max: (endpoint.body_bytes_max > 0).then_some(endpoint.body_bytes_max),
+        deadline: (endpoint.deadline_ms > 0).then(|| Duration::from_millis(endpoint.deadline_ms)),
+        handler: Handler::new(endpoint.handler, endpoint.user),
+    })
 }
 
 unsafe extern "C" fn remove_endpoint(context: u64, method: Str, path: Str) -> i32 {
@@ -506,6 +546,27 @@ unsafe extern "C" fn host_info(context: u64, result: *mut Bytes) -> i32 {
 unsafe extern "C" fn get_plugin_external_url(context: u64, result: *mut Bytes) -> i32 {
     // SAFETY: the border says that `result` may be written.
     unsafe { answer_result(result, || Ok(services(context)?.external_url()?.into_bytes())) }
+}
+
+unsafe extern "C" fn get_login_url(context: u64, arguments: Str, result: *mut Bytes) -> i32 {
+    let body = || {
+        let services = services(context)?;
+        // SAFETY: valid for this call.
+        Ok(services.login_url(unsafe { text(arguments, "arguments") }?)?.into_bytes())
+    };
+    // SAFETY: the border says that `result` may be written.
+    unsafe { answer_result(result, body) }
+}
+
+unsafe extern "C" fn generate_hash(context: u64, data: Str, result: *mut Bytes) -> i32 {
+    let body = || {
+        let services = services(context)?;
+        // SAFETY: valid for this call.
+        let data = unsafe { borrow(data) }.map_err(|bad| CallbackError::parameter(format!("data is {bad}")))?;
+        Ok(services.hash(data)?.into_bytes())
+    };
+    // SAFETY: the border says that `result` may be written.
+    unsafe { answer_result(result, body) }
 }
 
 /// There is no extension of the host yet: every id answers null.

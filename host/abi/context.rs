@@ -12,6 +12,7 @@ use porth_abi::code;
 
 use super::call::Handler;
 use super::documents::DocumentCall;
+use super::questions::Question;
 use super::request::CallRequest;
 use super::schemes::SchemeCall;
 
@@ -110,6 +111,11 @@ pub trait Services: Send + Sync {
     /// # Errors
     /// NOT_FOUND when the instance registered none there, CLOSED outside `init`.
     fn remove_endpoint(&self, method: &str, path: &str) -> Result<(), CallbackError>;
+    /// Registers an endpoint outside of the instance's prefix, by a name that is its path.
+    ///
+    /// # Errors
+    /// DENIED without the right, and as [`add_endpoint`](Self::add_endpoint).
+    fn add_well_known(&self, endpoint: NewEndpoint) -> Result<(), CallbackError>;
     /// Asks for the session behind a request.
     ///
     /// # Errors
@@ -140,6 +146,12 @@ pub trait Services: Send + Sync {
     /// # Errors
     /// UNSUPPORTED for a library's context.
     fn documents(&self, call: DocumentCall) -> Result<HostFuture, CallbackError>;
+    /// Asks about users, clients and grants; `arguments` is JSON. What is wrong with them is the future's answer, which is
+    /// JSON.
+    ///
+    /// # Errors
+    /// DENIED without the right, UNSUPPORTED for a library's context.
+    fn ask(&self, question: Question, arguments: &str) -> Result<HostFuture, CallbackError>;
     /// Lets the host drive a future to its end.
     ///
     /// # Errors
@@ -152,6 +164,16 @@ pub trait Services: Send + Sync {
     /// # Errors
     /// UNSUPPORTED for a library's context.
     fn external_url(&self) -> Result<String, CallbackError>;
+    /// The URL of the page where a user logs in for a client; `arguments` is JSON.
+    ///
+    /// # Errors
+    /// PARAM for what is wrong with them, UNSUPPORTED for a library's context.
+    fn login_url(&self, arguments: &str) -> Result<String, CallbackError>;
+    /// The hash of some data in the form that the administrator chose.
+    ///
+    /// # Errors
+    /// UNSUPPORTED for a library's context.
+    fn hash(&self, data: &[u8]) -> Result<String, CallbackError>;
 }
 
 /// A number that a plug-in holds, taken back when this is dropped.

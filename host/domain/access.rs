@@ -7,13 +7,14 @@ mod schemes;
 use std::net::IpAddr;
 
 use super::StoreError;
+use super::clients::{Client, Clients};
 use super::documents::Documents;
 use super::lockout::{Attempt, LockedOut, Lockout};
 use super::login::{LoginSession, LoginSessions, Means, Origin, ProveError, Standing};
 use super::passwords::PasswordError;
 use super::schemes::{SchemeError, Schemes};
 use super::scopes::{Scope, Scopes};
-use super::users::{CheckError, User, Users};
+use super::users::{CheckError, PutUserError, User, Users};
 
 pub use self::schemes::{Offer, OfferedScheme, SchemeProof};
 
@@ -57,6 +58,20 @@ pub enum LogInError {
     Store(#[from] StoreError),
 }
 
+/// Why a password was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangePasswordError {
+    /// The old one is another.
+    #[error("it is not the password")]
+    Wrong,
+    /// Too many failed before.
+    #[error(transparent)]
+    LockedOut(#[from] LockedOut),
+    /// The new one cannot be, or the user is gone.
+    #[error(transparent)]
+    Put(#[from] PutUserError),
+}
+
 /// A session with its current user, who is enabled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Present {
@@ -92,6 +107,22 @@ impl Access {
         user_agent: &str,
         now_ms: i64,
     ) -> Result<String, LogInError> {
+        let user_id = self.check_password(username, password, peer, now_ms).await?;
+        self.proved(cookie, &user_id, Means::Password, peer, user_agent, now_ms).await
+    }
+
+    /// The id of the user whom a name and a password tell, without a session: what fails counts for the lock-out of the name
+    /// and, where it is known, the peer.
+    ///
+    /// # Errors
+    /// [`LogInError`].
+    pub async fn check_password(
+        &self,
+        username: &str,
+        password: &str,
+        peer: Option<IpAddr>,
+        now_ms: i64,
+    ) -> Result<String, LogInError> {
         let attempt = Attempt::new(username, peer);
         if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await? {
             return Err(locked_out.into());
@@ -104,8 +135,33 @@ impl Access {
         if let Some(locked_out) = locked_out {
             return Err(locked_out.into());
         }
-        let user_id = told.ok_or(LogInError::Wrong)?;
-        self.proved(cookie, &user_id, Means::Password, peer, user_agent, now_ms).await
+        told.ok_or(LogInError::Wrong)
+    }
+
+    /// Of these scopes, those that a user has and that want nothing but, perhaps, the password.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn opened_by_password(&self, user: &User, scopes: &[String]) -> Result<Vec<String>, StoreError> {
+        let mut opened = Vec::new();
+        for scope in self.scopes_of(user, scopes).await? {
+            if scope.groups.is_empty() {
+                opened.push(scope.name);
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Of these scopes, those that a user has.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn scopes_of(&self, user: &User, scopes: &[String]) -> Result<Vec<Scope>, StoreError> {
+        let mut found = Vec::new();
+        for name in scopes.iter().filter(|name| user.scopes.contains(name)) {
+            found.extend(self.scopes.get(name).await?);
+        }
+        Ok(found)
     }
 
     /// Stores what somebody proved, and gives the session's cookie.
@@ -126,6 +182,61 @@ impl Access {
             ProveError::Random(error) => LogInError::Random(error),
             ProveError::Store(error) => error.into(),
         })
+    }
+
+    /// Changes a password for who knows the old one. Wrong ones count as failed log-ins, so that a session that somebody
+    /// got hold of is no way to guess.
+    ///
+    /// # Errors
+    /// [`ChangePasswordError`].
+    pub async fn change_password(
+        &self,
+        username: &str,
+        old: &str,
+        new: &str,
+        peer: Option<IpAddr>,
+        now_ms: i64,
+    ) -> Result<(), ChangePasswordError> {
+        let store = |error: StoreError| ChangePasswordError::Put(error.into());
+        let attempt = Attempt::new(username, peer);
+        if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await.map_err(store)? {
+            return Err(locked_out.into());
+        }
+        let changed = self.users.change_password(username, old, new, now_ms).await?;
+        let locked_out = match changed {
+            true => self.lockout.succeeded(&attempt, now_ms).await,
+            false => self.lockout.failed(&attempt, now_ms).await,
+        };
+        match locked_out.map_err(store)? {
+            _ if changed => Ok(()),
+            Some(locked_out) => Err(locked_out.into()),
+            None => Err(ChangePasswordError::Wrong),
+        }
+    }
+
+    /// The application that a client id and one of these secrets tell, if it is enabled. Failures lock the peer only:
+    /// whoever knows a client id must not be able to keep the application out.
+    ///
+    /// # Errors
+    /// [`LogInError`], but never that the name is wrong.
+    pub async fn check_client(
+        &self,
+        clients: &Clients,
+        client_id: &str,
+        secrets: &[String],
+        peer: Option<IpAddr>,
+        now_ms: i64,
+    ) -> Result<Option<Client>, LogInError> {
+        let attempt = Attempt::of_peer(peer);
+        if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await? {
+            return Err(locked_out.into());
+        }
+        for secret in secrets {
+            if let Some(client) = clients.check_secret(client_id, secret).await? {
+                return Ok(Some(client));
+            }
+        }
+        self.lockout.failed(&attempt, now_ms).await?.map_or(Ok(None), |locked_out| Err(locked_out.into()))
     }
 
     /// The session of a cookie, if its current user may still log in.
@@ -160,6 +271,15 @@ impl Access {
     pub async fn switch(&self, session: &LoginSession, username: &str) -> Result<bool, StoreError> {
         let Some(user) = self.users.get(username).await?.filter(|user| user.enabled) else { return Ok(false) };
         self.sessions.choose(&session.id, &user.id).await
+    }
+
+    /// Whether somebody is still the same, enabled, and has a scope; what was proved does not matter.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn has_scope(&self, user_id: &str, username: &str, scope: &str) -> Result<bool, StoreError> {
+        let user = self.users.get(username).await?.filter(|user| user.id == user_id && user.enabled);
+        Ok(user.is_some_and(|user| user.scopes.iter().any(|found| found == scope)))
     }
 
     /// Deletes sessions and counts of failures that are over.

@@ -5,6 +5,7 @@
 
 mod kept;
 mod own;
+mod validity;
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@
 
 mod kept;
 mod own;
+mod validity;
 
 use std::sync::Arc;
 

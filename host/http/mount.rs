@@ -21,7 +21,7 @@ use tower::{Service, ServiceExt as _};
 use super::App;
 use super::caller::{self, Caller};
 use super::error::{self, BAD_PATH, INSTANCE_NOT_RUNNING, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
-use super::{body, path};
+use super::{body, client_credentials, path, peer};
 use crate::runtime::{Auth, Call, Chain, Found, Incoming, Looked, PathParameters, RequestBody};
 
 /// The plug-ins at their paths, the routes of the host at all others.
@@ -56,7 +56,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Answering {
         let path = request.uri().path();
-        if let Some((name, path_start)) = instance(path, &self.app.0.config.api_prefix)
+        if let Some((name, path_start)) =
+            instance(path, &self.app.0.config.api_prefix).or_else(|| outside(path, &self.app))
             && let Looked::Call(call) = self.app.0.runtime.begin(name)
         {
             let answer = dispatch(self.app.clone(), call, path_start, request);
@@ -87,7 +88,7 @@ impl Future for Answering {
     }
 }
 
-/// Calls the plug-in. The path belongs to its instance from `path_start` on.
+/// Calls the plug-in. The path belongs to its instance from `path_start` on: all of it when it is outside of its prefix.
 fn dispatch<B>(
     app: App,
     call: Call,
@@ -102,20 +103,29 @@ where
     // A block: a function that is `async` has room for its arguments twice.
     async move {
         let (chain, parameters) = find(&call, path_start, &parts)?;
-        let caller = admit(&app, &parts, &chain).await?;
         let limit = chain.iter().map(|endpoint| endpoint.body_bytes_max).min().unwrap_or(0);
-        let body = if sent.is_end_stream() {
-            RequestBody::Whole(Bytes::new())
-        } else if chain.iter().all(|endpoint| endpoint.stream_body) {
-            body::pieces(Body::new(sent), limit)?
+        // One handler that wants it whole is enough: the others then get it in one piece.
+        let whole = !chain.iter().all(|endpoint| endpoint.stream_body);
+        let (caller, body) = if whole && client_credentials::are_posted(&parts, &chain) {
+            // The credentials are in the body, so it comes before the answer to whether the caller may.
+            Box::pin(admit_posted(&app, &parts, &chain, Body::new(sent), limit)).await?
         } else {
-            // One handler that wants it whole is enough: the others then get it in one piece.
-            body::read(Body::new(sent), limit).await?
+            let caller = admit(&app, &parts, &chain).await?;
+            let body = if sent.is_end_stream() {
+                RequestBody::Whole(Bytes::new())
+            } else if whole {
+                body::read(Body::new(sent), limit).await?
+            } else {
+                body::pieces(Body::new(sent), limit)?
+            };
+            (caller, body)
         };
         let request_id = super::edge::request_id();
+        let by_proxy = peer::is_trusted_proxy(&parts.extensions, &app.0.config);
+        let hidden = if by_proxy { is_identity } else { is_identity_or_forwarded };
         let instance = Arc::clone(&call);
         let incoming = Incoming { parts, path_start, body, parameters, request_id, caller };
-        let answer = crate::runtime::call(call, &chain, incoming, is_identity).await;
+        let answer = crate::runtime::call(call, &chain, incoming, hidden).await;
         answer.map(|response| response.map(Body::new)).map_err(|error| error::from_call(&error, &instance.key))
     }
 }
@@ -123,12 +133,20 @@ where
 /// The handlers for a request, with its path parameters.
 fn find(call: &Call, path_start: usize, parts: &Parts) -> Result<(Chain, PathParameters), Problem> {
     let decoded = path::decode(parts.uri.path()).map_err(|bad| Problem::new(BAD_PATH, bad.to_string()))?;
+    if path_start == 0 {
+        let name = decoded.strip_prefix(WELL_KNOWN).and_then(|below| below.split('/').next()).unwrap_or_default();
+        return found(call.routes.find_well_known(&parts.method, name));
+    }
     // The part below the prefix, decoded: the prefix and the name are plain, so they are as long in both.
     let below = match decoded.get(path_start..) {
         Some("") | None => "/",
         Some(below) => below,
     };
-    match call.routes.find(&parts.method, below) {
+    found(call.routes.find(&parts.method, below))
+}
+
+fn found(found: Found) -> Result<(Chain, PathParameters), Problem> {
+    match found {
         Found::Chain(chain, parameters) => Ok((chain, parameters)),
         Found::MethodNotAllowed(allow) => {
             Err(Problem::new(METHOD_NOT_ALLOWED, format!("allowed here: {allow}")).with(header::ALLOW, &allow))
@@ -142,7 +160,7 @@ fn find(call: &Call, path_start: usize, parts: &Parts) -> Result<(Chain, PathPar
 pub(super) async fn unmatched(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
     let path = request.uri().path();
     path::decode(path).map_err(|bad| Problem::new(BAD_PATH, bad.to_string()))?;
-    match instance(path, &app.0.config.api_prefix) {
+    match instance(path, &app.0.config.api_prefix).or_else(|| outside(path, &app)) {
         // One that runs by now did not when the request came.
         Some((name, _)) if !matches!(app.0.runtime.begin(name), Looked::Nothing) => Err(not_running(name)),
         _ => host_again(&app, request).await,
@@ -156,6 +174,24 @@ fn instance<'a>(path: &'a str, prefix: &str) -> Option<(&'a str, usize)> {
     let name = below.get(..len)?;
     (!name.is_empty()).then_some((name, path.len() - below.len() + len))
 }
+
+/// The instance whose endpoint a path outside of the prefix belongs to, as a whole.
+fn outside<'a>(path: &'a str, app: &'a App) -> Option<(&'a str, usize)> {
+    let config = &app.0.config;
+    well_known(path, &config.api_prefix, config.root_issuer.as_deref()).map(|instance| (instance, 0))
+}
+
+/// The instance that `/.well-known/<name>/<prefix>/<instance>` names, as RFC 8414, section 3.1, puts it; of
+/// `/.well-known/<name>` alone it is `root`.
+fn well_known<'a>(path: &'a str, prefix: &str, root: Option<&'a str>) -> Option<&'a str> {
+    let below = path.strip_prefix(WELL_KNOWN)?;
+    let Some((_, issuer)) = below.split_once('/') else { return root };
+    let name = issuer.strip_prefix(prefix)?.strip_prefix('/')?;
+    (!name.is_empty() && !name.contains('/')).then_some(name)
+}
+
+/// Where names lie that every host has at the same place (RFC 8615).
+const WELL_KNOWN: &str = "/.well-known/";
 
 /// A path that no route and no instance has: perhaps a route of the host has it with other slashes.
 async fn host_again(app: &App, mut request: Request<Body>) -> Result<Response, Problem> {
@@ -180,14 +216,40 @@ async fn admit(app: &App, parts: &Parts, chain: &Chain) -> Result<Cow<'static, s
         return Ok(Caller::Nobody.json());
     }
     // In a box of its own: what asks the store is large, and most calls do not need it.
-    Box::pin(let_in(app, parts, chain)).await
+    Box::pin(let_in(app, parts, chain, &[])).await
 }
 
-async fn let_in(app: &App, parts: &Parts, chain: &Chain) -> Result<Cow<'static, str>, Problem> {
-    let caller = Caller::of(parts, app).await?;
+/// Reads the body, and lets the client in whose credentials it holds, or not.
+async fn admit_posted(
+    app: &App,
+    parts: &Parts,
+    chain: &Chain,
+    body: Body,
+    limit: u64,
+) -> Result<(Cow<'static, str>, RequestBody), Problem> {
+    let body = body::read(body, limit).await?;
+    let posted = match &body {
+        RequestBody::Whole(bytes) => bytes.clone(),
+        RequestBody::Pieces(_) => Bytes::new(),
+    };
+    Ok((let_in(app, parts, chain, &posted).await?, body))
+}
+
+async fn let_in(app: &App, parts: &Parts, chain: &Chain, posted: &[u8]) -> Result<Cow<'static, str>, Problem> {
+    let for_clients = client_credentials::are_wanted(chain);
+    let caller = if for_clients {
+        client_credentials::caller(app, parts, posted).await?
+    } else {
+        Caller::of(parts, app).await?
+    };
     for endpoint in chain.iter() {
         if !caller.satisfies(&endpoint.auth, app).await? {
-            return Err(caller::refused(&caller));
+            let refused = caller::refused(&caller);
+            return Err(if for_clients {
+                refused.with(header::WWW_AUTHENTICATE, "Basic realm=\"client\"")
+            } else {
+                refused
+            });
         }
     }
     Ok(caller.json())
@@ -201,8 +263,21 @@ fn is_identity(name: &HeaderName) -> bool {
     if !name.starts_with(['x', 'r']) {
         return false;
     }
+    says_who(&name.replace('_', "-"))
+}
+
+/// From whoever is no proxy of ours, what proxies say of a request means nothing either.
+fn is_identity_or_forwarded(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    if !name.starts_with(['x', 'r', 'f']) {
+        return false;
+    }
     let name = name.replace('_', "-");
-    matches!(name.as_str(), "remote-user" | "x-remote-user" | "x-forwarded-user")
+    says_who(&name) || name == "forwarded" || name.starts_with("x-forwarded-")
+}
+
+fn says_who(name: &str) -> bool {
+    matches!(name, "remote-user" | "x-remote-user" | "x-forwarded-user")
         || name.starts_with("x-auth-request-")
         || name.starts_with("x-porth-")
 }
@@ -227,16 +302,40 @@ mod tests {
     }
 
     #[test]
-    fn identity_fields_are_known_in_every_spelling() {
-        for (name, identity) in [
-            ("Remote-User", true),
-            ("remote_user", true),
-            ("X-Auth-Request-Email", true),
-            ("x_porth_user", true),
-            ("x-request-id", false),
-            ("referer", false),
+    fn a_well_known_name_belongs_to_the_issuer_behind_it() {
+        for (path, found) in [
+            ("/.well-known/openid-configuration/api/a", Some("a")),
+            ("/.well-known/openid-configuration/api/a/", None),
+            ("/.well-known/openid-configuration/api/a/b", None),
+            ("/.well-known/openid-configuration/api/", None),
+            ("/.well-known/openid-configuration/other/a", None),
+            ("/.well-known/openid-configuration", Some("root")),
+            ("/.well-known/openid-configuration/", None),
+            ("/.well-known", None),
+            ("/x/.well-known/openid-configuration", None),
         ] {
-            assert_eq!(is_identity(&name.parse().unwrap()), identity, "{name}");
+            assert_eq!(well_known(path, "api", Some("root")), found, "{path}");
+        }
+        assert_eq!(well_known("/.well-known/x", "api", None), None);
+    }
+
+    #[test]
+    fn identity_fields_are_known_in_every_spelling() {
+        for (name, identity, forwarded) in [
+            ("Remote-User", true, true),
+            ("remote_user", true, true),
+            ("X-Auth-Request-Email", true, true),
+            ("x_porth_user", true, true),
+            ("X-Forwarded-User", true, true),
+            ("X-Forwarded-For", false, true),
+            ("x_forwarded_proto", false, true),
+            ("Forwarded", false, true),
+            ("x-request-id", false, false),
+            ("referer", false, false),
+            ("from", false, false),
+        ] {
+            let parsed = name.parse().unwrap();
+            assert_eq!((is_identity(&parsed), is_identity_or_forwarded(&parsed)), (identity, forwarded), "{name}");
         }
     }
 }

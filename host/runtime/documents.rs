@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::instances::{Plan, Runtime, StartError, key};
 use super::libraries::{Generation, Module};
 use super::lifecycle;
-use super::services::{InstanceServices, Shared};
+use super::services::{InstanceServices, Shared, driven};
 use crate::abi::fault::InstanceSlot;
 use crate::abi::{CallbackError, DocumentCall, HostFuture};
 use crate::domain::StoreError;
@@ -44,15 +44,8 @@ impl InstanceDocuments {
     /// The answer to a callback. Nothing happens before it is polled; then the host drives it to its end, whoever waits.
     pub(super) fn ask(&self, call: DocumentCall) -> HostFuture {
         let documents = self.clone();
-        Box::pin(async move {
-            let runtime = documents.shared.runtime.clone();
-            let answered = runtime.spawn(async move { documents.answer(call).await }).await;
-            match answered {
-                Ok(answer) => answer.map(String::into_bytes),
-                Err(ended) if ended.is_panic() => Err(CallbackError::new(code::ERROR, "the host failed; see its log")),
-                Err(_) => Err(CallbackError::new(code::CLOSED, "the host is ending")),
-            }
-        })
+        let runtime = documents.shared.runtime.clone();
+        driven(runtime, async move { documents.answer(call).await.map(String::into_bytes) })
     }
 
     async fn answer(&self, call: DocumentCall) -> Answer {

@@ -16,6 +16,7 @@ use super::documents::InstanceDocuments;
 use super::health::{Health, HealthView};
 use super::libraries::{Held, Hook, Libraries, Module};
 use super::lifecycle;
+use super::rights;
 use super::running::Running;
 use super::schemes::Port;
 use super::services::{InstanceServices, Shared};
@@ -25,6 +26,7 @@ use crate::abi;
 use crate::abi::fault::InstanceSlot;
 use crate::config::Config;
 use crate::domain::access::Access;
+use crate::domain::clients::Clients;
 use crate::domain::documents::Documents;
 use crate::domain::instances::{InstanceRecord, Instances};
 use crate::domain::leadership::{Leadership, Lease};
@@ -191,7 +193,7 @@ impl Runtime {
         config: Arc<Config>,
         libraries: Libraries,
         records: Instances,
-        access: Access,
+        (access, clients): (Access, Clients),
         leadership: Leadership,
         documents: Documents,
         hooks: Hooks,
@@ -202,6 +204,7 @@ impl Runtime {
             shared: Shared {
                 config,
                 access,
+                clients,
                 documents,
                 runtime: tokio::runtime::Handle::current(),
                 meters: Arc::default(),
@@ -285,7 +288,7 @@ impl Runtime {
         let generation = Arc::clone(&module.generation);
         let key = key(plan.kind, plan.name);
         let slot = InstanceSlot::register(&key, &generation.file);
-        let rights = plan.grants.map_or_else(|| module.description.needs.clone(), <[String]>::to_vec);
+        let rights = rights::granted(&module.description.needs, plan.grants);
         self.prepare_documents(plan, module, slot).await?;
         let shared = self.0.shared.clone();
         let documents = InstanceDocuments::new(shared.clone(), &key, plan.id, true);

@@ -49,6 +49,8 @@ pub(super) struct Meter {
     /// By path pattern and method.
     routes: Mutex<BTreeMap<(String, String), Arc<RouteMeter>>>,
     failures: [AtomicU64; FAILURES.len()],
+    /// Callbacks that were denied, by the right that lacked.
+    denied: Mutex<BTreeMap<&'static str, u64>>,
     /// What the plug-in counts.
     pub(super) counted: Counted,
 }
@@ -71,6 +73,17 @@ impl Meter {
         if let Some(count) = self.failures.get(failure(error)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Counts a callback that was denied for want of a right.
+    pub(super) fn denied(&self, right: &'static str) {
+        *self.denied.lock().entry(right).or_default() += 1;
+    }
+
+    /// How many callbacks were denied, by the right that lacked.
+    #[must_use]
+    pub(super) fn denials(&self) -> Vec<(&'static str, u64)> {
+        self.denied.lock().iter().map(|(right, count)| (*right, *count)).collect()
     }
 
     /// How often each kind of failure came.

@@ -18,6 +18,7 @@ impl Runtime {
     pub fn expose(&self, exposition: &mut Exposition) {
         let meters = self.0.shared.meters.all();
         expose_requests(&meters, exposition);
+        expose_denials(&meters, exposition);
         let now = Instant::now();
         let running: Vec<_> = self.0.all_running();
         let running: Vec<_> =
@@ -81,6 +82,16 @@ fn expose_requests(meters: &Meters, exposition: &mut Exposition) {
         for (reason, count) in meter.failures() {
             let pairs = [("instance", instance(key)), ("reason", reason)];
             exposition.sample("porth_call_failures_total", &labels(&pairs), count);
+        }
+    }
+}
+
+fn expose_denials(meters: &Meters, exposition: &mut Exposition) {
+    let name = "porth_callbacks_denied_total";
+    exposition.family(name, Kind::Counter, "Callbacks denied, by the right that the instance was not granted");
+    for (key, meter) in meters {
+        for (right, count) in meter.denials() {
+            exposition.sample(name, &labels(&[("instance", instance(key)), ("right", right)]), count);
         }
     }
 }

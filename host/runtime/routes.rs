@@ -78,6 +78,8 @@ pub struct RoutesBuilder {
     meter: Arc<Meter>,
     /// By pattern, then by method; `*` for any.
     patterns: BTreeMap<String, BTreeMap<String, Vec<Arc<Endpoint>>>>,
+    /// By name, then by method.
+    well_known: BTreeMap<String, BTreeMap<String, Vec<Arc<Endpoint>>>>,
 }
 
 /// No instance needs more; a loop that registers for ever stops here.
@@ -87,7 +89,7 @@ impl RoutesBuilder {
     /// No endpoints yet; `limits` fills in what they leave out, `meter` counts their calls.
     #[must_use]
     pub(super) fn new(limits: &Limits, meter: Arc<Meter>) -> Self {
-        Self { limits: limits.clone(), meter, patterns: BTreeMap::new() }
+        Self { limits: limits.clone(), meter, patterns: BTreeMap::new(), well_known: BTreeMap::new() }
     }
 
     /// Registers an endpoint.
@@ -98,11 +100,7 @@ impl RoutesBuilder {
     pub fn add(&mut self, new: NewEndpoint) -> Result<(), CallbackError> {
         check_method(&new.method)?;
         check_pattern(&new.path)?;
-        let auth = Auth::parse(&new.auth)?;
-        let count: usize = self.patterns.values().flat_map(BTreeMap::values).map(Vec::len).sum();
-        if count >= ENDPOINTS_MAX {
-            return Err(CallbackError::new(code::BUSY, format!("more than {ENDPOINTS_MAX} endpoints")));
-        }
+        let endpoint = Arc::new(self.endpoint(&new, &new.path)?);
         if !self.patterns.contains_key(&new.path) {
             self.check_conflict(&new.path)?;
         }
@@ -113,19 +111,52 @@ impl RoutesBuilder {
                 new.method, new.path
             )));
         }
-        handlers.push(Arc::new(Endpoint {
+        handlers.push(endpoint);
+        // Stable: equal priorities keep the order of registration.
+        handlers.sort_by_key(|endpoint| endpoint.priority);
+        Ok(())
+    }
+
+    /// Registers an endpoint at `/.well-known`, whose path is its name.
+    ///
+    /// # Errors
+    /// PARAM with a text for a bad method, name or auth, and for a method and name that are taken; BUSY when there are too
+    /// many.
+    pub fn add_well_known(&mut self, new: NewEndpoint) -> Result<(), CallbackError> {
+        check_method(&new.method)?;
+        let name = new.path.strip_prefix('/').unwrap_or_default();
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
+            // RFC 8615, section 3.1: one segment.
+            let expected = "expected `/` and a name of letters, digits, `-`, `.`, `_` and `~`";
+            return Err(CallbackError::parameter(format!("the path `{}`: {expected}", new.path)));
+        }
+        let endpoint = Arc::new(self.endpoint(&new, &format!("/.well-known/{name}"))?);
+        let methods = self.well_known.entry(name.to_owned()).or_default();
+        if methods.contains_key(&new.method) {
+            return Err(CallbackError::parameter(format!("{} is registered for `{name}` already", new.method)));
+        }
+        methods.insert(new.method, vec![endpoint]);
+        Ok(())
+    }
+
+    /// An endpoint to register; `route` is what its calls are counted by.
+    fn endpoint(&self, new: &NewEndpoint, route: &str) -> Result<Endpoint, CallbackError> {
+        let auth = Auth::parse(&new.auth)?;
+        let all = self.patterns.values().chain(self.well_known.values());
+        let count: usize = all.flat_map(BTreeMap::values).map(Vec::len).sum();
+        if count >= ENDPOINTS_MAX {
+            return Err(CallbackError::new(code::BUSY, format!("more than {ENDPOINTS_MAX} endpoints")));
+        }
+        Ok(Endpoint {
             auth,
             short: new.short,
             stream_body: new.stream_body,
             body_bytes_max: new.body_bytes_max.unwrap_or(self.limits.body_bytes_max),
             deadline: new.deadline.unwrap_or(Duration::from_millis(self.limits.deadline_ms)),
             handler: new.handler,
-            meter: self.meter.route(&new.method, &new.path),
+            meter: self.meter.route(&new.method, route),
             priority: new.priority,
-        }));
-        // Stable: equal priorities keep the order of registration.
-        handlers.sort_by_key(|endpoint| endpoint.priority);
-        Ok(())
+        })
     }
 
     /// Takes back all handlers of a method and pattern.
@@ -159,7 +190,8 @@ impl RoutesBuilder {
             // `add` tried the same insertion.
             let _ = router.insert(pattern, Methods::new(methods));
         }
-        Routes { router }
+        let well_known = self.well_known.into_iter().map(|(name, methods)| (name, Methods::new(methods))).collect();
+        Routes { router, well_known }
     }
 }
 
@@ -231,6 +263,7 @@ impl Methods {
 #[derive(Debug, Default)]
 pub struct Routes {
     router: matchit::Router<Methods>,
+    well_known: BTreeMap<String, Methods>,
 }
 
 /// What a look-up found.
@@ -254,6 +287,16 @@ impl Routes {
         };
         let parameters = matched.params.iter().map(|(name, value)| (name.into(), value.into())).collect();
         Found::Chain(Arc::clone(chain), parameters)
+    }
+
+    /// Looks up a name at `/.well-known`.
+    #[must_use]
+    pub fn find_well_known(&self, method: &Method, name: &str) -> Found {
+        let Some(methods) = self.well_known.get(name) else { return Found::Nothing };
+        match methods.chain(method) {
+            Some(chain) => Found::Chain(Arc::clone(chain), PathParameters::default()),
+            None => Found::MethodNotAllowed(methods.allowed()),
+        }
     }
 }
 

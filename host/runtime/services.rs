@@ -1,22 +1,32 @@
 //! What the host answers when a plug-in calls: [`Services`] for instances and for libraries.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use parking_lot::{Mutex, RwLock};
 use porth_abi::code;
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use tokio::sync::{oneshot, watch};
 
 use super::counted::Metric;
 use super::documents::InstanceDocuments;
+use super::login_url::login_url;
 use super::meter::{Meter, Meters};
+use super::questions;
+use super::rights;
 use super::routes::{Routes, RoutesBuilder};
 use super::schemes;
 use super::session::{self, session_cookie};
-use crate::abi::{CallRequest, CallbackError, DocumentCall, HostFuture, LogLine, NewEndpoint, SchemeCall, Services};
-use crate::config::Config;
+use crate::abi::{
+    CallRequest, CallbackError, DocumentCall, HostFuture, LogLine, NewEndpoint, Question, SchemeCall, Services,
+};
+use crate::config::{Config, HashAlgorithm};
 use crate::domain::access::Access;
+use crate::domain::clients::Clients;
 use crate::domain::documents::Documents;
 
 /// What all instances share.
@@ -26,6 +36,8 @@ pub(super) struct Shared {
     pub config: Arc<Config>,
     /// Sessions and who is in them.
     pub access: Access,
+    /// All applications.
+    pub clients: Clients,
     /// The host's runtime, which drives what plug-ins wait for.
     pub runtime: tokio::runtime::Handle,
     /// What is counted.
@@ -42,6 +54,8 @@ pub(super) struct InstanceServices {
     module: String,
     generation: u64,
     rights: Vec<String>,
+    /// The rights whose lack was logged.
+    warned: Mutex<BTreeSet<&'static str>>,
     documents: InstanceDocuments,
     /// `None` once `init` is over.
     endpoints: Mutex<Option<RoutesBuilder>>,
@@ -72,6 +86,7 @@ impl InstanceServices {
             module: module.to_owned(),
             generation,
             rights,
+            warned: Mutex::default(),
             documents,
             endpoints,
             meter,
@@ -125,11 +140,20 @@ impl InstanceServices {
         self.endpoints.lock().take().map(RoutesBuilder::build)
     }
 
-    fn need(&self, right: &str) -> Result<(), CallbackError> {
-        if self.rights.iter().any(|granted| granted == right || granted == "all") {
+    fn need(&self, right: &'static str) -> Result<(), CallbackError> {
+        if rights::include(&self.rights, right) {
             return Ok(());
         }
-        tracing::warn!(instance = self.key, right, "instance {} was denied: it lacks the right `{right}`", self.key);
+        self.meter.denied(right);
+        // Each is counted; of a plug-in that asks again and again the log needs to know once.
+        if self.warned.lock().insert(right) {
+            tracing::warn!(
+                instance = self.key,
+                right,
+                "instance {} was denied: it lacks the right `{right}`",
+                self.key
+            );
+        }
         Err(CallbackError::new(code::DENIED, format!("the instance was not granted the right `{right}`")))
     }
 
@@ -196,6 +220,11 @@ impl Services for InstanceServices {
         self.with_endpoints(|builder| builder.remove(method, path))
     }
 
+    fn add_well_known(&self, endpoint: NewEndpoint) -> Result<(), CallbackError> {
+        self.need("well-known")?;
+        self.with_endpoints(|builder| builder.add_well_known(endpoint))
+    }
+
     fn check_session_valid(&self, request: Arc<CallRequest>, scopes: &str) -> Result<HostFuture, CallbackError> {
         self.need("sessions")?;
         let (cookie, scopes) = self.cookie_and_scopes(&request, scopes);
@@ -239,6 +268,16 @@ impl Services for InstanceServices {
         Ok(self.documents.ask(call))
     }
 
+    fn ask(&self, question: Question, arguments: &str) -> Result<HostFuture, CallbackError> {
+        self.need(question.right())?;
+        let (shared, arguments) = (self.shared.clone(), arguments.to_owned());
+        let runtime = shared.runtime.clone();
+        Ok(driven(runtime, async move {
+            let answer = questions::answer(&shared, question, &arguments, now_ms()).await?;
+            Ok(answer.to_string().into_bytes())
+        }))
+    }
+
     fn spawn(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>) -> Result<(), CallbackError> {
         self.shared.runtime.spawn(work);
         Ok(())
@@ -262,6 +301,28 @@ impl Services for InstanceServices {
         let config = &self.shared.config;
         Ok(format!("{}/{}/{}", config.external_url(), config.api_prefix, self.name))
     }
+
+    fn login_url(&self, arguments: &str) -> Result<String, CallbackError> {
+        login_url(&self.shared.config, arguments)
+    }
+
+    fn hash(&self, data: &[u8]) -> Result<String, CallbackError> {
+        Ok(hash(self.shared.config.hash_algorithm, data))
+    }
+}
+
+/// Work of which nothing happens before it is polled; then the host drives it to its end, whoever waits.
+pub(super) fn driven(
+    runtime: tokio::runtime::Handle,
+    work: impl Future<Output = Result<Vec<u8>, CallbackError>> + Send + 'static,
+) -> HostFuture {
+    Box::pin(async move {
+        match runtime.spawn(work).await {
+            Ok(answer) => answer,
+            Err(ended) if ended.is_panic() => Err(CallbackError::new(code::ERROR, "the host failed; see its log")),
+            Err(_) => Err(CallbackError::new(code::CLOSED, "the host is ending")),
+        }
+    })
 }
 
 struct AbortOnDrop(tokio::task::AbortHandle);
@@ -314,6 +375,10 @@ impl Services for LibraryServices {
         only_instances()
     }
 
+    fn add_well_known(&self, _: NewEndpoint) -> Result<(), CallbackError> {
+        only_instances()
+    }
+
     fn check_session_valid(&self, _: Arc<CallRequest>, _: &str) -> Result<HostFuture, CallbackError> {
         only_instances()
     }
@@ -338,6 +403,10 @@ impl Services for LibraryServices {
         only_instances()
     }
 
+    fn ask(&self, _: Question, _: &str) -> Result<HostFuture, CallbackError> {
+        only_instances()
+    }
+
     fn spawn(&self, _: Pin<Box<dyn Future<Output = ()> + Send>>) -> Result<(), CallbackError> {
         only_instances()
     }
@@ -349,6 +418,24 @@ impl Services for LibraryServices {
     fn external_url(&self) -> Result<String, CallbackError> {
         only_instances()
     }
+
+    fn login_url(&self, _: &str) -> Result<String, CallbackError> {
+        only_instances()
+    }
+
+    fn hash(&self, _: &[u8]) -> Result<String, CallbackError> {
+        only_instances()
+    }
+}
+
+/// The hash of some data, with the name of how it was made in front.
+fn hash(algorithm: HashAlgorithm, data: &[u8]) -> String {
+    let (name, digest) = match algorithm {
+        HashAlgorithm::Sha256 => ("SHA256", STANDARD.encode(Sha256::digest(data))),
+        HashAlgorithm::Sha384 => ("SHA384", STANDARD.encode(Sha384::digest(data))),
+        HashAlgorithm::Sha512 => ("SHA512", STANDARD.encode(Sha512::digest(data))),
+    };
+    format!("{{{name}}}{digest}")
 }
 
 /// Milliseconds since 1970, UTC.
@@ -376,5 +463,23 @@ fn log(who: &str, line: LogLine<'_>) {
         code::level::DEBUG => event!(tracing::Level::DEBUG),
         code::level::TRACE => event!(tracing::Level::TRACE),
         _ => event!(tracing::Level::ERROR),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_name_their_kind() {
+        // The examples of FIPS 180-4 for `abc`, in base64.
+        let sha256 = "{SHA256}ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
+        assert_eq!(hash(HashAlgorithm::Sha256, b"abc"), sha256);
+        for (algorithm, start) in
+            [(HashAlgorithm::Sha384, "{SHA384}ywB1P0Wj"), (HashAlgorithm::Sha512, "{SHA512}3a81oZNh")]
+        {
+            let hash = hash(algorithm, b"abc");
+            assert!(hash.starts_with(start), "{hash}");
+        }
     }
 }

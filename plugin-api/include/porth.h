@@ -289,6 +289,11 @@ typedef struct porth_log_record {
  * callback's; `result` (or on failure the detail) is the callee's to drop. */
 typedef void (*porth_done)(void *user, int32_t code, porth_bytes result);
 
+/* A callback whose arguments are a JSON object, borrowed for this call, and whose result is JSON. An argument that is null is
+ * as good as left out. What is wrong with arguments is in the call's result, with PORTH_PARAM; a right that lacks is answered
+ * at once, with PORTH_DENIED. */
+typedef int32_t (*porth_question)(uint64_t context, porth_str arguments, porth_host_call *call);
+
 /* The host's functions, given to `load`; the table lives as long as the process.
  *
  * `context` is the library's (from `load`) or an instance's (from `init`). After `close` an instance's context answers
@@ -411,6 +416,71 @@ typedef struct porth_host {
     int32_t (*host_info)(uint64_t context, porth_bytes *result);
     /* The URL below which the instance's endpoints lie, as text. */
     int32_t (*get_plugin_external_url)(uint64_t context, porth_bytes *result);
+    /* Whether a user may come in: {"username", "password", "scope_list"} -> {"user", "scope_list"}. Without password:
+     * PORTH_NOT_FOUND for nobody, PORTH_UNAUTHORIZED for one who is disabled. With it: PORTH_UNAUTHORIZED for whatever is
+     * wrong, PORTH_BUSY when too many failed before or too many passwords are being compared; failures count for the
+     * lock-out of the name. Of the scopes asked for, a list, those come back that the user has and that want no scheme;
+     * PORTH_UNAUTHORIZED when some are asked for and none comes back. Right "users:read". */
+    porth_question check_user_valid;
+    /* Whether a client may come in: {"client_id", "password"} -> {"client"}. PORTH_NOT_FOUND for none; PORTH_UNAUTHORIZED
+     * for one that is disabled, and when a password is given that is neither its client_secret nor its password. Without
+     * password nothing was proved: ask so only where the client is not the one who calls. Right "clients:read". */
+    porth_question check_client_valid;
+    /* What a user granted to a client: {"client_id", "username", "scope_list"} -> {"client": {"client_id", "name"},
+     * "scope": [{"name", "display_name", "description", "password_required", "granted"}]}, of those scopes asked for that
+     * the user has. PORTH_NOT_FOUND for an unknown client or user. Right "grants". */
+    porth_question get_client_granted_scopes;
+    /* Users: {"pattern", "offset", "limit"} -> a list of users, by name. All may be left out; pattern must occur in the
+     * name, the full name or the address; limit is 1 to 200 (100). A user is {"username", "name", "email", "scope",
+     * "enabled", "source", and properties}. Right "users:read", as the next three. */
+    porth_question get_user_list;
+    /* A user as administrators see them: {"username"} -> the user. PORTH_NOT_FOUND for nobody. */
+    porth_question get_user;
+    /* A user as they see themselves, otherwise as the one before. */
+    porth_question get_user_profile;
+    /* What is wrong with a user: {"username", "user", "add"} -> a list of texts, empty when nothing is. With "add": true
+     * as a user to be added, else as a change of the user of that name. Changes nothing. */
+    porth_question is_user_valid;
+    /* Adds a user: {"user": {"username", "name", "email", "password", "scope", "enabled", and properties}} -> {}; all but
+     * username may be left out. PORTH_PARAM with what is wrong. Right "users:write", as the next three. */
+    porth_question add_user;
+    /* Changes what is given of a user: {"username", "user"} -> {}. A property that is null is taken away. PORTH_NOT_FOUND
+     * for nobody, PORTH_PARAM with what is wrong. */
+    porth_question set_user;
+    /* Deletes a user with everything that refers to them: {"username"} -> {"failures"}, a list of texts of what did not
+     * forget them, empty when all did; they are gone all the same. PORTH_NOT_FOUND for nobody. */
+    porth_question delete_user;
+    /* Gives a user another password: {"username", "password"} -> {}. PORTH_NOT_FOUND for nobody, PORTH_PARAM for what is
+     * no password. */
+    porth_question user_update_password;
+    /* Clients: as get_user_list. A client is {"client_id", "name", "description", "confidential", "authorization_type",
+     * "redirect_uri", "scope", "enabled", "source", and properties}; its secrets are never shown. Right "clients:read", as
+     * the next two. */
+    porth_question get_client_list;
+    /* A client: {"client_id"} -> the client. PORTH_NOT_FOUND for none. */
+    porth_question get_client;
+    /* What is wrong with a client: {"client_id", "client", "add"} -> a list of texts, as is_user_valid. */
+    porth_question is_client_valid;
+    /* Adds a client: {"client": {"client_id", ..., "password", "client_secret"}} -> {}; all but client_id may be left out.
+     * PORTH_PARAM with what is wrong. Right "clients:write", as the next two. */
+    porth_question add_client;
+    /* Changes what is given of a client: {"client_id", "client"} -> {}. A secret that is null opens no more.
+     * PORTH_NOT_FOUND for none, PORTH_PARAM with what is wrong. */
+    porth_question set_client;
+    /* Deletes a client with everything that refers to it: {"client_id"} -> {}. PORTH_NOT_FOUND for none. */
+    porth_question delete_client;
+    /* Registers an endpoint at /.well-known/<name>/<api_prefix>/<instance>, and at /.well-known/<name> while administrators
+     * have chosen the instance to be the root issuer; in `init` only. `path` is the name with a leading '/'. Otherwise as
+     * add_endpoint; a handler finds the whole path in its request. PORTH_PARAM for a method and name that the instance has
+     * registered already. Right "well-known". */
+    int32_t (*add_well_known)(uint64_t context, const porth_endpoint *endpoint, porth_bytes *detail);
+    /* The page where a user logs in for a client, as text: `arguments` is {"client_id", "scope_list", "callback_url",
+     * "parameters"}, all of which may be left out; `parameters` is an object of texts that are added to the query. The page
+     * sends nobody to a `callback_url` that is not below the host's external_url. PORTH_PARAM with a detail for what is
+     * wrong. */
+    int32_t (*get_login_url)(uint64_t context, porth_str arguments, porth_bytes *result);
+    /* {TYPE}base64 of any bytes, as text; the administrator chooses the type. For compatibility, never for passwords. */
+    int32_t (*generate_hash)(uint64_t context, porth_str data, porth_bytes *result);
     /* A table of further functions by id and revision, such as "porth.example/1", or NULL. */
     const void *(*extension)(uint64_t context, porth_str id);
 } porth_host;
@@ -502,7 +572,8 @@ typedef int32_t (*porth_hook)(void *instance, porth_str arguments, porth_bytes *
 
 /* The extension PORTH_SCHEME: a way to authenticate, which every module of kind `scheme` has.
  *
- * `data` is what a client sent, any JSON. The username is normalised, and somebody who exists has it. */
+ * `data` is what a client sent, any JSON; wherever it stands, there is "request", too: {"peer", "user_agent"}, texts that may
+ * be empty, or null where a plug-in asks. The username is normalised, and somebody who exists has it. */
 typedef struct porth_scheme {
     size_t size;
     /* {"username"}: whether the user can prove something with it: 0 unavailable, 1 available (after a registration),
@@ -745,7 +816,7 @@ typedef struct porth_layout_row {
     uint32_t align;
 } porth_layout_row;
 
-#define PORTH_ROWS_LEN 179
+#define PORTH_ROWS_LEN 199
 
 typedef struct porth_note {
     uint32_t owner_len;
@@ -827,7 +898,17 @@ typedef struct porth_note {
     PORTH_ROW(13, 31, porth_host, document_list), PORTH_ROW(13, 32, porth_host, document_apply),                          \
     PORTH_ROW(13, 33, porth_host, document_consume), PORTH_ROW(13, 34, porth_host, call_wait),                            \
     PORTH_ROW(13, 35, porth_host, call_then), PORTH_ROW(13, 36, porth_host, host_info),                                   \
-    PORTH_ROW(13, 37, porth_host, get_plugin_external_url), PORTH_ROW(13, 38, porth_host, extension),                     \
+    PORTH_ROW(13, 37, porth_host, get_plugin_external_url), PORTH_ROW(13, 38, porth_host, check_user_valid),              \
+    PORTH_ROW(13, 39, porth_host, check_client_valid), PORTH_ROW(13, 40, porth_host, get_client_granted_scopes),          \
+    PORTH_ROW(13, 41, porth_host, get_user_list), PORTH_ROW(13, 42, porth_host, get_user),                                \
+    PORTH_ROW(13, 43, porth_host, get_user_profile), PORTH_ROW(13, 44, porth_host, is_user_valid),                        \
+    PORTH_ROW(13, 45, porth_host, add_user), PORTH_ROW(13, 46, porth_host, set_user),                                     \
+    PORTH_ROW(13, 47, porth_host, delete_user), PORTH_ROW(13, 48, porth_host, user_update_password),                      \
+    PORTH_ROW(13, 49, porth_host, get_client_list), PORTH_ROW(13, 50, porth_host, get_client),                            \
+    PORTH_ROW(13, 51, porth_host, is_client_valid), PORTH_ROW(13, 52, porth_host, add_client),                            \
+    PORTH_ROW(13, 53, porth_host, set_client), PORTH_ROW(13, 54, porth_host, delete_client),                              \
+    PORTH_ROW(13, 55, porth_host, add_well_known), PORTH_ROW(13, 56, porth_host, get_login_url),                          \
+    PORTH_ROW(13, 57, porth_host, generate_hash), PORTH_ROW(13, 58, porth_host, extension),                               \
     PORTH_ROW_OF(14, porth_init_arguments), PORTH_ROW(14, 1, porth_init_arguments, size),                                 \
     PORTH_ROW(14, 2, porth_init_arguments, context), PORTH_ROW(14, 3, porth_init_arguments, kind),                        \
     PORTH_ROW(14, 4, porth_init_arguments, module), PORTH_ROW(14, 5, porth_init_arguments, name),                         \

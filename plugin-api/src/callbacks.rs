@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use porth_abi as abi;
 use porth_abi::code;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::bytes::HostBytes;
 use crate::guard::Entered;
@@ -98,6 +98,19 @@ impl Callbacks {
         let mut detail = abi::Bytes::EMPTY;
         // SAFETY: the caller vouches for the endpoint, which is borrowed for the call as `detail` is.
         let code = unsafe { (self.table.add_endpoint)(self.context, abi::EndpointIn(endpoint), &raw mut detail) };
+        // SAFETY: the host filled it in, or left it empty.
+        let detail = unsafe { HostBytes::new(detail) };
+        HostError::check(code, &detail)
+    }
+
+    /// Registers an endpoint at `/.well-known`.
+    ///
+    /// # Safety
+    /// As [`add_endpoint`](Self::add_endpoint).
+    pub(crate) unsafe fn add_well_known(self, endpoint: &abi::Endpoint) -> Result<(), HostError> {
+        let mut detail = abi::Bytes::EMPTY;
+        // SAFETY: the caller vouches for the endpoint, which is borrowed for the call as `detail` is.
+        let code = unsafe { (self.table.add_well_known)(self.context, abi::EndpointIn(endpoint), &raw mut detail) };
         // SAFETY: the host filled it in, or left it empty.
         let detail = unsafe { HostBytes::new(detail) };
         HostError::check(code, &detail)
@@ -265,6 +278,32 @@ impl Callbacks {
         self.start(|call| unsafe { (self.table.document_consume)(self.context, str(collection), str(key), call) })
     }
 
+    /// Asks one of the questions of the table, with arguments that become a JSON object.
+    pub(crate) fn ask(
+        self,
+        question: impl FnOnce(&abi::Host) -> abi::Question,
+        arguments: &impl Serialize,
+    ) -> Result<HostCall, HostError> {
+        let arguments = to_json(arguments)?;
+        // SAFETY: the text and `call` are borrowed for the call.
+        self.start(|call| unsafe { (question(self.table).call)(self.context, str(&arguments), call) })
+    }
+
+    /// The page where a user logs in; the arguments become a JSON object.
+    pub(crate) fn login_url(self, arguments: &impl Serialize) -> Result<String, HostError> {
+        let arguments = to_json(arguments)?;
+        // SAFETY: the text and `result` are borrowed for the call.
+        let url = fetch(|result| unsafe { (self.table.get_login_url)(self.context, str(&arguments), result) })?;
+        Ok(url.to_text())
+    }
+
+    /// The hash of some data.
+    pub(crate) fn generate_hash(self, data: &[u8]) -> Result<String, HostError> {
+        // SAFETY: the data and `result` are borrowed for the call.
+        let hash = fetch(|result| unsafe { (self.table.generate_hash)(self.context, abi::Str::new(data), result) })?;
+        Ok(hash.to_text())
+    }
+
     /// What the host says about itself.
     pub(crate) fn host_info<T: DeserializeOwned>(self) -> Result<T, HostError> {
         // SAFETY: `result` is borrowed for the call.
@@ -289,6 +328,11 @@ impl Callbacks {
             None => Ok(call),
         }
     }
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, HostError> {
+    serde_json::to_string(value)
+        .map_err(|error| HostError::Parameter(format!("an argument cannot be written as JSON: {error}")))
 }
 
 /// Text as it crosses the border.

@@ -124,8 +124,17 @@ impl<'a, P: Plugin> Endpoints<'a, P> {
             body_bytes_max: 0,
             deadline_ms: 0,
             call: H::CALL,
+            well_known: false,
             handler,
         }
+    }
+
+    /// An endpoint for `GET` at `/.well-known/<name>/<api_prefix>/<instance>`, and at `/.well-known/<name>` while
+    /// administrators have chosen the instance to be the root issuer: for what clients look for there, such as
+    /// `openid-configuration`. The `path` of its requests is the whole one. Needs
+    /// [`Right::WellKnown`](crate::Right::WellKnown); a name can be registered once.
+    pub fn well_known<K, H: Handler<P, K>>(&self, name: &'a str, handler: H) -> NewEndpoint<'a, P, H> {
+        NewEndpoint { well_known: true, ..self.method("GET", name, handler) }
     }
 
     /// Takes back all handlers of a method and path.
@@ -168,6 +177,8 @@ pub struct NewEndpoint<'a, P: Plugin, H> {
     body_bytes_max: u64,
     deadline_ms: u64,
     call: abi::Handler,
+    /// The path is a name at `/.well-known`.
+    well_known: bool,
     handler: H,
 }
 
@@ -227,14 +238,15 @@ impl<P: Plugin, H: Send + Sync + 'static> NewEndpoint<'_, P, H> {
     ///
     /// # Errors
     /// [`HostError::Parameter`] for a bad method or path, and for the same handler twice on a route;
-    /// [`HostError::Closed`] after `init`.
+    /// [`HostError::Closed`] after `init`; [`HostError::Denied`] at `/.well-known` without the right.
     pub fn add(self) -> Result<(), HostError> {
         let (host, handler) = (self.host, self.handler);
+        let path = if self.well_known { format!("/{}", self.path) } else { self.path.to_owned() };
         host.with_registrations(|registrations| {
             let endpoint = abi::Endpoint {
                 size: size_of::<abi::Endpoint>(),
                 method: abi::Str::new(self.method.as_bytes()),
-                path: abi::Str::new(self.path.as_bytes()),
+                path: abi::Str::new(path.as_bytes()),
                 priority: self.priority,
                 flags: self.flags,
                 auth: abi::Str::new(self.auth.as_bytes()),
@@ -243,6 +255,10 @@ impl<P: Plugin, H: Send + Sync + 'static> NewEndpoint<'_, P, H> {
                 handler: self.call,
                 user: registrations.keep(host, handler),
             };
+            if self.well_known {
+                // SAFETY: as below.
+                return unsafe { host.callbacks().add_well_known(&endpoint) };
+            }
             // SAFETY: `call` is the entry point for a `Bound` of the handler's type, which is what `user` points to, and
             // the registrations are kept until `close`, or until `init` has failed.
             unsafe { host.callbacks().add_endpoint(&endpoint) }

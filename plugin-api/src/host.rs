@@ -1,11 +1,13 @@
 //! An instance's way to the host.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::callbacks::Callbacks;
+use crate::clients::Clients;
 use crate::documents::Documents;
 use crate::endpoint::{Endpoints, Registrations};
 use crate::environment::Environment;
@@ -13,6 +15,7 @@ use crate::host_error::HostError;
 use crate::metrics::Metrics;
 use crate::module::Plugin;
 use crate::schemes::Schemes;
+use crate::users::Users;
 
 /// An instance's way to the host: cheap to clone, and usable from any thread as long as the instance lives. Afterwards
 /// everything fails with [`HostError::Closed`].
@@ -69,6 +72,18 @@ impl<P: Plugin> Host<P> {
         Schemes::new(self.callbacks())
     }
 
+    /// The host's users.
+    #[must_use]
+    pub fn users(&self) -> Users {
+        Users::new(self.callbacks())
+    }
+
+    /// The host's clients, and what users granted to them.
+    #[must_use]
+    pub fn clients(&self) -> Clients {
+        Clients::new(self.callbacks())
+    }
+
     /// What the host says about itself.
     ///
     /// # Errors
@@ -83,6 +98,23 @@ impl<P: Plugin> Host<P> {
     /// What the host fails with.
     pub fn external_url(&self) -> Result<String, HostError> {
         self.callbacks().external_url()
+    }
+
+    /// The page where a user logs in.
+    ///
+    /// # Errors
+    /// [`HostError::Parameter`] for further parameters that are called as one of the first three.
+    pub fn login_url(&self, login: &Login<'_>) -> Result<String, HostError> {
+        self.callbacks().login_url(login)
+    }
+
+    /// `{TYPE}base64` of some bytes, by a hash that the administrator chooses. For what other programs compare; never for
+    /// passwords.
+    ///
+    /// # Errors
+    /// What the host fails with.
+    pub fn generate_hash(&self, data: impl AsRef<[u8]>) -> Result<String, HostError> {
+        self.callbacks().generate_hash(data.as_ref())
     }
 
     /// Waits without keeping a thread. Code on threads of its own may sleep as well.
@@ -124,6 +156,22 @@ impl<P: Plugin> std::fmt::Debug for Host<P> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Host").field("name", &self.name()).field("generation", &self.generation()).finish()
     }
+}
+
+/// What a user is to log in for: see [`Host::login_url`].
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Login<'a> {
+    /// The client that asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<&'a str>,
+    /// What it asks for.
+    #[serde(rename = "scope_list", skip_serializing_if = "<[_]>::is_empty")]
+    pub scopes: &'a [&'a str],
+    /// Where the user goes afterwards. The page sends nobody to what is not below the host's external URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<&'a str>,
+    /// What else the page is told.
+    pub parameters: BTreeMap<&'a str, &'a str>,
 }
 
 /// What the host says about itself.

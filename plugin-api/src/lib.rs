@@ -73,6 +73,11 @@
 //! last belongs into [`Documents`]: JSON by collection and key, with versions, expiry, one-time use, lists by fields, and
 //! migrations from one form to the next.
 //!
+//! # Users and clients
+//!
+//! [`Host::users`] and [`Host::clients`] read, check and change what the host knows of people and applications. A module says
+//! in [`needs`](Module::needs) what it will do, an administrator may grant less, and the host denies the rest.
+//!
 //! # Bodies in pieces
 //!
 //! A response can come piece by piece: from a [stream](Response::stream), as [server-sent events](Response::events), or
@@ -109,6 +114,7 @@ mod block_on;
 mod body_stream;
 mod bytes;
 mod callbacks;
+mod clients;
 mod documents;
 mod endpoint;
 mod entry;
@@ -132,27 +138,30 @@ mod schemes;
 mod session;
 pub mod stream;
 mod user_middleware;
+mod users;
 mod waker;
 
 pub use back_end::{ClientBackEnd, KeptClient, KeptUser, Part, Secret, Secrets, UserBackEnd};
 pub use body_stream::BodyStream;
 pub use bytes::Bytes;
+pub use clients::{ClientFields, ClientName, ClientRecord, Clients, GrantedScope, GrantedScopes};
 pub use documents::{Ask, Collection, Consumed, Delete, Document, Documents, List, Operation, Page, Put};
 pub use endpoint::{Auth, Endpoints, NewEndpoint};
 pub use error::Error;
 pub use event::Event;
 pub use handler::Handler;
 pub use hooks::HookError;
-pub use host::{Host, HostInfo};
+pub use host::{Host, HostInfo, Login};
 pub use host_error::HostError;
 pub use metrics::{Counter, Gauge, Histogram, Metrics};
 pub use module::{InitError, Kind, Module, Plugin, Right};
 pub use request::{Caller, Request};
 pub use response::Response;
-pub use scheme::{CanUse, Scheme};
+pub use scheme::{CanUse, Scheme, Sent};
 pub use schemes::{SchemeRecord, Schemes};
 pub use session::{Session, SessionRecord, User};
 pub use user_middleware::{UserMiddleware, UserRevoke};
+pub use users::{UserFields, UserRecord, Users, ValidUser};
 
 pub use {futures_core, schemars, serde, serde_json, tracing};
 
@@ -165,7 +174,7 @@ pub mod prelude {
 
     pub use crate::{
         Auth, Caller, CanUse, ClientBackEnd, Collection, Consumed, Document, Documents, Error, Event, HookError, Host,
-        HostError, InitError, Kind, Module, Operation, Plugin, Request, Response, Right, Scheme, UserBackEnd,
+        HostError, InitError, Kind, Module, Operation, Plugin, Request, Response, Right, Scheme, Sent, UserBackEnd,
         UserMiddleware, UserRevoke, export_plugin,
     };
 }

@@ -3,9 +3,13 @@
 mod back_ends;
 mod clients;
 mod documents;
+mod grants;
 mod instances;
 mod keys;
 mod lockout;
 mod login;
+mod misc;
+mod schemes;
 mod scopes;
+mod setup;
 mod users;

@@ -9,6 +9,7 @@ use crate::domain::instances::{
     check_name,
 };
 use crate::runtime::back_ends::is_built_in;
+use crate::runtime::rights::may_grant;
 
 /// What of an instance is to change; what is `None` stays.
 #[derive(Clone, Debug, Default)]
@@ -316,12 +317,12 @@ impl Runtime {
         Ok(())
     }
 
-    /// Rights can be granted that the module says it needs, no others.
+    /// Rights can be granted that the module says it needs, no others; of one that needs all, any.
     fn check_grants(&self, kind: &str, module: &str, grants: Option<&[String]>, errors: &mut Vec<String>) {
         let Some(module) = self.0.libraries.module(kind, module) else { return };
         let needs = &module.description.needs;
         for grant in grants.unwrap_or_default() {
-            if !needs.contains(grant) {
+            if !may_grant(needs, grant) {
                 errors.push(format!(
                     "grants: `{grant}` is not among what the module needs ({})",
                     if needs.is_empty() { "nothing".to_owned() } else { needs.join(", ") }

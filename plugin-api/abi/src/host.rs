@@ -49,6 +49,18 @@ pub struct Done {
     pub call: unsafe extern "C" fn(user: *mut c_void, code: i32, result: Bytes),
 }
 
+/// A callback whose arguments are a JSON object and whose result is JSON.
+///
+/// An argument that is null is as good as left out. What is wrong with arguments is in the call's result, with PARAM; a
+/// right that lacks is answered at once, with DENIED.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "layout", derive(StableAbi))]
+pub struct Question {
+    /// Starts the callback. `arguments` are borrowed for this call.
+    pub call: unsafe extern "C" fn(context: u64, arguments: Str, call: *mut HostCall) -> i32,
+}
+
 /// The table of callbacks, given to `load`; it lives as long as the process.
 ///
 /// `context` is the library's (from `load`) or an instance's (from `init`). After `close` an instance's context answers
@@ -191,6 +203,70 @@ pub struct Host {
     pub host_info: unsafe extern "C" fn(context: u64, result: *mut Bytes) -> i32,
     /// The URL below which the instance's endpoints lie, as text: `<external_url>/<api_prefix>/<instance>`.
     pub get_plugin_external_url: unsafe extern "C" fn(context: u64, result: *mut Bytes) -> i32,
+    /// Whether a user may come in: `{"username", "password", "scope_list"}` → `{"user", "scope_list"}`. Without
+    /// `password`: NOT_FOUND for nobody, UNAUTHORIZED for one who is disabled. With it: UNAUTHORIZED for whatever is
+    /// wrong, BUSY when too many failed before or too many passwords are being compared; failures count for the lock-out
+    /// of the name. Of the scopes asked for, a list, those come back that the user has and that want no scheme;
+    /// UNAUTHORIZED when some are asked for and none comes back. Right `users:read`.
+    pub check_user_valid: Question,
+    /// Whether a client may come in: `{"client_id", "password"}` → `{"client"}`. NOT_FOUND for none; UNAUTHORIZED for one
+    /// that is disabled, and when a `password` is given that is neither its `client_secret` nor its password. Without
+    /// `password` nothing was proved: ask so only where the client is not the one who calls. Right `clients:read`.
+    pub check_client_valid: Question,
+    /// What a user granted to a client: `{"client_id", "username", "scope_list"}` → `{"client": {"client_id", "name"},
+    /// "scope": [{"name", "display_name", "description", "password_required", "granted"}]}`, of those scopes asked for
+    /// that the user has. NOT_FOUND for an unknown client or user. Right `grants`.
+    pub get_client_granted_scopes: Question,
+    /// Users: `{"pattern", "offset", "limit"}` → a list of users, by name. All may be left out; `pattern` must occur in
+    /// the name, the full name or the address; `limit` is 1 to 200 (100). A user is `{"username", "name", "email",
+    /// "scope", "enabled", "source", …properties}`. Right `users:read`, as the next three.
+    pub get_user_list: Question,
+    /// A user as administrators see them: `{"username"}` → the user. NOT_FOUND for nobody.
+    pub get_user: Question,
+    /// A user as they see themselves, otherwise as the one before.
+    pub get_user_profile: Question,
+    /// What is wrong with a user: `{"username", "user", "add"}` → a list of texts, empty when nothing is. With `"add":
+    /// true` as a user to be added, else as a change of the user of that name. Changes nothing.
+    pub is_user_valid: Question,
+    /// Adds a user: `{"user": {"username", "name", "email", "password", "scope", "enabled", …properties}}` → `{}`; all
+    /// but `username` may be left out. PARAM with what is wrong. Right `users:write`, as the next three.
+    pub add_user: Question,
+    /// Changes what is given of a user: `{"username", "user"}` → `{}`. A property that is null is taken away. NOT_FOUND
+    /// for nobody, PARAM with what is wrong.
+    pub set_user: Question,
+    /// Deletes a user with everything that refers to them: `{"username"}` → `{"failures"}`, a list of texts of what did not
+    /// forget them, empty when all did; they are gone all the same. NOT_FOUND for nobody.
+    pub delete_user: Question,
+    /// Gives a user another password: `{"username", "password"}` → `{}`. NOT_FOUND for nobody, PARAM for what is no
+    /// password.
+    pub user_update_password: Question,
+    /// Clients: as `get_user_list`. A client is `{"client_id", "name", "description", "confidential",
+    /// "authorization_type", "redirect_uri", "scope", "enabled", "source", …properties}`; its secrets are never shown.
+    /// Right `clients:read`, as the next two.
+    pub get_client_list: Question,
+    /// A client: `{"client_id"}` → the client. NOT_FOUND for none.
+    pub get_client: Question,
+    /// What is wrong with a client: `{"client_id", "client", "add"}` → a list of texts, as `is_user_valid`.
+    pub is_client_valid: Question,
+    /// Adds a client: `{"client": {"client_id", …, "password", "client_secret"}}` → `{}`; all but `client_id` may be left
+    /// out. PARAM with what is wrong. Right `clients:write`, as the next two.
+    pub add_client: Question,
+    /// Changes what is given of a client: `{"client_id", "client"}` → `{}`. A secret that is null opens no more.
+    /// NOT_FOUND for none, PARAM with what is wrong.
+    pub set_client: Question,
+    /// Deletes a client with everything that refers to it: `{"client_id"}` → `{}`. NOT_FOUND for none.
+    pub delete_client: Question,
+    /// Registers an endpoint at `/.well-known/<name>/<api_prefix>/<instance>`, and at `/.well-known/<name>` while
+    /// administrators have chosen the instance to be the root issuer; in `init` only. `path` is the name with a leading `/`.
+    /// Otherwise as [`add_endpoint`](Self::add_endpoint); a handler finds the whole path in its request. PARAM for a method
+    /// and name that the instance has registered already. Right `well-known`.
+    pub add_well_known: unsafe extern "C" fn(context: u64, endpoint: EndpointIn, detail: *mut Bytes) -> i32,
+    /// The page where a user logs in for a client, as text: `arguments` is `{"client_id", "scope_list", "callback_url",
+    /// "parameters"}`, all of which may be left out; `parameters` is an object of texts that are added to the query. The page
+    /// sends nobody to a `callback_url` that is not below the host's `external_url`. PARAM with a detail for what is wrong.
+    pub get_login_url: unsafe extern "C" fn(context: u64, arguments: Str, result: *mut Bytes) -> i32,
+    /// `{TYPE}base64` of any bytes, as text; the administrator chooses the type. For compatibility, never for passwords.
+    pub generate_hash: unsafe extern "C" fn(context: u64, data: Str, result: *mut Bytes) -> i32,
     /// A table of further functions by id and revision, such as `porth.example/1`, or null. It lives as long as the
     /// process.
     #[cfg_attr(feature = "layout", sabi(last_prefix_field))]

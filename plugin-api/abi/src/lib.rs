@@ -39,7 +39,7 @@ pub use hooks::{
     CLIENT_BACK_END, ClientBackEnd, HOOK_TABLES, Hook, SCHEME, Scheme, USER_BACK_END, USER_MIDDLEWARE, USER_REVOKE,
     UserBackEnd, UserMiddleware, UserRevoke,
 };
-pub use host::{Done, Host, HostIn, LogRecord, LogRecordIn};
+pub use host::{Done, Host, HostIn, LogRecord, LogRecordIn, Question};
 pub use note::{LayoutRow, Note};
 pub use plugin::{DOCUMENT_MIGRATIONS, DocumentMigrations, InitArguments, InitIn, InitOut, InitResult, Plugin};
 

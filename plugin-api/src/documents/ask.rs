@@ -4,8 +4,10 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use serde::de::DeserializeOwned;
+
 use crate::bytes::HostBytes;
-use crate::callbacks::HostCall;
+use crate::callbacks::{HostCall, decode};
 use crate::host_error::HostError;
 
 /// A question to the host: await it, or wait for it with [`blocking`](Self::blocking). Until then nothing happens.
@@ -35,6 +37,35 @@ impl<R> Ask<R> {
         };
         (self.read)(answer)
     }
+}
+
+impl Ask<()> {
+    /// An answer that says only that it is done.
+    pub(crate) fn done(call: Result<HostCall, HostError>) -> Self {
+        Self::new(call, |answer| answer.map(drop))
+    }
+}
+
+impl<R: DeserializeOwned> Ask<R> {
+    /// An answer that is read from JSON.
+    pub(crate) fn record(call: Result<HostCall, HostError>) -> Self {
+        Self::new(call, |answer| decode_owned(&answer?))
+    }
+}
+
+impl<R: DeserializeOwned> Ask<Option<R>> {
+    /// An answer that is read from JSON, unless there is no such thing.
+    pub(crate) fn record_if_any(call: Result<HostCall, HostError>) -> Self {
+        Self::new(call, |answer| match answer {
+            Ok(answer) => decode_owned(&answer).map(Some),
+            Err(HostError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        })
+    }
+}
+
+fn decode_owned<R: DeserializeOwned>(answer: &HostBytes) -> Result<R, HostError> {
+    decode(answer)
 }
 
 impl<R> Future for Ask<R> {

@@ -10,6 +10,7 @@ use porth_abi as abi;
 use porth_abi::code;
 
 use crate::documents;
+use crate::questions::{self, entry};
 use crate::waiting::{Wakes, later};
 
 /// An endpoint as it was registered.
@@ -129,6 +130,26 @@ pub(crate) static TABLE: Table = Table(abi::Host {
     call_then,
     host_info,
     get_plugin_external_url,
+    check_user_valid: entry!("check_user_valid"),
+    check_client_valid: entry!("check_client_valid"),
+    get_client_granted_scopes: entry!("get_client_granted_scopes"),
+    get_user_list: entry!("get_user_list"),
+    get_user: entry!("get_user"),
+    get_user_profile: entry!("get_user_profile"),
+    is_user_valid: entry!("is_user_valid"),
+    add_user: entry!("add_user"),
+    set_user: entry!("set_user"),
+    delete_user: entry!("delete_user"),
+    user_update_password: entry!("user_update_password"),
+    get_client_list: entry!("get_client_list"),
+    get_client: entry!("get_client"),
+    is_client_valid: entry!("is_client_valid"),
+    add_client: entry!("add_client"),
+    set_client: entry!("set_client"),
+    delete_client: entry!("delete_client"),
+    add_well_known,
+    get_login_url: questions::get_login_url,
+    generate_hash: questions::generate_hash,
     extension,
 });
 
@@ -259,6 +280,15 @@ unsafe extern "C" fn add_endpoint(context: u64, endpoint: abi::EndpointIn, detai
         endpoints.push(endpoint);
         code::OK
     })
+}
+
+unsafe extern "C" fn add_well_known(context: u64, endpoint: abi::EndpointIn, detail: *mut abi::Bytes) -> i32 {
+    // SAFETY: lent for the call.
+    let mut endpoint = unsafe { *endpoint.0 };
+    let path = format!("/.well-known{}", text(endpoint.path));
+    endpoint.path = abi::Str::new(path.as_bytes());
+    // SAFETY: lent for the call, as the path is.
+    unsafe { add_endpoint(context, abi::EndpointIn(&raw const endpoint), detail) }
 }
 
 unsafe extern "C" fn remove_endpoint(context: u64, method: abi::Str, path: abi::Str) -> i32 {

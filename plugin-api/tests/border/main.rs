@@ -5,6 +5,7 @@ mod documents;
 mod host;
 mod library;
 mod plugins;
+mod questions;
 mod waiting;
 
 use std::sync::atomic::Ordering;

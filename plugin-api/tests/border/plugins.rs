@@ -11,6 +11,7 @@ use porth_plugin::prelude::*;
 use porth_plugin::stream::{keep_alive, produce};
 
 use crate::documents::Keeps;
+use crate::questions::AsksHost;
 
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct Parameters {
@@ -410,6 +411,6 @@ impl Timed {
 }
 
 #[cfg(not(feature = "tokio"))]
-export_plugin!(Steady, Panics, Refuses, Keeps);
+export_plugin!(Steady, Panics, Refuses, Keeps, AsksHost);
 #[cfg(feature = "tokio")]
-export_plugin!(Steady, Panics, Refuses, Keeps, Timed);
+export_plugin!(Steady, Panics, Refuses, Keeps, AsksHost, Timed);

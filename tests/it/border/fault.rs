@@ -12,7 +12,7 @@ use std::time::Duration;
 use expect_test::{Expect, expect};
 use porth::abi::fault::{self, InstanceSlot, enter};
 use porth::abi::{
-    self, CallRequest, CallbackError, DocumentCall, HostFuture, LogLine, NewEndpoint, NewInstance, Services,
+    self, CallRequest, CallbackError, DocumentCall, HostFuture, LogLine, NewEndpoint, NewInstance, Question, Services,
 };
 use porth_abi::code;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
@@ -276,6 +276,10 @@ impl Services for NoServices {
         closed()
     }
 
+    fn add_well_known(&self, _: NewEndpoint) -> Result<(), CallbackError> {
+        closed()
+    }
+
     fn check_session_valid(&self, _: Arc<CallRequest>, _: &str) -> Result<HostFuture, CallbackError> {
         closed()
     }
@@ -309,6 +313,18 @@ impl Services for NoServices {
     }
 
     fn external_url(&self) -> Result<String, CallbackError> {
+        closed()
+    }
+
+    fn ask(&self, _: Question, _: &str) -> Result<HostFuture, CallbackError> {
+        closed()
+    }
+
+    fn login_url(&self, _: &str) -> Result<String, CallbackError> {
+        closed()
+    }
+
+    fn hash(&self, _: &[u8]) -> Result<String, CallbackError> {
         closed()
     }
 }

@@ -25,11 +25,7 @@ const LONGER: &[Change] = &[
         "id: Str) -> *const c_void,\n}",
         "id: Str) -> *const c_void,\n    /// New.\n    pub extra: Option<unsafe extern \"C\" fn(context: u64) -> i32>,\n}",
     ),
-    (
-        "rows.rs",
-        "get_plugin_external_url,\n        extension,\n",
-        "get_plugin_external_url,\n        extension,\n        extra,\n",
-    ),
+    ("rows.rs", "        extension,\n    ]", "        extension,\n        extra,\n    ]"),
 ];
 
 /// Builds the plug-in against `porth-abi` with these changes.

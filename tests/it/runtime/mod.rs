@@ -6,6 +6,7 @@ mod crash;
 mod documents;
 mod metrics;
 mod misbehaviour;
+mod questions;
 mod raw;
 mod recycle;
 mod reload;
