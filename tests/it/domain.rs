@@ -9,3 +9,4 @@ mod lockout;
 mod login;
 mod scopes;
 mod users;
+mod validity;
