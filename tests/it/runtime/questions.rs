@@ -306,6 +306,13 @@ fn a_right_that_was_not_granted_is_denied_counted_and_logged() {
         assert!(denied("none") && !denied("all") && !denied("all-said"), "{question}");
         assert_eq!(denied("few"), right != "users:read", "{question}");
     }
+    let rights = |name: &str| server.admin("GET", &format!("/api/mod/plugin/{name}"), None).json()["rights"].clone();
+    assert_eq!(rights("none"), json!([]));
+    assert_eq!(rights("all"), json!(["all"]));
+    assert_eq!(rights("few"), json!(["users:read"]));
+    let needed = json!(["users:read", "users:write", "clients:read", "clients:write", "grants", "well-known"]);
+    server.add("asks", "needed", &json!({}));
+    assert_eq!(rights("needed"), needed);
     server.wait_for_log("instance plugin/none was denied: it lacks the right `grants`");
     let metrics = server.admin("GET", "/metrics", None).body;
     let counted = |line: &str| metrics.lines().any(|found| found == line);
