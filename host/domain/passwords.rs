@@ -4,11 +4,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use argon2::password_hash::PasswordHasher as _;
 use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Argon2, Params};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use parking_lot::Mutex;
+use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// Why a password was not hashed or compared.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +40,15 @@ struct Inner {
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
     waiting_max: usize,
+    memory: Mutex<Memory>,
+}
+
+/// What hashes have worked in: a sixth of their time would go into having it from the system anew each time.
+#[derive(Default)]
+struct Memory {
+    free: Vec<Vec<Block>>,
+    /// When it was used last; somebody waits to give it back then.
+    used: Option<Instant>,
 }
 
 impl Passwords {
@@ -43,7 +56,7 @@ impl Passwords {
     #[must_use]
     pub fn new(running_max: usize, waiting_max: usize) -> Self {
         let running = Arc::new(Semaphore::new(running_max.max(1)));
-        Self(Arc::new(Inner { running, waiting: AtomicUsize::new(0), waiting_max }))
+        Self(Arc::new(Inner { running, waiting: AtomicUsize::new(0), waiting_max, memory: Mutex::default() }))
     }
 
     /// Refuses what no password can be, without any work.
@@ -73,7 +86,35 @@ impl Passwords {
     pub async fn verify(&self, password: &str, hash: Option<String>) -> Result<bool, PasswordError> {
         Self::check_length(password)?;
         let password = password.to_owned();
-        self.run(move || verify(password.as_bytes(), hash.as_deref())).await?
+        let inner = Arc::clone(&self.0);
+        let verifying = self.run(move || {
+            let mut memory = inner.memory.lock().free.pop().unwrap_or_default();
+            let verified = verify(password.as_bytes(), hash.as_deref(), &mut memory);
+            inner.memory.lock().free.push(memory);
+            verified
+        });
+        let verified = verifying.await?;
+        self.give_back_later();
+        verified
+    }
+
+    /// Gives the memory back when nobody has used it for a while.
+    fn give_back_later(&self) {
+        if self.0.memory.lock().used.replace(Instant::now()).is_some() {
+            return;
+        }
+        let inner = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            loop {
+                let Some(used) = inner.memory.lock().used else { return };
+                if used.elapsed() < MEMORY_IDLE {
+                    tokio::time::sleep_until(used + MEMORY_IDLE).await;
+                    continue;
+                }
+                *inner.memory.lock() = Memory::default();
+                return;
+            }
+        });
     }
 
     /// Runs one hash when its turn comes. Who stops waiting gives up the turn, not the hash that has begun: its permit
@@ -111,22 +152,32 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn verify(password: &[u8], hash: Option<&str>) -> Result<bool, PasswordError> {
+fn verify(password: &[u8], hash: Option<&str>, memory: &mut Vec<Block>) -> Result<bool, PasswordError> {
     let wrong = |error: &dyn std::fmt::Display| PasswordError::Hash(error.to_string());
+    let fill = |argon2: &Argon2<'_>, salt: &[u8], output: &mut [u8]| {
+        memory.resize(argon2.params().block_count(), Block::default());
+        argon2.hash_password_into_with_memory(password, salt, output, memory).map_err(|error| wrong(&error))
+    };
     let Some(hash) = hash else {
         let mut nowhere = [0; Params::DEFAULT_OUTPUT_LEN];
-        Argon2::default().hash_password_into(password, DECOY_SALT, &mut nowhere).map_err(|error| wrong(&error))?;
+        fill(&Argon2::default(), DECOY_SALT, &mut nowhere)?;
         std::hint::black_box(nowhere);
         return Ok(false);
     };
     let hash = PasswordHash::new(hash).map_err(|error| wrong(&error))?;
-    match Argon2::default().verify_password(password, &hash) {
-        Ok(()) => Ok(true),
-        Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
-        Err(error) => Err(wrong(&error)),
-    }
+    let algorithm = Algorithm::try_from(hash.algorithm.as_str()).map_err(|error| wrong(&error))?;
+    let version = hash.version.map_or(Ok(Version::default()), Version::try_from).map_err(|error| wrong(&error))?;
+    let params = Params::try_from(&hash).map_err(|error| wrong(&error))?;
+    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else {
+        return Err(wrong(&"it has no salt or no output"));
+    };
+    let mut output = vec![0; expected.as_bytes().len()];
+    fill(&Argon2::new(algorithm, version, params), salt.as_ref(), &mut output)?;
+    Ok(output.ct_eq(expected.as_bytes()).into())
 }
 
+/// How long memory is kept that nobody uses.
+const MEMORY_IDLE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5_000 });
 /// More would be work for the attacker's sake.
 const BYTES_MAX: usize = 1024;
 /// Any salt of the usual length: nothing is compared with what comes out.
@@ -146,6 +197,23 @@ mod tests {
         assert!(!passwords.verify("Secret", Some(hash)).await.unwrap());
         assert!(!passwords.verify("secret", None).await.unwrap());
         assert!(matches!(passwords.verify("secret", Some("x".to_owned())).await, Err(PasswordError::Hash(_))));
+    }
+
+    #[tokio::test]
+    async fn memory_is_used_again_and_given_back() {
+        let passwords = Passwords::new(1, 4);
+        for _ in 0..3 {
+            passwords.verify("secret", None).await.unwrap();
+            assert_eq!(passwords.0.memory.lock().free.len(), 1);
+        }
+        let began = Instant::now();
+        while !passwords.0.memory.lock().free.is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // And again.
+        passwords.verify("secret", None).await.unwrap();
+        assert_eq!(passwords.0.memory.lock().free.len(), 1);
     }
 
     #[tokio::test]
