@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 use super::caller::{self, Caller};
 use super::error::{INVALID, NOT_FOUND, Problem};
 use super::fields::Fields;
-use super::{App, cookie, now_ms};
+use super::{App, Peer, auth, cookie, now_ms};
 use crate::domain::access::{Offer, OfferedScheme};
-use crate::domain::schemes::By;
+use crate::domain::schemes::{By, Sent};
 use crate::domain::users::User;
 
 /// Which scopes are asked for.
@@ -71,17 +71,19 @@ struct Told {
     username: Option<String>,
     module: String,
     name: String,
-    value: Value,
+    sent: Sent,
 }
 
 impl Told {
     async fn read(request: Request<Body>) -> Result<Self, Problem> {
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        let origin = auth::origin(request.headers(), peer);
         let mut fields = Fields::read(request).await?;
         let body = Self {
             username: fields.text("username"),
             module: fields.required_text("scheme_type"),
             name: fields.required_text("scheme_name"),
-            value: fields.value("value"),
+            sent: Sent { data: fields.value("value"), origin: Some(origin) },
         };
         fields.finish()?;
         Ok(body)
@@ -90,8 +92,8 @@ impl Told {
 
 /// `POST /auth/scheme/trigger/`: begins a proof.
 pub(super) async fn trigger(State(app): State<App>, request: Request<Body>) -> Result<Json<Value>, Problem> {
-    let Told { username, module, name, value } = Told::read(request).await?;
-    Ok(Json(app.0.access.trigger(&module, &name, username.as_deref(), value).await?))
+    let Told { username, module, name, sent } = Told::read(request).await?;
+    Ok(Json(app.0.access.trigger(&module, &name, username.as_deref(), &sent).await?))
 }
 
 /// `GET /profile/scheme/`: the schemes of one's own scopes.
@@ -127,10 +129,10 @@ pub(super) async fn register_of(
     by: By,
     request: Request<Body>,
 ) -> Result<Json<Value>, Problem> {
-    let Told { module, name, value, .. } = Told::read(request).await?;
+    let Told { module, name, sent, .. } = Told::read(request).await?;
     let schemes = &app.0.access.schemes;
     let scheme = schemes.find(Some(&module), &name).await?;
-    Ok(Json(schemes.register(&scheme, user, value, by).await?))
+    Ok(Json(schemes.register(&scheme, user, &sent, by).await?))
 }
 
 /// `PUT /profile/scheme/register/`: what is registered of oneself.

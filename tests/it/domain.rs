@@ -7,6 +7,7 @@ mod instances;
 mod keys;
 mod lockout;
 mod login;
+mod schemes;
 mod scopes;
 mod users;
 mod validity;
