@@ -1,5 +1,6 @@
 //! `porth child`: the server itself, where the floors are put together, lowest first.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,23 +10,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::{Failure, now_ms};
+use super::{Failure, now_ms, services};
 use crate::abi;
 use crate::config::Config;
 use crate::config::Limits;
 use crate::domain::StoreError;
 use crate::domain::access::Access;
-use crate::domain::clients::Clients;
 use crate::domain::documents::{DocumentLimits, Documents};
 use crate::domain::instances::Instances;
 use crate::domain::keys::ApiKeys;
 use crate::domain::leadership::{LeaderToken, Leadership};
-use crate::domain::lockout::{Lockout, LockoutRules};
-use crate::domain::login::LoginSessions;
-use crate::domain::passwords::Passwords;
-use crate::domain::schemes::Schemes;
-use crate::domain::scopes::Scopes;
-use crate::domain::users::Users;
+use crate::domain::setup::Setup;
 use crate::http::server::{Connections, serve_local, serve_tcp};
 use crate::http::{self, App};
 use crate::runtime::{self, Hooks, Libraries, Runtime, Watch};
@@ -115,13 +110,14 @@ async fn start(
         Some(_) => Db::open_unchanged(&config.database, &config.data).await,
     };
     let db = db.map_err(Failure::configuration)?;
+    let first_child = start.generation <= 1;
     let start = from_parent(start);
     // Before the libraries are looked at, so that no change is missed.
     let watch = begin_watch(&config);
     let libraries = Libraries::scan(&config, |file| start.keeps_closed(file)).await.map_err(Failure::configuration)?;
     let records = Instances::new(db.clone());
     let documents = Documents::new(db.clone(), document_limits(&config));
-    let (access, clients) = identity(&db, &documents);
+    let (access, clients) = services::identity(&db, &config.login, &documents);
     tokio::spawn(runtime::purge_documents(documents.clone(), leadership.clone()));
     let runtime = Runtime::new(
         Arc::clone(&config),
@@ -144,13 +140,11 @@ async fn start(
         }
     }
 
-    for (scope, display_name) in [(&config.admin_scope, "Administration"), (&config.profile_scope, "One's own profile")]
-    {
-        access.scopes.ensure(scope, display_name).await.map_err(Failure::configuration)?;
-    }
+    services::ensure_scopes(&access.scopes, &config).await.map_err(Failure::configuration)?;
     tokio::spawn(purge(access.clone(), leadership.clone()));
-    let keys = ApiKeys::new(db.clone());
-    let app = App::new(Arc::clone(&config), runtime.clone(), keys.clone(), access, clients);
+    let services = services::services(&db, &config, access, clients);
+    let (keys, setup) = (services.keys.clone(), services.setup.clone());
+    let app = App::new(Arc::clone(&config), runtime.clone(), services);
     let router = http::router(&app);
     let connections = Connections::default();
     for listener in listeners {
@@ -160,6 +154,8 @@ async fn start(
     }
     local.set_nonblocking(true)?;
     tokio::spawn(serve_local(UnixListener::from_std(local)?, router, connections.clone()));
+    // A child that stands in for another finds the link that was printed.
+    show_setup_link(&setup, &config, first_child).await;
     app.set_ready(true);
     let watching = watch
         .filter(|_| config.watch)
@@ -303,21 +299,19 @@ fn begin_watch(config: &Config) -> Option<Watch> {
         .ok()
 }
 
-/// Everything that is known of people and applications.
-fn identity(db: &Db, documents: &Documents) -> (Access, Clients) {
-    // One processor stays free for everything that is no log-in.
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let passwords = Passwords::new(processors.saturating_sub(1), PASSWORDS_WAITING_MAX);
-    let access = Access {
-        users: Users::new(db.clone(), passwords.clone()),
-        scopes: Scopes::new(db.clone()),
-        sessions: LoginSessions::new(db.clone(), SESSION_LIFETIME_MS),
-        lockout: Lockout::new(db.clone(), LockoutRules::default()),
-        documents: documents.clone(),
-        schemes: Schemes::new(db.clone()),
-    };
-    let clients = Clients::new(db.clone(), passwords).of(access.users.back_ends().clone());
-    (access, clients)
+/// Prints the link for the first administrator, if one is needed. On standard output, since the log is for others, too.
+async fn show_setup_link(setup: &Setup, config: &Config, first_child: bool) {
+    match setup.open(first_child, now_ms()).await {
+        Ok(None) => {}
+        Ok(Some(token)) => {
+            let mut output = std::io::stdout();
+            let link = format!("{}/setup?token={token}", config.external_url());
+            // A server whose output nobody reads serves all the same.
+            let _ =
+                writeln!(output, "nobody administers yet; this link opens once: {link}").and_then(|()| output.flush());
+        }
+        Err(error) => tracing::warn!(%error, "no link for the first administrator was made: {error}"),
+    }
 }
 
 /// Deletes now and then what is over, while this process leads.
@@ -374,8 +368,4 @@ async fn beat(control: Control, interval: Duration) {
     }
 }
 
-/// How many log-ins may wait for their password's hash; more are told to come again.
-const PASSWORDS_WAITING_MAX: usize = 256;
-/// How long a log-in session lives after its last log-in: four weeks.
-const SESSION_LIFETIME_MS: i64 = 28 * 86_400_000;
 const PURGE_EVERY: Duration = Duration::from_secs(60);

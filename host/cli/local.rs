@@ -37,17 +37,34 @@ pub(super) async fn get(socket: &Path, path: &str) -> Result<Value, LocalError> 
     ask(socket, Method::GET, path, String::new()).await
 }
 
-async fn ask(socket: &Path, method: Method, path: &str, body: String) -> Result<Value, LocalError> {
+/// Asks for anything; `body` is JSON.
+///
+/// # Errors
+/// See [`LocalError`].
+pub(super) async fn ask(socket: &Path, method: Method, path: &str, body: String) -> Result<Value, LocalError> {
     match tokio::time::timeout(PATIENCE, exchange(socket, method, path, body)).await {
         Err(_) => Err(LocalError::Silence { socket: socket.to_owned() }),
         Ok(Err(source)) => Err(LocalError::NoAnswer { socket: socket.to_owned(), source }),
-        Ok(Ok((status, answer))) if status.is_success() => Ok(answer),
-        Ok(Ok((status, answer))) => {
-            // RFC 9457: the detail says more than the title, and neither has to be there.
-            let said = ["detail", "title"].into_iter().find_map(|member| answer.get(member)?.as_str());
-            Err(LocalError::Refused(said.map_or_else(|| status.to_string(), str::to_owned)))
-        }
+        Ok(Ok((status, answer))) => read(status, answer),
     }
+}
+
+/// What an answer means.
+///
+/// # Errors
+/// [`LocalError::Refused`].
+pub(super) fn read(status: http::StatusCode, answer: Value) -> Result<Value, LocalError> {
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let errors = answer.get("errors").and_then(Value::as_array).into_iter().flatten();
+    let errors: Vec<&str> = errors.filter_map(Value::as_str).collect();
+    if !errors.is_empty() {
+        return Err(LocalError::Refused(errors.join("; ")));
+    }
+    // RFC 9457: the detail says more than the title, and neither has to be there.
+    let said = ["detail", "title"].into_iter().find_map(|member| answer.get(member)?.as_str());
+    Err(LocalError::Refused(said.map_or_else(|| status.to_string(), str::to_owned)))
 }
 
 type Exchanged = Result<(http::StatusCode, Value), Box<dyn std::error::Error + Send + Sync>>;

@@ -5,8 +5,12 @@
 mod child;
 mod key;
 mod local;
+mod offline;
 mod plugin;
+mod records;
+mod scratch;
 mod serve;
+mod services;
 mod version;
 
 use std::net::SocketAddr;
@@ -16,6 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
 
+use self::records::{ClientFields, RecordCommand, ScopeFields, UserFields};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::supervisor::child::EXIT_CONFIGURATION;
 
@@ -30,6 +35,9 @@ pub fn main() -> ExitCode {
         Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file),
         Command::Plugin { command: PluginCommand::Allow { file, place } } => plugin::allow(&file, &place),
         Command::Plugin { command: PluginCommand::List { plugins, place } } => plugin::list(plugins, &place),
+        Command::User { command } => records::run(command),
+        Command::Client { command } => records::run(command),
+        Command::Scope { command } => records::run(command),
     };
     done.unwrap_or_else(|failure| {
         eprintln!("porth: {}", failure.message);
@@ -64,6 +72,21 @@ enum Command {
     Key {
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// Users, of a running server or else in its store.
+    User {
+        #[command(subcommand)]
+        command: RecordCommand<UserFields>,
+    },
+    /// Clients, likewise.
+    Client {
+        #[command(subcommand)]
+        command: RecordCommand<ClientFields>,
+    },
+    /// Scopes, likewise.
+    Scope {
+        #[command(subcommand)]
+        command: RecordCommand<ScopeFields>,
     },
     /// Libraries that declare plug-ins.
     Plugin {

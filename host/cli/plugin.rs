@@ -1,13 +1,12 @@
 //! `porth plugin`: what this host thinks of libraries, and which of them administrators allow.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::Value;
 
 use super::local::{self, LocalError};
+use super::scratch::Scratch;
 use super::{Failure, Place, now_ms};
 use crate::abi::{self, Allowed, Judged, ModuleDescription, Panic, Prober, StagingDirectory, judge};
 use crate::config::{Config, Limits, Trust};
@@ -138,27 +137,6 @@ fn print_module(module: &ModuleDescription) {
         println!("  rights      {}", module.needs.join(", "));
     }
     println!("  parameters  {}", module.parameters_schema);
-}
-
-/// A directory of this process that goes with it.
-struct Scratch {
-    path: PathBuf,
-}
-
-impl Scratch {
-    fn new() -> std::io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("porth-check-{}", std::process::id()));
-        // Fails if it is there: somebody else may own it.
-        DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // The system clears what is left in its temporary directory.
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! no other floor.
 
 mod load;
+mod network;
 mod validate;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, Overrides};
+pub use network::Network;
 
 /// Everything that can be configured, with its defaults.
 ///
@@ -50,6 +52,17 @@ pub struct Config {
     pub root_issuer: Option<String>,
     /// How `generate_hash` hashes what plug-ins give it.
     pub hash_algorithm: HashAlgorithm,
+    /// The origins whose pages may call the host's own routes with a person's cookie, as browsers write them:
+    /// `https://app.example.org`.
+    pub cors_origins: Vec<String>,
+    /// The proxies in front of the server: what they say of where a request comes from counts.
+    pub trusted_proxies: Vec<Network>,
+    /// The header field in which they say it.
+    pub proxy_header: ProxyHeader,
+    /// What people may do with their own profile.
+    pub profile: Profile,
+    /// Limits of log-ins and their sessions.
+    pub login: Login,
     /// Limits of requests.
     pub limits: Limits,
     /// When a crashing instance is taken out.
@@ -67,6 +80,70 @@ pub enum Trust {
     Directory,
     /// Those among them whose digests `plugins.lock` lists.
     Lock,
+}
+
+/// The header field in which proxies say where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+impl ProxyHeader {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
+    }
+}
+
+/// What people may do with their own profile.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Profile {
+    /// The properties that people see of themselves.
+    pub properties_shown: Vec<String>,
+    /// The properties that people see and may set themselves.
+    pub properties_writable: Vec<String>,
+    /// What becomes of people who delete themselves.
+    pub delete: DeleteProfile,
+}
+
+/// What becomes of people who delete themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeleteProfile {
+    /// They cannot.
+    #[default]
+    No,
+    /// They can no longer log in, and everything stays.
+    Disable,
+    /// They are gone, with everything that refers to them.
+    Delete,
+}
+
+/// Limits of log-ins and their sessions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Login {
+    /// How long a session lives after its last log-in, in seconds.
+    pub session_lifetime_s: u64,
+    /// How many failures in a row lock a name; 0 means that none do.
+    pub name_failures_max: u32,
+    /// How long a name is locked, in seconds.
+    pub name_lock_s: u64,
+    /// How many failures within the window lock an address; 0 means that none do.
+    pub peer_failures_max: u32,
+    /// The window of an address, and how long it is locked, in seconds.
+    pub peer_window_s: u64,
+    /// How many log-ins may wait for their password to be compared; more are told to come again.
+    pub passwords_waiting_max: usize,
 }
 
 /// How plug-ins have something hashed that other programs compare; never passwords.
@@ -214,9 +291,27 @@ impl Default for Config {
             login_url: "login".to_owned(),
             root_issuer: None,
             hash_algorithm: HashAlgorithm::Sha256,
+            cors_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            proxy_header: ProxyHeader::XForwardedFor,
+            profile: Profile::default(),
+            login: Login::default(),
             limits: Limits::default(),
             quarantine: Quarantine::default(),
             instances: Vec::new(),
+        }
+    }
+}
+
+impl Default for Login {
+    fn default() -> Self {
+        Self {
+            session_lifetime_s: 28 * 86_400,
+            name_failures_max: 20,
+            name_lock_s: 600,
+            peer_failures_max: 100,
+            peer_window_s: 600,
+            passwords_waiting_max: 256,
         }
     }
 }

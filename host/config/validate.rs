@@ -39,6 +39,14 @@ impl Config {
         check(!taken, "api_prefix", prefix, "none of the host's own paths");
         check(is_scope(&self.admin_scope), "admin_scope", &self.admin_scope, SCOPE_WANTED);
         check(is_scope(&self.profile_scope), "profile_scope", &self.profile_scope, SCOPE_WANTED);
+        for origin in &self.cors_origins {
+            check(
+                is_origin(origin),
+                "cors_origins",
+                origin,
+                "an origin such as `https://example.org`, in small letters",
+            );
+        }
         let cookie = &self.session_cookie_name;
         let page = &self.login_url;
         let path = !page.is_empty()
@@ -68,6 +76,11 @@ impl Config {
         check_range(problems, "limits.panics_max", limits.panics_max, 0..=1000);
         check_range(problems, "limits.panics_window_ms", limits.panics_window_ms, 1..=DAY_MS);
         check_range(problems, "limits.broken_ms", limits.broken_ms, 1..=DAY_MS);
+        let login = &self.login;
+        check_range(problems, "login.session_lifetime_s", login.session_lifetime_s, 60..=YEARS_S);
+        check_range(problems, "login.name_lock_s", login.name_lock_s, 1..=DAY_MS / 1000);
+        check_range(problems, "login.peer_window_s", login.peer_window_s, 1..=DAY_MS / 1000);
+        check_range(problems, "login.passwords_waiting_max", login.passwords_waiting_max, 0..=65_536);
         check_range(problems, "quarantine.crashes", quarantine.crashes, 0..=1000);
         check_range(problems, "quarantine.unattributed_crashes", quarantine.unattributed_crashes, 0..=1000);
         check_range(problems, "quarantine.window_s", quarantine.window_s, 1..=DAY_MS / 1000);
@@ -114,6 +127,13 @@ fn is_external_url(url: &str) -> bool {
     })
 }
 
+/// A scheme and a host, perhaps with a port, as browsers write it in `Origin`.
+fn is_origin(origin: &str) -> bool {
+    is_external_url(origin)
+        && origin.split_once("://").is_some_and(|(_, authority)| !authority.contains('/'))
+        && !origin.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
 /// RFC 6749, section 3.3: printable ASCII without space, `"` and `\`.
 fn is_scope(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
@@ -125,9 +145,11 @@ fn is_token(text: &str) -> bool {
 
 const TOML_DATE: &str = "$__toml_private_datetime";
 const DAY_MS: u64 = 86_400_000;
+/// Ten years: no session is meant to outlive its browser.
+const YEARS_S: u64 = 10 * 366 * 86_400;
 const SCOPE_WANTED: &str = "printable ASCII without space, `\"` and `\\` (RFC 6749, section 3.3)";
 /// What the host serves outside the prefix.
-const HOST_SEGMENTS: [&str; 7] = ["admin", "config", "health", "login", "metrics", "profile", "services"];
+const HOST_SEGMENTS: [&str; 8] = ["admin", "config", "health", "login", "metrics", "profile", "services", "setup"];
 
 #[cfg(test)]
 mod tests {
@@ -227,6 +249,21 @@ mod tests {
             ("https://a?b", false),
         ] {
             assert_eq!(is_external_url(url), fine, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_written_as_browsers_write_it() {
+        for (origin, fine) in [
+            ("https://app.example.org", true),
+            ("http://127.0.0.1:8080", true),
+            ("https://Example.org", false),
+            ("https://example.org/", false),
+            ("https://example.org/x", false),
+            ("*", false),
+            ("null", false),
+        ] {
+            assert_eq!(is_origin(origin), fine, "{origin}");
         }
     }
 

@@ -7,13 +7,14 @@ mod schemes;
 use std::net::IpAddr;
 
 use super::StoreError;
+use super::clients::{Client, Clients};
 use super::documents::Documents;
 use super::lockout::{Attempt, LockedOut, Lockout};
 use super::login::{LoginSession, LoginSessions, Means, Origin, ProveError, Standing};
 use super::passwords::PasswordError;
 use super::schemes::{SchemeError, Schemes};
 use super::scopes::{Scope, Scopes};
-use super::users::{CheckError, User, Users};
+use super::users::{CheckError, PutUserError, User, Users};
 
 pub use self::schemes::{Offer, OfferedScheme, SchemeProof};
 
@@ -55,6 +56,20 @@ pub enum LogInError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why a password was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangePasswordError {
+    /// The old one is another.
+    #[error("it is not the password")]
+    Wrong,
+    /// Too many failed before.
+    #[error(transparent)]
+    LockedOut(#[from] LockedOut),
+    /// The new one cannot be, or the user is gone.
+    #[error(transparent)]
+    Put(#[from] PutUserError),
 }
 
 /// A session with its current user, who is enabled.
@@ -169,6 +184,61 @@ impl Access {
         })
     }
 
+    /// Changes a password for who knows the old one. Wrong ones count as failed log-ins, so that a session that somebody
+    /// got hold of is no way to guess.
+    ///
+    /// # Errors
+    /// [`ChangePasswordError`].
+    pub async fn change_password(
+        &self,
+        username: &str,
+        old: &str,
+        new: &str,
+        peer: Option<IpAddr>,
+        now_ms: i64,
+    ) -> Result<(), ChangePasswordError> {
+        let store = |error: StoreError| ChangePasswordError::Put(error.into());
+        let attempt = Attempt::new(username, peer);
+        if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await.map_err(store)? {
+            return Err(locked_out.into());
+        }
+        let changed = self.users.change_password(username, old, new, now_ms).await?;
+        let locked_out = match changed {
+            true => self.lockout.succeeded(&attempt, now_ms).await,
+            false => self.lockout.failed(&attempt, now_ms).await,
+        };
+        match locked_out.map_err(store)? {
+            _ if changed => Ok(()),
+            Some(locked_out) => Err(locked_out.into()),
+            None => Err(ChangePasswordError::Wrong),
+        }
+    }
+
+    /// The application that a client id and one of these secrets tell, if it is enabled. Failures lock the peer only:
+    /// whoever knows a client id must not be able to keep the application out.
+    ///
+    /// # Errors
+    /// [`LogInError`], but never that the name is wrong.
+    pub async fn check_client(
+        &self,
+        clients: &Clients,
+        client_id: &str,
+        secrets: &[String],
+        peer: Option<IpAddr>,
+        now_ms: i64,
+    ) -> Result<Option<Client>, LogInError> {
+        let attempt = Attempt::of_peer(peer);
+        if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await? {
+            return Err(locked_out.into());
+        }
+        for secret in secrets {
+            if let Some(client) = clients.check_secret(client_id, secret).await? {
+                return Ok(Some(client));
+            }
+        }
+        self.lockout.failed(&attempt, now_ms).await?.map_or(Ok(None), |locked_out| Err(locked_out.into()))
+    }
+
     /// The session of a cookie, if its current user may still log in.
     ///
     /// # Errors
@@ -201,6 +271,15 @@ impl Access {
     pub async fn switch(&self, session: &LoginSession, username: &str) -> Result<bool, StoreError> {
         let Some(user) = self.users.get(username).await?.filter(|user| user.enabled) else { return Ok(false) };
         self.sessions.choose(&session.id, &user.id).await
+    }
+
+    /// Whether somebody is still the same, enabled, and has a scope; what was proved does not matter.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn has_scope(&self, user_id: &str, username: &str, scope: &str) -> Result<bool, StoreError> {
+        let user = self.users.get(username).await?.filter(|user| user.id == user_id && user.enabled);
+        Ok(user.is_some_and(|user| user.scopes.iter().any(|found| found == scope)))
     }
 
     /// Deletes sessions and counts of failures that are over.

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{StoreError, new_id};
 use crate::store::Db;
-use crate::store::api_keys::{self as rows, ApiKeyRow, Uses};
+use crate::store::api_keys::{self as rows, ApiKeyRow, OwnerRow, Uses};
 
 /// What is known of a key; not the key itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,12 +23,29 @@ pub struct ApiKey {
     pub id: String,
     /// What people call it; several may be called the same.
     pub name: String,
+    /// The SHA-256 of the key, in base64url.
+    pub token_hash: String,
+    /// Whose it is; `None` means that it administers by itself.
+    pub owner: Option<KeyOwner>,
     /// When it was made, in milliseconds since 1970.
     pub created_at_ms: i64,
     /// When it was used last, in milliseconds since 1970.
     pub last_used_at_ms: Option<i64>,
     /// How often it was used, give or take what a killed server had not stored yet.
     pub use_count: i64,
+}
+
+/// Whose a key is. It administers as long as that person does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyOwner {
+    /// The person's id.
+    pub user_id: String,
+    /// The person's name.
+    pub username: String,
+    /// The address that the key was asked for from.
+    pub issued_for: String,
+    /// What the browser said of itself.
+    pub user_agent: String,
 }
 
 /// A key that was just made. This is the only time that anybody sees it.
@@ -90,11 +107,25 @@ impl ApiKeys {
         Self { db, uses: Arc::default() }
     }
 
-    /// Makes a key.
+    /// Makes a key that is nobody's.
     ///
     /// # Errors
     /// [`CreateKeyError`].
     pub async fn create(&self, name: &str, now_ms: i64) -> Result<NewKey, CreateKeyError> {
+        self.add(name, None, now_ms).await
+    }
+
+    /// Makes a key of somebody's, which goes with them.
+    ///
+    /// # Errors
+    /// [`CreateKeyError`].
+    pub async fn create_for(&self, name: &str, owner: KeyOwner, now_ms: i64) -> Result<NewKey, CreateKeyError> {
+        let KeyOwner { user_id, username, issued_for, user_agent } = owner;
+        let user_agent = user_agent.chars().filter(|found| !found.is_control()).take(USER_AGENT_CHARS_MAX).collect();
+        self.add(name, Some(OwnerRow { user_id, username, issued_for, user_agent }), now_ms).await
+    }
+
+    async fn add(&self, name: &str, owner: Option<OwnerRow>, now_ms: i64) -> Result<NewKey, CreateKeyError> {
         let chars = name.chars().count();
         if chars == 0 || chars > NAME_CHARS_MAX || name.chars().any(char::is_control) {
             return Err(CreateKeyError::Name);
@@ -102,7 +133,7 @@ impl ApiKeys {
         let mut bytes = [0; KEY_BYTES];
         getrandom::fill(&mut bytes).map_err(CreateKeyError::Random)?;
         let new = NewKey { id: new_id(now_ms), key: URL_SAFE_NO_PAD.encode(bytes) };
-        rows::insert(&self.db, &new.id, name, &hash(&new.key), now_ms).await?;
+        rows::insert(&self.db, &new.id, name, &hash(&new.key), owner.as_ref(), now_ms).await?;
         Ok(new)
     }
 
@@ -187,6 +218,13 @@ impl ApiKeys {
         ApiKey {
             id: row.id,
             name: row.name,
+            token_hash: URL_SAFE_NO_PAD.encode(row.token_hash),
+            owner: row.owner.map(|owner| KeyOwner {
+                user_id: owner.user_id,
+                username: owner.username,
+                issued_for: owner.issued_for,
+                user_agent: owner.user_agent,
+            }),
             created_at_ms: row.created_at,
             last_used_at_ms: last_used_at_ms.max(row.last_used_at),
             use_count: row.use_count + count,
@@ -213,5 +251,6 @@ fn hash(key: &str) -> [u8; 32] {
 const KEY_BYTES: usize = 32;
 const KEY_CHARS: usize = 43;
 const NAME_CHARS_MAX: usize = 128;
+const USER_AGENT_CHARS_MAX: usize = 256;
 /// How often the uses of a key are stored: a program that asks a thousand times a second must not make as many writes.
 const STORE_EVERY_MS: u64 = 60_000;

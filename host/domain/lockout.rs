@@ -43,7 +43,7 @@ pub struct LockedOut {
 /// Who tries to log in.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    name: [u8; 32],
+    name: Option<[u8; 32]>,
     peer: Option<[u8; 32]>,
 }
 
@@ -54,8 +54,14 @@ impl Attempt {
         // Nobody has a longer name, and normalising is work.
         let username: String = username.chars().take(WRITTEN_CHARS_MAX).collect();
         let name = Sha256::new().chain_update("name:").chain_update(fold(&username)).finalize().into();
+        Self { name: Some(name), ..Self::of_peer(peer) }
+    }
+
+    /// By the peer's address alone: for names that nobody shall be able to lock.
+    #[must_use]
+    pub fn of_peer(peer: Option<IpAddr>) -> Self {
         let peer = peer.map(|peer| Sha256::new().chain_update("peer:").chain_update(network(peer)).finalize().into());
-        Self { name, peer }
+        Self { name: None, peer }
     }
 
     /// By a scheme. Counted apart from the password: who knows the one could else guess the other for ever. Where nobody
@@ -66,9 +72,9 @@ impl Attempt {
         let hash = Sha256::new().chain_update("scheme:").chain_update(scheme).chain_update("\0");
         let name = match (username, attempt.peer) {
             (None, Some(peer)) => hash.chain_update("peer:").chain_update(peer),
-            _ => hash.chain_update("name:").chain_update(attempt.name),
+            _ => hash.chain_update("name:").chain_update(attempt.name.unwrap_or_default()),
         };
-        Self { name: name.finalize().into(), ..attempt }
+        Self { name: Some(name.finalize().into()), ..attempt }
     }
 }
 
@@ -92,8 +98,8 @@ impl Lockout {
     /// [`StoreError`].
     pub async fn check(&self, attempt: &Attempt, now_ms: i64) -> Result<Option<LockedOut>, StoreError> {
         let mut until_ms = 0;
-        if self.rules.name_failures_max > 0 {
-            until_ms = rows::locked_until(&self.db, &attempt.name, now_ms).await?;
+        if let Some(name) = self.name(attempt) {
+            until_ms = rows::locked_until(&self.db, &name, now_ms).await?;
         }
         if let Some(peer) = self.peer(attempt) {
             until_ms = until_ms.max(rows::locked_until(&self.db, &peer, now_ms).await?);
@@ -108,14 +114,14 @@ impl Lockout {
     pub async fn failed(&self, attempt: &Attempt, now_ms: i64) -> Result<Option<LockedOut>, StoreError> {
         let LockoutRules { name_failures_max, name_lock_ms, peer_failures_max, peer_window_ms } = self.rules;
         let mut until_ms = 0;
-        if name_failures_max > 0 {
+        if let Some(name) = self.name(attempt) {
             let counting = Counting {
                 failures_max: name_failures_max.into(),
                 lock_ms: name_lock_ms,
                 keep_ms: NAME_KEEP_MS,
                 extend: true,
             };
-            until_ms = rows::count(&self.db, &attempt.name, counting, now_ms).await?;
+            until_ms = rows::count(&self.db, &name, counting, now_ms).await?;
         }
         if let Some(peer) = self.peer(attempt) {
             let counting = Counting {
@@ -138,10 +144,8 @@ impl Lockout {
         if let Some(locked_out) = self.check(attempt, now_ms).await? {
             return Ok(Some(locked_out));
         }
-        if self.rules.name_failures_max == 0 {
-            return Ok(None);
-        }
-        let until_ms = rows::forget(&self.db, &attempt.name, now_ms).await?;
+        let Some(name) = self.name(attempt) else { return Ok(None) };
+        let until_ms = rows::forget(&self.db, &name, now_ms).await?;
         Ok(locked_out(until_ms, now_ms))
     }
 
@@ -152,6 +156,10 @@ impl Lockout {
     pub async fn purge(&self, now_ms: i64) -> Result<(), StoreError> {
         while rows::purge(&self.db, now_ms).await? > 0 {}
         Ok(())
+    }
+
+    fn name(&self, attempt: &Attempt) -> Option<[u8; 32]> {
+        attempt.name.filter(|_| self.rules.name_failures_max > 0)
     }
 
     fn peer(&self, attempt: &Attempt) -> Option<[u8; 32]> {

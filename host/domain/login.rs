@@ -50,6 +50,8 @@ pub struct SessionEntry {
     pub peer: String,
     /// When it was made, in milliseconds since 1970.
     pub created_at_ms: i64,
+    /// When its user proved something there last, in milliseconds since 1970.
+    pub proved_at_ms: i64,
     /// When it ends by itself, in milliseconds since 1970.
     pub expires_at_ms: i64,
 }
@@ -213,7 +215,8 @@ impl LoginSessions {
     /// # Errors
     /// [`StoreError`].
     pub async fn of_user(&self, user_id: &str, now_ms: i64) -> Result<Vec<SessionEntry>, StoreError> {
-        let entry = |row: SessionRow| SessionEntry {
+        let entry = |(row, proved_at_ms): (SessionRow, i64)| SessionEntry {
+            proved_at_ms,
             id: row.id,
             user_agent: row.user_agent,
             peer: row.peer,

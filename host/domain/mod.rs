@@ -1,23 +1,27 @@
 //! The rules: what may be asked of the house's records, and what becomes of them.
 //!
 //! Start at the service of what you look for: [`access::Access`], [`users::Users`], [`clients::Clients`], [`scopes::Scopes`], [`schemes::Schemes`],
-//! [`login::LoginSessions`], [`lockout::Lockout`], [`instances::Instances`], [`documents::Documents`],
-//! [`keys::ApiKeys`]. A service is cheap to clone and may be asked from many threads. The time comes in, as milliseconds
-//! since 1970 (UTC). Who keeps people and applications, and what the runtime answers for that: [`back_ends::BackEnds`].
+//! [`grants::Grants`], [`login::LoginSessions`], [`lockout::Lockout`], [`instances::Instances`], [`documents::Documents`],
+//! [`keys::ApiKeys`], [`misc::Misc`], [`setup::Setup`]. A service is cheap to clone and may be asked from many threads.
+//! The time comes in, as milliseconds since 1970 (UTC). Who keeps people and applications, and what the runtime answers
+//! for that: [`back_ends::BackEnds`].
 
 pub mod access;
 pub mod back_ends;
 pub mod clients;
 pub mod documents;
 pub mod fields;
+pub mod grants;
 pub mod instances;
 pub mod keys;
 pub mod leadership;
 pub mod lockout;
 pub mod login;
+pub mod misc;
 pub mod passwords;
 pub mod schemes;
 pub mod scopes;
+pub mod setup;
 pub mod username;
 pub mod users;
 

@@ -20,6 +20,12 @@ impl Page {
         Self { pattern: String::new(), offset: 0, limit: u32::MAX }
     }
 
+    /// This part of what was found elsewhere.
+    pub fn cut<T>(&self, found: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+        let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        found.skip(size(self.offset)).take(size(self.limit))
+    }
+
     /// Leaves out a list of so many. False means that the page begins after it; otherwise it begins there.
     pub(super) fn skip(&mut self, count: u64) -> bool {
         let count = u32::try_from(count).unwrap_or(u32::MAX);

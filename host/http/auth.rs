@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::caller;
 use super::error::{INVALID, NOT_FOUND, Problem, UNAUTHORIZED};
 use super::fields::Fields;
-use super::{App, Peer, cookie, now_ms};
+use super::{App, cookie, now_ms, peer};
 use crate::domain::access::SchemeProof;
 use crate::domain::login::{LoginSession, Origin};
 use crate::domain::schemes::Sent;
@@ -20,7 +20,7 @@ type Answer = axum::response::AppendHeaders<Option<(HeaderName, HeaderValue)>>;
 /// `POST /auth/`: by password, by a scheme, or, by the name alone, another user of the session becomes the current one.
 pub(super) async fn log_in(State(app): State<App>, request: Request<Body>) -> Result<Answer, Problem> {
     let headers = request.headers().clone();
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let peer = peer::of(request.extensions(), &headers, &app.0.config);
     let mut fields = Fields::read(request).await?;
     let by_scheme = fields.has("scheme_type") || fields.has("scheme_name");
     let username = if by_scheme { fields.text("username") } else { Some(fields.required_text("username")) };

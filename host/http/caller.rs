@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, RawPathParams};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use serde_json::json;
 
-use super::error::{FORBIDDEN, Problem, UNAUTHORIZED};
+use super::error::{FORBIDDEN, NOT_FOUND, Problem, UNAUTHORIZED};
 use super::{App, Local, cookie, now_ms};
 use crate::domain::access::Present;
+use crate::domain::users::User;
 use crate::runtime::Auth;
 
 /// Who a request comes from.
@@ -23,6 +24,8 @@ pub(super) enum Caller {
     Key(String),
     /// The current user of the cookie's session.
     User(Box<Present>),
+    /// An application, by its client id.
+    Client(String),
 }
 
 impl Caller {
@@ -36,7 +39,13 @@ impl Caller {
             let present = app.0.access.present(cookie, now_ms()).await?;
             return Ok(present.map_or(Self::Nobody, |present| Self::User(Box::new(present))));
         };
-        Ok(app.0.keys.verify(key, now_ms()).await?.map_or(Self::Nobody, |key| Self::Key(key.name)))
+        let Some(key) = app.0.keys.verify(key, now_ms()).await? else { return Ok(Self::Nobody) };
+        if let Some(owner) = &key.owner
+            && !app.0.access.has_scope(&owner.user_id, &owner.username, &app.0.config.admin_scope).await?
+        {
+            return Ok(Self::Nobody);
+        }
+        Ok(Self::Key(key.name))
     }
 
     /// As plug-ins get it.
@@ -48,6 +57,7 @@ impl Caller {
             Self::User(present) => {
                 Cow::Owned(json!({"kind": "user", "name": present.user.username.as_str()}).to_string())
             }
+            Self::Client(client_id) => Cow::Owned(json!({"kind": "client", "name": client_id}).to_string()),
         }
     }
 
@@ -58,15 +68,15 @@ impl Caller {
             (Auth::Admin, _) => self.administers(app).await,
             (Auth::Session, Self::User(_)) => Ok(true),
             (Auth::Scope(scope), Self::User(present)) => Ok(app.0.access.permits(present, scope, now_ms()).await?),
-            // No way to show a client's credentials exists yet, so nobody is one.
+            (Auth::Client, Self::Client(_)) => Ok(true),
             (Auth::Session | Auth::Scope(_) | Auth::Client, _) => Ok(false),
         }
     }
 
     /// Whether this caller administers.
-    async fn administers(&self, app: &App) -> Result<bool, Problem> {
+    pub(super) async fn administers(&self, app: &App) -> Result<bool, Problem> {
         match self {
-            Self::Nobody => Ok(false),
+            Self::Nobody | Self::Client(_) => Ok(false),
             Self::Local | Self::Key(_) => Ok(true),
             Self::User(present) => Ok(app.0.access.permits(present, &app.0.config.admin_scope, now_ms()).await?),
         }
@@ -88,6 +98,74 @@ impl FromRequestParts<App> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         if Caller::of(parts, app).await?.administers(app).await? { Ok(Self) } else { Err(unauthorized()) }
+    }
+}
+
+/// An administrator in a session; everybody else gets 401, also with a key.
+#[derive(Debug)]
+pub(super) struct SessionAdmin(pub(super) Box<Present>);
+
+impl FromRequestParts<App> for SessionAdmin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let caller = Caller::of(parts, app).await?;
+        match caller.administers(app).await? {
+            true => match caller {
+                Caller::User(present) => Ok(Self(present)),
+                _ => Err(unauthorized()),
+            },
+            false => Err(unauthorized()),
+        }
+    }
+}
+
+/// The current user of the session; everybody else gets 401.
+#[derive(Debug)]
+pub(super) struct Current(pub(super) Box<Present>);
+
+impl FromRequestParts<App> for Current {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        match Caller::of(parts, app).await? {
+            Caller::User(present) => Ok(Self(present)),
+            _ => Err(unauthorized()),
+        }
+    }
+}
+
+/// Whom a request for a profile is about: the current user of the session, who needs the scope for that; or, where the
+/// path names somebody, that person, for an administrator.
+#[derive(Debug)]
+pub(super) struct Subject {
+    /// The person.
+    pub(super) user: User,
+    /// The session by which people look at themselves.
+    pub(super) own_session: Option<String>,
+}
+
+impl FromRequestParts<App> for Subject {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let caller = Caller::of(parts, app).await?;
+        let named = RawPathParams::from_request_parts(parts, app).await.ok();
+        let named = named.as_ref().and_then(|named| named.iter().find(|(name, _)| *name == "username"));
+        if let Some((_, username)) = named {
+            if !caller.administers(app).await? {
+                return Err(unauthorized());
+            }
+            let user = app.0.access.users.get(username).await?;
+            let user = user.ok_or_else(|| Problem::new(NOT_FOUND, format!("there is no user `{username}`")))?;
+            return Ok(Self { user, own_session: None });
+        }
+        let Caller::User(present) = caller else { return Err(unauthorized()) };
+        if !app.0.access.permits(&present, &app.0.config.profile_scope, now_ms()).await? {
+            return Err(unauthorized());
+        }
+        let Present { session, user } = *present;
+        Ok(Self { user, own_session: Some(session.id) })
     }
 }
 

@@ -6,9 +6,12 @@ use serde_json::json;
 
 use super::body;
 use crate::domain::StoreError;
-use crate::domain::access::LogInError;
+use crate::domain::access::{ChangePasswordError, LogInError};
 use crate::domain::clients::PutClientError;
-use crate::domain::keys::CreateKeyError;
+use crate::domain::grants::PutGrantError;
+use crate::domain::keys::{CreateKeyError, DeleteKeyError};
+use crate::domain::lockout::LockedOut;
+use crate::domain::misc::PutMiscError;
 use crate::domain::passwords::PasswordError;
 use crate::domain::schemes::{AskError, SchemeError};
 use crate::domain::scopes::PutScopeError;
@@ -186,6 +189,24 @@ impl From<CreateKeyError> for Problem {
     }
 }
 
+impl From<DeleteKeyError> for Problem {
+    fn from(error: DeleteKeyError) -> Self {
+        match error {
+            DeleteKeyError::Unknown { .. } => Self::new(NOT_FOUND, error.to_string()),
+            DeleteKeyError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutMiscError> for Problem {
+    fn from(error: PutMiscError) -> Self {
+        match error {
+            PutMiscError::Invalid(errors) => Self::invalid(errors),
+            PutMiscError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<PasswordError> for Problem {
     fn from(error: PasswordError) -> Self {
         match error {
@@ -200,14 +221,39 @@ impl From<LogInError> for Problem {
     fn from(error: LogInError) -> Self {
         match error {
             LogInError::Wrong => Self::new(UNAUTHORIZED, error.to_string()),
-            LogInError::LockedOut(locked_out) => {
-                let seconds = locked_out.retry_after_ms.saturating_add(999) / 1_000;
-                Self::new(LOCKED_OUT, "try again later").with(header::RETRY_AFTER, &seconds.to_string())
-            }
+            LogInError::LockedOut(locked_out) => locked_out.into(),
             LogInError::Password(error) => error.into(),
             LogInError::Scheme(error) => error.into(),
             LogInError::Random(_) => Self::logged(INTERNAL, error),
             LogInError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<LockedOut> for Problem {
+    fn from(locked_out: LockedOut) -> Self {
+        let seconds = locked_out.retry_after_ms.saturating_add(999) / 1_000;
+        Self::new(LOCKED_OUT, "try again later").with(header::RETRY_AFTER, &seconds.to_string())
+    }
+}
+
+impl From<ChangePasswordError> for Problem {
+    fn from(error: ChangePasswordError) -> Self {
+        match error {
+            ChangePasswordError::Wrong => Self::invalid(vec![format!("old_password: {error}")]),
+            ChangePasswordError::LockedOut(locked_out) => locked_out.into(),
+            ChangePasswordError::Put(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutGrantError> for Problem {
+    fn from(error: PutGrantError) -> Self {
+        let text = error.to_string();
+        match error {
+            PutGrantError::Invalid(errors) => Self::invalid(errors),
+            PutGrantError::NoClient { .. } | PutGrantError::Gone => Self::new(NOT_FOUND, text),
+            PutGrantError::Store(error) => error.into(),
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::caller::Admin;
+use crate::config::DeleteProfile;
 use crate::telemetry::metrics::{Exposition, MEDIA_TYPE};
 
 /// `GET /health/live`: the process answers.
@@ -42,7 +43,6 @@ pub(super) async fn config(State(app): State<App>) -> Json<Value> {
         "api_prefix": config.api_prefix,
         "admin_scope": config.admin_scope,
         "profile_scope": config.profile_scope,
-        // People cannot delete themselves yet.
-        "delete_profile": false,
+        "delete_profile": config.profile.delete != DeleteProfile::No,
     }))
 }

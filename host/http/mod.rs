@@ -6,68 +6,100 @@
 mod auth;
 mod body;
 mod caller;
+mod client_credentials;
 mod clients;
 mod connection;
 mod cookie;
+mod cors;
 mod edge;
 mod error;
 mod fields;
+mod form;
+mod grants;
 mod health;
+mod keys;
 mod libraries;
 mod local;
+mod misc;
 mod modules;
 mod mount;
 mod origin;
 mod page;
 mod path;
+mod peer;
 mod profile;
+mod routes;
 mod schemes;
 mod scopes;
 pub mod server;
+mod setup;
 mod users;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::routing::{get, post, put};
 
 use crate::config::Config;
 use crate::domain::access::Access;
 use crate::domain::clients::Clients;
+use crate::domain::grants::Grants;
 use crate::domain::keys::ApiKeys;
+use crate::domain::misc::Misc;
+use crate::domain::setup::Setup;
 use crate::runtime::Runtime;
 
 pub use edge::Edge;
 pub use local::Local;
 pub use mount::Mount;
+pub use routes::paths;
 pub use server::Peer;
 
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
 pub struct App(Arc<Parts>);
 
+/// The services that handlers ask.
+pub struct Services {
+    /// API keys.
+    pub keys: ApiKeys,
+    /// Users, scopes, sessions.
+    pub access: Access,
+    /// Applications.
+    pub clients: Clients,
+    /// What users granted to applications.
+    pub grants: Grants,
+    /// Settings of others.
+    pub misc: Misc,
+    /// The link for the first administrator.
+    pub setup: Setup,
+}
+
 struct Parts {
     config: Arc<Config>,
     runtime: Runtime,
-    keys: ApiKeys,
-    access: Access,
-    clients: Clients,
+    services: Services,
     ready: AtomicBool,
     /// The host's routes once more, for paths that only differ in their slashes.
     host_routes: std::sync::OnceLock<Router>,
 }
 
+impl std::ops::Deref for Parts {
+    type Target = Services;
+
+    fn deref(&self) -> &Services {
+        &self.services
+    }
+}
+
 impl App {
     /// Not ready yet; see [`set_ready`](Self::set_ready).
     #[must_use]
-    pub fn new(config: Arc<Config>, runtime: Runtime, keys: ApiKeys, access: Access, clients: Clients) -> Self {
+    pub fn new(config: Arc<Config>, runtime: Runtime, services: Services) -> Self {
         Self(Arc::new(Parts {
             config,
             runtime,
-            keys,
-            access,
-            clients,
+            services,
             ready: AtomicBool::new(false),
             host_routes: std::sync::OnceLock::new(),
         }))
@@ -79,44 +111,23 @@ impl App {
     }
 }
 
-/// Everything the server answers: the host's routes, and below the API's prefix the plug-ins'.
+/// Everything the server answers: the host's [`routes`], and below the API's prefix the plug-ins'.
 ///
 /// The routes are written without a trailing slash and with single ones; what no route matched asks them again for a
 /// path that has others.
 #[must_use]
 pub fn router(app: &App) -> Edge<Mount> {
-    let api = Router::new()
-        .route("/mod/type", get(modules::types))
-        .route("/mod/{kind}", get(modules::list).post(modules::add))
-        .route("/mod/{kind}/{name}", get(modules::show).put(modules::replace).delete(modules::delete))
-        .route("/mod/{kind}/{name}/{action}", put(modules::act))
-        .route("/mod/reload", put(libraries::rescan))
-        .route("/admin/library", get(libraries::list))
-        .route("/admin/library/{file}", get(libraries::show))
-        .route("/admin/library/{file}/reload", put(libraries::reload))
-        .route("/user", get(users::list).post(users::add))
-        .route("/user/{username}", get(users::show).put(users::change).delete(users::delete))
-        .route("/client", get(clients::list).post(clients::add))
-        .route("/client/{client_id}", get(clients::show).put(clients::change).delete(clients::delete))
-        .route("/scope", get(scopes::list).post(scopes::add))
-        .route("/scope/{scope}", get(scopes::show).put(scopes::change).delete(scopes::delete))
-        .route("/auth", post(auth::log_in).delete(auth::log_out))
-        .route("/auth/scheme", get(schemes::offers))
-        .route("/auth/scheme/trigger", post(schemes::trigger))
-        .route("/profile_list", get(profile::list))
-        .route("/profile/scheme", get(schemes::list))
-        .route("/profile/scheme/register", post(schemes::register).put(schemes::registration))
-        .route("/local/key", post(local::new_key))
-        .route_layer(axum::middleware::from_fn_with_state(app.clone(), origin::check));
-    let host_routes = Router::new()
-        .route("/config", get(health::config))
-        .route("/metrics", get(health::metrics))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
+    let api = routes::api().into_router().route_layer(axum::middleware::from_fn_with_state(app.clone(), origin::check));
+    let host_routes = routes::outside()
+        .into_router()
         .nest(&format!("/{}", app.0.config.api_prefix), api)
         .method_not_allowed_fallback(error::method_not_allowed);
     let _ = app.0.host_routes.set(host_routes.clone().fallback(error::not_found).with_state(app.clone()));
-    Edge::new(Mount::new(app.clone(), host_routes.fallback(mount::unmatched).with_state(app.clone())))
+    let mut host_routes = host_routes.fallback(mount::unmatched);
+    if !app.0.config.cors_origins.is_empty() {
+        host_routes = host_routes.layer(axum::middleware::from_fn_with_state(app.clone(), cors::layer));
+    }
+    Edge::new(Mount::new(app.clone(), host_routes.with_state(app.clone())))
 }
 
 /// Milliseconds since 1970, UTC.

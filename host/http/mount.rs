@@ -21,7 +21,7 @@ use tower::{Service, ServiceExt as _};
 use super::App;
 use super::caller::{self, Caller};
 use super::error::{self, BAD_PATH, INSTANCE_NOT_RUNNING, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
-use super::{body, path};
+use super::{body, client_credentials, path, peer};
 use crate::runtime::{Auth, Call, Chain, Found, Incoming, Looked, PathParameters, RequestBody};
 
 /// The plug-ins at their paths, the routes of the host at all others.
@@ -103,20 +103,29 @@ where
     // A block: a function that is `async` has room for its arguments twice.
     async move {
         let (chain, parameters) = find(&call, path_start, &parts)?;
-        let caller = admit(&app, &parts, &chain).await?;
         let limit = chain.iter().map(|endpoint| endpoint.body_bytes_max).min().unwrap_or(0);
-        let body = if sent.is_end_stream() {
-            RequestBody::Whole(Bytes::new())
-        } else if chain.iter().all(|endpoint| endpoint.stream_body) {
-            body::pieces(Body::new(sent), limit)?
+        // One handler that wants it whole is enough: the others then get it in one piece.
+        let whole = !chain.iter().all(|endpoint| endpoint.stream_body);
+        let (caller, body) = if whole && client_credentials::are_posted(&parts, &chain) {
+            // The credentials are in the body, so it comes before the answer to whether the caller may.
+            Box::pin(admit_posted(&app, &parts, &chain, Body::new(sent), limit)).await?
         } else {
-            // One handler that wants it whole is enough: the others then get it in one piece.
-            body::read(Body::new(sent), limit).await?
+            let caller = admit(&app, &parts, &chain).await?;
+            let body = if sent.is_end_stream() {
+                RequestBody::Whole(Bytes::new())
+            } else if whole {
+                body::read(Body::new(sent), limit).await?
+            } else {
+                body::pieces(Body::new(sent), limit)?
+            };
+            (caller, body)
         };
         let request_id = super::edge::request_id();
+        let by_proxy = peer::is_trusted_proxy(&parts.extensions, &app.0.config);
+        let hidden = if by_proxy { is_identity } else { is_identity_or_forwarded };
         let instance = Arc::clone(&call);
         let incoming = Incoming { parts, path_start, body, parameters, request_id, caller };
-        let answer = crate::runtime::call(call, &chain, incoming, is_identity).await;
+        let answer = crate::runtime::call(call, &chain, incoming, hidden).await;
         answer.map(|response| response.map(Body::new)).map_err(|error| error::from_call(&error, &instance.key))
     }
 }
@@ -207,14 +216,40 @@ async fn admit(app: &App, parts: &Parts, chain: &Chain) -> Result<Cow<'static, s
         return Ok(Caller::Nobody.json());
     }
     // In a box of its own: what asks the store is large, and most calls do not need it.
-    Box::pin(let_in(app, parts, chain)).await
+    Box::pin(let_in(app, parts, chain, &[])).await
 }
 
-async fn let_in(app: &App, parts: &Parts, chain: &Chain) -> Result<Cow<'static, str>, Problem> {
-    let caller = Caller::of(parts, app).await?;
+/// Reads the body, and lets the client in whose credentials it holds, or not.
+async fn admit_posted(
+    app: &App,
+    parts: &Parts,
+    chain: &Chain,
+    body: Body,
+    limit: u64,
+) -> Result<(Cow<'static, str>, RequestBody), Problem> {
+    let body = body::read(body, limit).await?;
+    let posted = match &body {
+        RequestBody::Whole(bytes) => bytes.clone(),
+        RequestBody::Pieces(_) => Bytes::new(),
+    };
+    Ok((let_in(app, parts, chain, &posted).await?, body))
+}
+
+async fn let_in(app: &App, parts: &Parts, chain: &Chain, posted: &[u8]) -> Result<Cow<'static, str>, Problem> {
+    let for_clients = client_credentials::are_wanted(chain);
+    let caller = if for_clients {
+        client_credentials::caller(app, parts, posted).await?
+    } else {
+        Caller::of(parts, app).await?
+    };
     for endpoint in chain.iter() {
         if !caller.satisfies(&endpoint.auth, app).await? {
-            return Err(caller::refused(&caller));
+            let refused = caller::refused(&caller);
+            return Err(if for_clients {
+                refused.with(header::WWW_AUTHENTICATE, "Basic realm=\"client\"")
+            } else {
+                refused
+            });
         }
     }
     Ok(caller.json())
@@ -228,8 +263,21 @@ fn is_identity(name: &HeaderName) -> bool {
     if !name.starts_with(['x', 'r']) {
         return false;
     }
+    says_who(&name.replace('_', "-"))
+}
+
+/// From whoever is no proxy of ours, what proxies say of a request means nothing either.
+fn is_identity_or_forwarded(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    if !name.starts_with(['x', 'r', 'f']) {
+        return false;
+    }
     let name = name.replace('_', "-");
-    matches!(name.as_str(), "remote-user" | "x-remote-user" | "x-forwarded-user")
+    says_who(&name) || name == "forwarded" || name.starts_with("x-forwarded-")
+}
+
+fn says_who(name: &str) -> bool {
+    matches!(name, "remote-user" | "x-remote-user" | "x-forwarded-user")
         || name.starts_with("x-auth-request-")
         || name.starts_with("x-porth-")
 }
@@ -273,15 +321,21 @@ mod tests {
 
     #[test]
     fn identity_fields_are_known_in_every_spelling() {
-        for (name, identity) in [
-            ("Remote-User", true),
-            ("remote_user", true),
-            ("X-Auth-Request-Email", true),
-            ("x_porth_user", true),
-            ("x-request-id", false),
-            ("referer", false),
+        for (name, identity, forwarded) in [
+            ("Remote-User", true, true),
+            ("remote_user", true, true),
+            ("X-Auth-Request-Email", true, true),
+            ("x_porth_user", true, true),
+            ("X-Forwarded-User", true, true),
+            ("X-Forwarded-For", false, true),
+            ("x_forwarded_proto", false, true),
+            ("Forwarded", false, true),
+            ("x-request-id", false, false),
+            ("referer", false, false),
+            ("from", false, false),
         ] {
-            assert_eq!(is_identity(&name.parse().unwrap()), identity, "{name}");
+            let parsed = name.parse().unwrap();
+            assert_eq!((is_identity(&parsed), is_identity_or_forwarded(&parsed)), (identity, forwarded), "{name}");
         }
     }
 }

@@ -6,13 +6,18 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, Method, Request, header};
 
-use super::App;
 use super::error::{FOREIGN_ORIGIN, Problem};
+use super::{App, cors};
 
 /// Refuses a change that a page of another origin asks for. Without `Origin` no browser asks for one.
 pub(super) async fn check(State(app): State<App>, request: Request<Body>, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if reads || is_own(request.headers(), &app.0.config.external_url()) {
+    let config = &app.0.config;
+    let origin = request.headers().get(header::ORIGIN);
+    if reads
+        || is_own(request.headers(), &config.external_url())
+        || origin.is_some_and(|origin| cors::is_allowed(origin, &config.cors_origins))
+    {
         return next.run(request).await;
     }
     Problem::new(FOREIGN_ORIGIN, "the header field `Origin` names another origin").into_response()

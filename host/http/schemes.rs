@@ -7,7 +7,7 @@ use http::{HeaderMap, Request};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::caller::{self, Caller};
+use super::caller::Subject;
 use super::error::{INVALID, NOT_FOUND, Problem};
 use super::fields::Fields;
 use super::{App, Peer, auth, cookie, now_ms};
@@ -97,8 +97,8 @@ pub(super) async fn trigger(State(app): State<App>, request: Request<Body>) -> R
 }
 
 /// `GET /profile/scheme/`: the schemes of one's own scopes.
-pub(super) async fn list(person: Person, State(app): State<App>) -> Result<Json<Value>, Problem> {
-    list_of(&app, &person.0, By::Themselves).await
+pub(super) async fn list(subject: Subject, State(app): State<App>) -> Result<Json<Value>, Problem> {
+    list_of(&app, &subject.user, by(&subject)).await
 }
 
 /// The schemes of somebody's scopes, but those that the asker does not see.
@@ -113,13 +113,18 @@ pub(super) async fn list_of(app: &App, user: &User, by: By) -> Result<Json<Value
     Ok(Json(view.collect()))
 }
 
+/// Whether people act for themselves.
+fn by(subject: &Subject) -> By {
+    if subject.own_session.is_some() { By::Themselves } else { By::Others }
+}
+
 /// `POST /profile/scheme/register/`: registers oneself with a scheme.
 pub(super) async fn register(
-    person: Person,
+    subject: Subject,
     State(app): State<App>,
     request: Request<Body>,
 ) -> Result<Json<Value>, Problem> {
-    register_of(&app, &person.0, By::Themselves, request).await
+    register_of(&app, &subject.user, by(&subject), request).await
 }
 
 /// Registers somebody with a scheme.
@@ -137,11 +142,11 @@ pub(super) async fn register_of(
 
 /// `PUT /profile/scheme/register/`: what is registered of oneself.
 pub(super) async fn registration(
-    person: Person,
+    subject: Subject,
     State(app): State<App>,
     request: Request<Body>,
 ) -> Result<Json<Value>, Problem> {
-    registration_of(&app, &person.0, By::Themselves, request).await
+    registration_of(&app, &subject.user, by(&subject), request).await
 }
 
 /// What is registered of somebody.
@@ -155,20 +160,4 @@ pub(super) async fn registration_of(
     let schemes = &app.0.access.schemes;
     let scheme = schemes.find(Some(&module), &name).await?;
     Ok(Json(schemes.registration(&scheme, user, by).await?))
-}
-
-/// The current user of a session that suffices for one's own profile; everybody else gets 401.
-pub(super) struct Person(User);
-
-impl axum::extract::FromRequestParts<App> for Person {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut http::request::Parts, app: &App) -> Result<Self, Problem> {
-        let Caller::User(present) = Caller::of(parts, app).await? else { return Err(caller::unauthorized()) };
-        if app.0.access.permits(&present, &app.0.config.profile_scope, now_ms()).await? {
-            Ok(Self(present.user))
-        } else {
-            Err(caller::unauthorized())
-        }
-    }
 }

@@ -123,12 +123,16 @@ pub async fn delete(db: &Db, session_id: &str) -> Result<bool, StoreError> {
     Ok(!db.write_one(DELETE, values![session_id]).await?.is_empty())
 }
 
-/// The sessions of a user that have not expired, in the order they were made.
+/// The sessions of a user that have not expired, in the order they were made, each with the user's last proof in it.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn list_of_user(db: &Db, user_id: &str, now_ms: i64) -> Result<Vec<SessionRow>, StoreError> {
-    db.scan(LIST_OF_USER, values![user_id, now_ms]).await?.into_iter().map(read_session).collect()
+pub async fn list_of_user(db: &Db, user_id: &str, now_ms: i64) -> Result<Vec<(SessionRow, i64)>, StoreError> {
+    let read = |mut row: Row| {
+        let proved_at = row.take(5)?;
+        Ok((read_session(row)?, proved_at))
+    };
+    db.scan(LIST_OF_USER, values![user_id, now_ms]).await?.into_iter().map(read).collect()
 }
 
 /// The proofs of a user in a session.
@@ -215,8 +219,9 @@ const DELETE_EMPTY: &str = "DELETE FROM login_session WHERE id = $1 \
     AND NOT EXISTS (SELECT 1 FROM login_session_user WHERE session_id = $1)";
 const DELETE: &str = "DELETE FROM login_session WHERE id = $1 RETURNING id";
 const LIST_OF_USER: &str = "SELECT session.id, session.user_agent, session.peer, session.created_at, \
-    session.expires_at FROM login_session AS session \
-    JOIN login_session_user AS member ON member.session_id = session.id \
+    session.expires_at, CAST(COALESCE((SELECT MAX(proof.proved_at) FROM login_proof AS proof \
+    WHERE proof.session_id = session.id AND proof.user_id = $1), session.created_at) AS BIGINT) \
+    FROM login_session AS session JOIN login_session_user AS member ON member.session_id = session.id \
     WHERE member.user_id = $1 AND session.expires_at > $2 ORDER BY session.id";
 const PROOFS: &str =
     "SELECT scheme, proved_at, use_count FROM login_proof WHERE session_id = $1 AND user_id = $2 ORDER BY scheme";

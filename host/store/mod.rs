@@ -7,10 +7,13 @@ pub mod api_keys;
 pub mod clients;
 pub mod document_sets;
 pub mod documents;
+pub mod grants;
 pub mod instances;
 pub mod login_failures;
 pub mod login_sessions;
+pub mod misc_config;
 pub mod scopes;
+pub mod setup_links;
 pub mod users;
 
 mod db;

@@ -1,5 +1,7 @@
 //! The commands as a person at a terminal sees them. Signals and crashes are in `supervisor`.
 
+mod records;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 

@@ -3,11 +3,14 @@
 mod back_ends;
 mod clients;
 mod documents;
+mod grants;
 mod instances;
 mod keys;
 mod lockout;
 mod login;
+mod misc;
 mod schemes;
 mod scopes;
+mod setup;
 mod users;
 mod validity;

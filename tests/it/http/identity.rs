@@ -43,7 +43,7 @@ impl<'a> Browser<'a> {
     }
 
     /// The names of the session's users, the current one first, or the status.
-    fn users(&mut self) -> String {
+    pub(super) fn users(&mut self) -> String {
         let reply = self.get("/api/profile_list/");
         if reply.status != 200 {
             return reply.summary();
@@ -54,7 +54,7 @@ impl<'a> Browser<'a> {
 }
 
 /// A server with `anna`, who administers, and `bob`, who does not; their passwords are `secret`.
-fn server(setup: Setup) -> Server {
+pub(super) fn server(setup: Setup) -> Server {
     let server = setup.start();
     for (username, scope) in [("anna", json!(["g_admin", "g_profile"])), ("bob", json!(["g_profile"]))] {
         let user = json!({"username": username, "password": "secret", "scope": scope});
@@ -63,7 +63,7 @@ fn server(setup: Setup) -> Server {
     server
 }
 
-fn errors(reply: &Reply) -> String {
+pub(super) fn errors(reply: &Reply) -> String {
     assert_eq!(reply.status, 400, "{reply:?}");
     reply.json()["errors"]
         .as_array()

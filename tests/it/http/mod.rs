@@ -1,9 +1,13 @@
 //! `host/http`: the routes of the host and the mount of the plug-ins, by URL.
 
+mod administration;
 mod back_ends;
 mod identity;
 mod kinds;
 mod modules;
 mod mount;
 mod notes;
+mod profile;
 mod schemes;
+mod setup;
+mod table;

@@ -68,6 +68,24 @@ fn plug_ins_see_the_request_but_no_identity_from_outside() {
 }
 
 #[test]
+fn plug_ins_see_what_trusted_proxies_say() {
+    for (config, fields) in [
+        ("", json!(["host", "connection", "x-fine"])),
+        ("trusted_proxies = ['127.0.0.1']\n", json!(["host", "connection", "x-forwarded-for", "forwarded", "x-fine"])),
+    ] {
+        let server = Setup::new().libraries(&["misbehaves"]).config(config).start();
+        server.add("misbehaves", "m", &json!({}));
+        let headers = [
+            ("x-forwarded-for", "198.51.100.7"),
+            ("forwarded", "for=198.51.100.7"),
+            ("x-forwarded-user", "root"),
+            ("x-fine", "1"),
+        ];
+        assert_eq!(server.send("GET", "/api/m/seen", &headers, b"").json()["headers"], fields, "{config}");
+    }
+}
+
+#[test]
 fn large_bodies_arrive_whole() {
     let server = server();
     for bytes in [0, 1, 1024, 1025, 65_536, 5_000_000] {

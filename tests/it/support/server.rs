@@ -103,7 +103,9 @@ impl Setup {
                 }
             }
         });
-        let address = listening_at(process.stdout.take().unwrap()).recv_timeout(PATIENCE);
+        let said = Arc::new(Mutex::new(String::new()));
+        let output = Heard { output: process.stdout.take().unwrap(), said: Arc::clone(&said) };
+        let address = listening_at(output).recv_timeout(PATIENCE);
         let Ok(address) = address else {
             let doing = super::process::doing(&process);
             let _ = process.kill();
@@ -111,7 +113,21 @@ impl Setup {
         };
         let data = self.directory.path().join("data");
         let key = new_key(&data, "tests");
-        Server { setup: self, process, address, key, log }
+        Server { setup: self, process, address, key, log, said }
+    }
+}
+
+/// The output of a server, of which is kept what was read.
+struct Heard<R> {
+    output: R,
+    said: Arc<Mutex<String>>,
+}
+
+impl<R: Read> Read for Heard<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let len = self.output.read(buffer)?;
+        self.said.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..len]));
+        Ok(len)
     }
 }
 
@@ -154,6 +170,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) key: String,
     log: Arc<Mutex<String>>,
+    said: Arc<Mutex<String>>,
 }
 
 /// An answer.
@@ -201,6 +218,11 @@ impl Server {
     /// What the server has logged up to now.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// What the server has written to its standard output up to now.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
     }
 
     /// Waits until the log has a text.

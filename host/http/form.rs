@@ -1,0 +1,39 @@
+//! Bodies of forms (`application/x-www-form-urlencoded`).
+
+use axum::extract::Query;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Uri};
+use serde::de::DeserializeOwned;
+
+use super::error::{BAD_REQUEST, Problem};
+
+/// Whether a body is one.
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+}
+
+/// What a body says: it is written as the query of a URI is.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let wrong = || Problem::new(BAD_REQUEST, "the body is no form");
+    let uri: Uri = format!("/?{}", std::str::from_utf8(body).map_err(|_| wrong())?).parse().map_err(|_| wrong())?;
+    Query::<T>::try_from_uri(&uri).map(|Query(read)| read).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_form_is_a_query() {
+        let read = |body: &[u8]| read::<HashMap<String, String>>(body).ok();
+        let expected = HashMap::from([("a".to_owned(), "b c&ä".to_owned()), ("d".to_owned(), String::new())]);
+        assert_eq!(read(b"a=b+c%26%C3%A4&d="), Some(expected));
+        assert_eq!(read(b""), Some(HashMap::new()));
+        for wrong in [&b"a=\xff"[..], b"a=b\r\nc", b"a=b c"] {
+            assert_eq!(read(wrong), None);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `porth user`, `client` and `scope`: with a server, and the same without one.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::process::InTime as _;
+use crate::support::server::{Server, Setup};
+
+/// Where commands work.
+enum At {
+    Server(Box<Server>),
+    Store(tempfile::TempDir),
+}
+
+impl At {
+    fn command(&self, arguments: &[&str]) -> Command {
+        match self {
+            Self::Server(server) => server.porth(arguments),
+            Self::Store(data) => {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_porth"));
+                command.args(arguments).env_remove("PORTH_CONFIG").env("PORTH_DATA", data.path());
+                command
+            }
+        }
+    }
+
+    /// What a command prints, or its complaint.
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).stdin(Stdio::null()).output_in_time();
+        let said = if output.status.success() { output.stdout } else { output.stderr };
+        String::from_utf8(said).unwrap().trim_end().to_owned()
+    }
+
+    /// As [`run`](Self::run), with a line on standard input.
+    fn run_with(&self, arguments: &[&str], line: &str) {
+        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+
+    fn show(&self, kind: &str, id: &str) -> Value {
+        let shown = self.run(&[kind, "show", id]);
+        serde_json::from_str(&shown).unwrap_or_else(|_| shown.into())
+    }
+}
+
+fn check(at: &At) {
+    assert_eq!(at.run(&["scope", "add", "read", "--display-name", "Read", "--password-max-age", "60"]), "");
+    assert!(at.run(&["scope", "list"]).ends_with("read                      Read"), "{}", at.run(&["scope", "list"]));
+    assert_eq!(at.run(&["scope", "set", "read", "--password-required", "false"]), "");
+    let scope = at.show("scope", "read");
+    assert_eq!((&scope["password_required"], &scope["password_max_age"]), (&json!(false), &json!(60)));
+
+    let add = ["user", "add", "Änna", "--name", "Anna A", "--scope", "g_admin", "--scope", "read", "--password-stdin"];
+    at.run_with(&add, "secret");
+    let properties = ["--property", "phone=[\"1\"]", "--property", "city=Bern", "--email", "a@example.org"];
+    assert_eq!(at.run(&[&["user", "set", "änna"], &properties[..]].concat()), "");
+    let shown = json!({
+        "username": "änna", "name": "Anna A", "email": "a@example.org", "scope": ["g_admin", "read"], "enabled": true,
+        "source": "database", "phone": ["1"], "city": "Bern",
+    });
+    assert_eq!(at.show("user", "ÄNNA"), shown);
+    assert_eq!(at.run(&["user", "add", "bob", "--enabled", "false"]), "");
+    assert_eq!(at.run(&["user", "list", "--pattern", "BOB"]), "bob                       disabled");
+    assert_eq!(at.run(&["user", "list"]).lines().count(), 2);
+    assert_eq!(at.run(&["user", "set", "bob", "--scope", "no"]).rsplit(": ").next(), Some("there is no scope `no`"));
+    assert_eq!(at.run(&["user", "set", "bob", "--property", "x"]), "porth: a property is `NAME=VALUE`, not `x`");
+    assert_eq!(at.run(&["user", "delete", "bob"]), "");
+    let refused = at.run(&["user", "show", "bob"]);
+    let by_server = if matches!(at, At::Server(_)) { "the server refuses: " } else { "" };
+    assert_eq!(refused, format!("porth: {by_server}there is no user `bob`"));
+    assert_eq!(at.run(&["user", "set", "änna", "--scope", ""]), "");
+    assert_eq!(at.show("user", "änna")["scope"], json!([]));
+
+    let uris = ["--redirect-uri", "https://example.org/a", "--redirect-uri", "https://example.org/b"];
+    at.run_with(&[&["client", "add", "app", "--confidential", "true", "--secret-stdin"], &uris[..]].concat(), "s");
+    assert_eq!(at.run(&["client", "set", "app", "--authorization-type", "code"]), "");
+    let client = at.show("client", "app");
+    assert_eq!(client["redirect_uri"], json!(["https://example.org/a", "https://example.org/b"]));
+    assert_eq!(at.run(&["client", "list"]), "app                       enabled   code");
+    assert_eq!(at.run(&["client", "delete", "app"]), "");
+}
+
+#[test]
+fn records_are_changed_beside_a_server() {
+    let server = Setup::new().start();
+    check(&At::Server(Box::new(server)));
+}
+
+#[test]
+fn records_are_changed_without_a_server() {
+    let at = At::Store(tempfile::tempdir().unwrap());
+    check(&at);
+    let At::Store(data) = &at else { unreachable!() };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let opens = runtime.block_on(async {
+        let db = porth::store::Db::open("sqlite", data.path(), 0).await.unwrap();
+        let passwords = porth::domain::passwords::Passwords::new(1, 1);
+        porth::domain::users::Users::new(db, passwords).check_password("änna", "secret").await.unwrap()
+    });
+    assert!(opens.is_some());
+}
