@@ -229,6 +229,9 @@ pub struct DeclaredInstance {
     /// Whether a service may have public endpoints.
     #[serde(default)]
     pub allow_public: bool,
+    /// What else can be set of an instance of its kind, by the names that REST has.
+    #[serde(default)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
 fn plugin_kind() -> String {

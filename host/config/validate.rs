@@ -214,6 +214,7 @@ mod tests {
             parameters: serde_json::Map::new(),
             grants: None,
             allow_public: false,
+            settings: serde_json::Map::new(),
         };
         check(|config| config.instances = vec![instance("plugin"), instance("user")], expect!["fine"]);
         check(

@@ -139,6 +139,16 @@ pub enum DeclareError {
         /// What is wrong with it.
         error: NameError,
     },
+    /// What is set is wrong.
+    #[error("the configuration declares the instance `{kind}/{name}`: {}", .errors.join("; "))]
+    Settings {
+        /// The kind.
+        kind: String,
+        /// The name.
+        name: String,
+        /// Everything that is wrong.
+        errors: Vec<String>,
+    },
     /// A name is declared twice.
     #[error("the configuration declares the instance `{kind}/{name}` twice")]
     Twice {
@@ -194,6 +204,15 @@ impl Instances {
     /// [`StoreError`].
     pub async fn get(&self, kind: &str, name: &str) -> Result<Option<InstanceRecord>, StoreError> {
         rows::find(&self.db, kind, name).await?.map(from_row).transpose()
+    }
+
+    /// The settings of the enabled instances of a kind, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn settings(&self, kind: &str) -> Result<Vec<(String, Settings)>, StoreError> {
+        let rows = rows::settings(&self.db, kind).await?.into_iter();
+        rows.map(|(name, settings)| Ok((name.clone(), read_settings(kind, &name, &settings)?))).collect()
     }
 
     /// Adds an instance. Of many that add the same name at once, one succeeds.
@@ -361,10 +380,13 @@ async fn take_over(
 /// Whether the names are possible ones, each given once.
 fn check_declarations(declarations: &[DeclaredInstance]) -> Result<(), DeclareError> {
     let mut seen = HashSet::new();
-    for DeclaredInstance { kind, name, display_name, .. } in declarations {
+    for DeclaredInstance { kind, name, display_name, settings, .. } in declarations {
         let (kind, name) = (kind.clone(), name.clone());
         if let Err(error) = check_name(&name).and_then(|()| check_display_name(display_name)) {
             return Err(DeclareError::Name { kind, name, error });
+        }
+        if let Err(errors) = Settings::declared(&kind, settings) {
+            return Err(DeclareError::Settings { kind, name, errors });
         }
         if !seen.insert((kind.clone(), name.clone())) {
             return Err(DeclareError::Twice { kind, name });
@@ -383,7 +405,6 @@ fn declared_over(old: &InstanceRow, declared: DeclaredInstance, now_ms: i64) -> 
         id: old.id.clone(),
         enabled: old.enabled || !old.declared,
         quarantine: old.quarantine.clone(),
-        settings: old.settings.clone(),
         created_at: old.created_at,
         ..declared_row(declared, now_ms)
     })
@@ -395,6 +416,8 @@ fn undeclared(old: InstanceRow) -> InstanceRow {
 }
 
 fn declared_row(declared: DeclaredInstance, now_ms: i64) -> InstanceRow {
+    // They were checked with all declarations.
+    let settings = Settings::declared(&declared.kind, &declared.settings).unwrap_or_default();
     to_row(InstanceRecord {
         id: new_id(now_ms),
         kind: declared.kind,
@@ -407,7 +430,7 @@ fn declared_row(declared: DeclaredInstance, now_ms: i64) -> InstanceRow {
         allow_public: declared.allow_public,
         declared: true,
         quarantine: None,
-        settings: Settings::default(),
+        settings,
         created_at_ms: now_ms,
         updated_at_ms: now_ms,
     })
@@ -437,10 +460,7 @@ fn from_row(row: InstanceRow) -> Result<InstanceRecord, StoreError> {
     let damaged = |error: serde_json::Error| StoreError::Damaged { what: what(), reason: error.to_string() };
     let parameters = serde_json::from_str(&row.parameters).map_err(damaged)?;
     let grants = row.grants.as_deref().map(serde_json::from_str).transpose().map_err(damaged)?;
-    let settings = match row.settings.as_str() {
-        "" => Settings::default(),
-        settings => serde_json::from_str(settings).map_err(damaged)?,
-    };
+    let settings = read_settings(&row.kind, &row.name, &row.settings)?;
     Ok(InstanceRecord {
         id: row.id,
         kind: row.kind,
@@ -456,6 +476,16 @@ fn from_row(row: InstanceRow) -> Result<InstanceRecord, StoreError> {
         settings,
         created_at_ms: row.created_at,
         updated_at_ms: row.updated_at,
+    })
+}
+
+fn read_settings(kind: &str, name: &str, settings: &str) -> Result<Settings, StoreError> {
+    if settings.is_empty() {
+        return Ok(Settings::default());
+    }
+    serde_json::from_str(settings).map_err(|error| StoreError::Damaged {
+        what: format!("the instance `{kind}/{name}`"),
+        reason: error.to_string(),
     })
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::StoreError;
 use super::instances::{InstanceRecord, Instances, Settings};
-use super::login::{SchemeLimits, Schemes as Limits};
+use super::login::{Origin, SchemeLimits, Schemes as Limits};
 use super::username::Username;
 use super::users::User;
 use crate::store::Db;
@@ -117,9 +117,23 @@ impl Scheme {
         shown.insert("display_name".to_owned(), json!(self.display_name));
         shown
     }
+}
 
-    fn limits(&self) -> SchemeLimits {
-        SchemeLimits { expiration_s: self.settings.expiration_s, use_max: self.settings.use_max }
+/// What was sent to a scheme.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sent {
+    /// What the scheme is to make of it.
+    pub data: Value,
+    /// Where it comes from; none where a plug-in asks.
+    pub origin: Option<Origin>,
+}
+
+impl Sent {
+    /// The arguments of a hook.
+    fn arguments(&self, username: Option<&str>) -> Value {
+        let request = self.origin.as_ref();
+        let request = request.map(|Origin { user_agent, peer }| json!({"peer": peer, "user_agent": user_agent}));
+        json!({"username": username, "data": self.data, "request": request})
     }
 }
 
@@ -204,7 +218,9 @@ impl Schemes {
     /// # Errors
     /// [`StoreError`].
     pub async fn limits(&self) -> Result<Limits, StoreError> {
-        Ok(self.list().await?.into_iter().map(|scheme| (scheme.name.clone(), scheme.limits())).collect())
+        let limits = |Settings { expiration_s, use_max, .. }: Settings| SchemeLimits { expiration_s, use_max };
+        let settings = self.records.settings(KIND).await?.into_iter();
+        Ok(settings.map(|(name, settings)| (name, limits(settings))).collect())
     }
 
     /// Whether a user can prove something with a scheme.
@@ -225,9 +241,9 @@ impl Schemes {
     ///
     /// # Errors
     /// [`SchemeError`].
-    pub async fn register(&self, scheme: &Scheme, user: &User, data: Value, by: By) -> Result<Value, SchemeError> {
+    pub async fn register(&self, scheme: &Scheme, user: &User, sent: &Sent, by: By) -> Result<Value, SchemeError> {
         self.check_by(scheme, by, scheme.settings.allow_user_register)?;
-        let arguments = json!({"username": user.username.as_str(), "data": data});
+        let arguments = sent.arguments(Some(user.username.as_str()));
         Ok(self.ask(scheme, SchemeHook::Register, &arguments).await?)
     }
 
@@ -270,20 +286,20 @@ impl Schemes {
     ///
     /// # Errors
     /// [`AskError`].
-    pub async fn trigger(&self, scheme: &Scheme, user: Option<&User>, data: Value) -> Result<Value, AskError> {
+    pub async fn trigger(&self, scheme: &Scheme, user: Option<&User>, sent: &Sent) -> Result<Value, AskError> {
         let username = user.map(|user| user.username.as_str());
-        self.ask(scheme, SchemeHook::Trigger, &json!({"username": username, "data": data})).await
+        self.ask(scheme, SchemeHook::Trigger, &sent.arguments(username)).await
     }
 
     /// Checks a proof of a user, who must be registered.
     ///
     /// # Errors
     /// [`AskError`], Unauthorized when it proves nothing.
-    pub async fn validate(&self, scheme: &Scheme, username: &Username, data: &Value) -> Result<(), AskError> {
+    pub async fn validate(&self, scheme: &Scheme, username: &Username, sent: &Sent) -> Result<(), AskError> {
         if self.can_use(scheme, username).await? != CanUse::Registered {
             return Err(AskError::Unauthorized("the user is not registered".to_owned()));
         }
-        let arguments = json!({"username": username.as_str(), "data": data});
+        let arguments = sent.arguments(Some(username.as_str()));
         self.ask(scheme, SchemeHook::Validate, &arguments).await.map(drop)
     }
 
@@ -291,8 +307,8 @@ impl Schemes {
     ///
     /// # Errors
     /// [`AskError`], Unauthorized when it proves nothing.
-    pub async fn identify(&self, scheme: &Scheme, data: &Value) -> Result<String, AskError> {
-        let answer = self.ask(scheme, SchemeHook::Identify, &json!({"data": data})).await?;
+    pub async fn identify(&self, scheme: &Scheme, sent: &Sent) -> Result<String, AskError> {
+        let answer = self.ask(scheme, SchemeHook::Identify, &sent.arguments(None)).await?;
         let username = answer.get("username").and_then(Value::as_str).map(str::to_owned);
         username.ok_or_else(|| AskError::Failed("`identify` answered no username".to_owned()))
     }

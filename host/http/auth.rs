@@ -11,7 +11,8 @@ use super::error::{INVALID, NOT_FOUND, Problem, UNAUTHORIZED};
 use super::fields::Fields;
 use super::{App, cookie, now_ms, peer};
 use crate::domain::access::SchemeProof;
-use crate::domain::login::LoginSession;
+use crate::domain::login::{LoginSession, Origin};
+use crate::domain::schemes::Sent;
 
 /// What an answer carries besides its status.
 type Answer = axum::response::AppendHeaders<Option<(HeaderName, HeaderValue)>>;
@@ -30,7 +31,8 @@ pub(super) async fn log_in(State(app): State<App>, request: Request<Body>) -> Re
     let cookie = cookie::read(&headers, &app.0.config);
     let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if let Some((module, scheme)) = scheme {
-        let proof = SchemeProof { username: username.as_deref(), module: &module, scheme: &scheme, value: &value };
+        let sent = Sent { data: value, origin: Some(origin(&headers, peer)) };
+        let proof = SchemeProof { username: username.as_deref(), module: &module, scheme: &scheme, sent: &sent };
         let logged_in = app.0.access.log_in_by_scheme(cookie, proof, peer, user_agent, now_ms());
         return Ok(axum::response::AppendHeaders(cookie::set(&logged_in.await?, &app.0.config)));
     }
@@ -72,6 +74,12 @@ pub(super) async fn log_out(State(app): State<App>, request: Request<Body>) -> R
     }
     let last = session.others.is_empty();
     Ok(axum::response::AppendHeaders(last.then(|| cookie::clear(&app.0.config)).flatten()))
+}
+
+/// Where a request comes from.
+pub(super) fn origin(headers: &HeaderMap, peer: Option<std::net::IpAddr>) -> Origin {
+    let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Origin { user_agent: user_agent.to_owned(), peer: peer.map(|peer| peer.to_string()).unwrap_or_default() }
 }
 
 /// The session of the request, or 401.

@@ -11,7 +11,7 @@ use super::instances::{Inner, Runtime, SCHEME};
 use crate::abi::{CallbackError, SchemeCall};
 use crate::domain::StoreError;
 use crate::domain::access::Access;
-use crate::domain::schemes::{AskError, Asking, By, Scheme, SchemeError, SchemeHook, SchemePort};
+use crate::domain::schemes::{AskError, Asking, By, Scheme, SchemeError, SchemeHook, SchemePort, Sent};
 use crate::domain::users::User;
 
 /// The port: it does not keep the runtime.
@@ -70,7 +70,7 @@ pub(super) async fn answer(access: &Access, call: SchemeCall) -> Result<Vec<u8>,
             let data = serde_json::from_str(&data)
                 .map_err(|error| CallbackError::parameter(format!("`data` is no JSON: {error}")))?;
             let (scheme, user) = (find(access, &scheme).await?, user(access, &username).await?);
-            schemes.register(&scheme, &user, data, By::Others).await.map_err(refused)?
+            schemes.register(&scheme, &user, &Sent { data, origin: None }, By::Others).await.map_err(refused)?
         }
         SchemeCall::RegisterGet { scheme, username } => {
             let (scheme, user) = (find(access, &scheme).await?, user(access, &username).await?);

@@ -50,6 +50,20 @@ pub async fn find(db: &Db, kind: &str, name: &str) -> Result<Option<InstanceRow>
     db.read(FIND, values![kind, name]).await?.pop().map(read).transpose()
 }
 
+/// Name and settings of the enabled rows of a kind, by name.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn settings(db: &Db, kind: &str) -> Result<Vec<(String, String)>, StoreError> {
+    let mut settings = Vec::new();
+    for mut row in db.recall(SETTINGS, values![kind]).await? {
+        if row.take::<bool>(2)? {
+            settings.push((row.take(0)?, row.take(1)?));
+        }
+    }
+    Ok(settings)
+}
+
 /// Adds a row, to which documents that were written already belong from then on. False means that the name is taken.
 ///
 /// # Errors
@@ -94,8 +108,9 @@ pub async fn update(db: &Db, kind: &str, name: &str, to: InstanceUpdate, now_ms:
 /// # Errors
 /// [`StoreError`].
 pub async fn update_declaration(transaction: &Transaction<'_>, row: InstanceRow) -> Result<(), StoreError> {
-    let InstanceRow { id, display_name, parameters, enabled, grants, allow_public, declared, updated_at, .. } = row;
-    let values = values![id, display_name, parameters, enabled, grants, allow_public, declared, updated_at];
+    let InstanceRow { id, display_name, parameters, enabled, grants, allow_public, .. } = row;
+    let InstanceRow { declared, updated_at, settings, .. } = row;
+    let values = values![id, display_name, parameters, enabled, grants, allow_public, declared, updated_at, settings];
     transaction.run(UPDATE_DECLARATION, values).await.map(drop)
 }
 
@@ -184,6 +199,7 @@ macro_rules! select {
 
 const LIST: &str = select!("ORDER BY kind, name");
 const LIST_KIND: &str = select!("WHERE kind = $1 ORDER BY name");
+const SETTINGS: &str = "SELECT name, settings, enabled FROM instance WHERE kind = $1 ORDER BY name";
 const FIND: &str = select!("WHERE kind = $1 AND name = $2");
 const INSERT: &str = "INSERT INTO instance (id, kind, module, name, display_name, parameters, enabled, grants, \
     allow_public, declared, quarantine, settings, created_at, updated_at) \
@@ -191,7 +207,7 @@ const INSERT: &str = "INSERT INTO instance (id, kind, module, name, display_name
 const UPDATE: &str = "UPDATE instance SET display_name = $3, parameters = $4, grants = $5, allow_public = $6, \
     updated_at = $7, settings = $8 WHERE kind = $1 AND name = $2 RETURNING id";
 const UPDATE_DECLARATION: &str = "UPDATE instance SET display_name = $2, parameters = $3, enabled = $4, grants = $5, \
-    allow_public = $6, declared = $7, updated_at = $8 WHERE id = $1";
+    allow_public = $6, declared = $7, updated_at = $8, settings = $9 WHERE id = $1";
 const SET_ENABLED: &str =
     "UPDATE instance SET enabled = $3, updated_at = $4 WHERE kind = $1 AND name = $2 RETURNING id";
 const SET_QUARANTINE: &str =

@@ -572,7 +572,8 @@ typedef int32_t (*porth_hook)(void *instance, porth_str arguments, porth_bytes *
 
 /* The extension PORTH_SCHEME: a way to authenticate, which every module of kind `scheme` has.
  *
- * `data` is what a client sent, any JSON. The username is normalised, and somebody who exists has it. */
+ * `data` is what a client sent, any JSON; wherever it stands, there is "request", too: {"peer", "user_agent"}, texts that may
+ * be empty, or null where a plug-in asks. The username is normalised, and somebody who exists has it. */
 typedef struct porth_scheme {
     size_t size;
     /* {"username"}: whether the user can prove something with it: 0 unavailable, 1 available (after a registration),

@@ -157,7 +157,7 @@ pub use metrics::{Counter, Gauge, Histogram, Metrics};
 pub use module::{InitError, Kind, Module, Plugin, Right};
 pub use request::{Caller, Request};
 pub use response::Response;
-pub use scheme::{CanUse, Scheme};
+pub use scheme::{CanUse, Scheme, Sent};
 pub use schemes::{SchemeRecord, Schemes};
 pub use session::{Session, SessionRecord, User};
 pub use user_middleware::{UserMiddleware, UserRevoke};
@@ -174,7 +174,7 @@ pub mod prelude {
 
     pub use crate::{
         Auth, Caller, CanUse, ClientBackEnd, Collection, Consumed, Document, Documents, Error, Event, HookError, Host,
-        HostError, InitError, Kind, Module, Operation, Plugin, Request, Response, Right, Scheme, UserBackEnd,
+        HostError, InitError, Kind, Module, Operation, Plugin, Request, Response, Right, Scheme, Sent, UserBackEnd,
         UserMiddleware, UserRevoke, export_plugin,
     };
 }

@@ -3,6 +3,7 @@
 //! Start at [`Scheme`].
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::block_on::block_on;
@@ -41,6 +42,47 @@ impl CanUse {
     }
 }
 
+/// What a client sent to a scheme.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[non_exhaustive]
+pub struct Sent {
+    /// Any JSON.
+    #[serde(default)]
+    pub data: Value,
+    #[serde(default)]
+    request: Option<Origin>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Origin {
+    #[serde(default)]
+    peer: String,
+    #[serde(default)]
+    user_agent: String,
+}
+
+impl Sent {
+    /// Reads the data. `expected` is what a client is told that sent something else.
+    ///
+    /// # Errors
+    /// [`HookError::Invalid`].
+    pub fn read<T: DeserializeOwned>(&self, expected: &str) -> Result<T, HookError> {
+        T::deserialize(&self.data).map_err(|_| HookError::invalid(format!("expected {expected}")))
+    }
+
+    /// The address that it comes from, where it comes from a client and that is known.
+    #[must_use]
+    pub fn peer(&self) -> Option<&str> {
+        self.request.as_ref().map(|origin| origin.peer.as_str()).filter(|peer| !peer.is_empty())
+    }
+
+    /// What the client says of itself, if it comes from one.
+    #[must_use]
+    pub fn user_agent(&self) -> Option<&str> {
+        self.request.as_ref().map(|origin| origin.user_agent.as_str()).filter(|text| !text.is_empty())
+    }
+}
+
 /// A way to authenticate beside the password, such as a code by mail or a key.
 ///
 /// For a module of [`Kind::Scheme`](crate::Kind::Scheme), exported with `export_plugin!(Code: Scheme)`. Usernames come
@@ -49,7 +91,6 @@ impl CanUse {
 ///
 /// ```
 /// use porth_plugin::prelude::*;
-/// use porth_plugin::serde_json::Value;
 ///
 /// #[derive(Deserialize, JsonSchema)]
 /// struct Parameters {
@@ -75,8 +116,8 @@ impl CanUse {
 ///         Ok(CanUse::Registered)
 ///     }
 ///
-///     async fn validate(&self, _username: &str, data: Value) -> Result<(), HookError> {
-///         if data["code"] == self.code { Ok(()) } else { Err(HookError::unauthorized("another code")) }
+///     async fn validate(&self, _username: &str, sent: Sent) -> Result<(), HookError> {
+///         if sent.data["code"] == self.code { Ok(()) } else { Err(HookError::unauthorized("another code")) }
 ///     }
 /// }
 ///
@@ -94,8 +135,8 @@ pub trait Scheme: Plugin {
     ///
     /// # Errors
     /// Invalid for data that is wrong, Unauthorized for a user who may not; Unsupported where nobody registers.
-    fn register(&self, username: &str, data: Value) -> impl Future<Output = Result<Value, HookError>> + Send {
-        let _ = (username, data);
+    fn register(&self, username: &str, sent: Sent) -> impl Future<Output = Result<Value, HookError>> + Send {
+        let _ = (username, sent);
         async { Err(HookError::Unsupported) }
     }
 
@@ -122,8 +163,8 @@ pub trait Scheme: Plugin {
     ///
     /// # Errors
     /// Unauthorized for a user who is not registered, Invalid for data that is wrong.
-    fn trigger(&self, username: Option<&str>, data: Value) -> impl Future<Output = Result<Value, HookError>> + Send {
-        let _ = (username, data);
+    fn trigger(&self, username: Option<&str>, sent: Sent) -> impl Future<Output = Result<Value, HookError>> + Send {
+        let _ = (username, sent);
         async { Ok(Value::Null) }
     }
 
@@ -131,14 +172,14 @@ pub trait Scheme: Plugin {
     ///
     /// # Errors
     /// Unauthorized when it proves nothing, Invalid when it is none.
-    fn validate(&self, username: &str, data: Value) -> impl Future<Output = Result<(), HookError>> + Send;
+    fn validate(&self, username: &str, sent: Sent) -> impl Future<Output = Result<(), HookError>> + Send;
 
     /// Checks a proof that also says whose it is, and answers the username.
     ///
     /// # Errors
     /// As [`validate`](Self::validate); Unsupported where a username must be known before.
-    fn identify(&self, data: Value) -> impl Future<Output = Result<String, HookError>> + Send {
-        let _ = data;
+    fn identify(&self, sent: Sent) -> impl Future<Output = Result<String, HookError>> + Send {
+        let _ = sent;
         async { Err(HookError::Unsupported) }
     }
 }
@@ -150,15 +191,15 @@ pub enum Hooks {}
 #[derive(Deserialize)]
 struct OfUser {
     username: String,
-    #[serde(default)]
-    data: Value,
+    #[serde(flatten)]
+    sent: Sent,
 }
 
 #[derive(Deserialize)]
 struct OfAnybody {
     username: Option<String>,
-    #[serde(default)]
-    data: Value,
+    #[serde(flatten)]
+    sent: Sent,
 }
 
 impl<P: Scheme> Extends<P> for Hooks {
@@ -166,19 +207,19 @@ impl<P: Scheme> Extends<P> for Hooks {
 
     fn call(plugin: &P, hook: usize, given: &[u8]) -> HookAnswer {
         if let 4 | 6 = hook {
-            let OfAnybody { username, data } = arguments(given)?;
+            let OfAnybody { username, sent } = arguments(given)?;
             return match hook {
-                4 => answer(block_on(plugin.trigger(username.as_deref(), data))),
-                _ => answer(block_on(plugin.identify(data)).map(|username| json!({ "username": username }))),
+                4 => answer(block_on(plugin.trigger(username.as_deref(), sent))),
+                _ => answer(block_on(plugin.identify(sent)).map(|username| json!({ "username": username }))),
             };
         }
-        let OfUser { username, data } = arguments(given)?;
+        let OfUser { username, sent } = arguments(given)?;
         match hook {
             0 => answer(block_on(plugin.can_use(&username)).map(CanUse::number)),
-            1 => answer(block_on(plugin.register(&username, data))),
+            1 => answer(block_on(plugin.register(&username, sent))),
             2 => answer(block_on(plugin.registration(&username))),
             3 => answer(block_on(plugin.deregister(&username))),
-            5 => answer(block_on(plugin.validate(&username, data))),
+            5 => answer(block_on(plugin.validate(&username, sent))),
             _ => Err(HookError::Unsupported),
         }
     }

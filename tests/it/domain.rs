@@ -9,6 +9,8 @@ mod keys;
 mod lockout;
 mod login;
 mod misc;
+mod schemes;
 mod scopes;
 mod setup;
 mod users;
+mod validity;

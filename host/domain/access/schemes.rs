@@ -10,7 +10,7 @@ use super::{Access, Asked, LogInError, Present};
 use crate::domain::StoreError;
 use crate::domain::lockout::Attempt;
 use crate::domain::login::{Means, Proofs, Schemes as Limits, Standing};
-use crate::domain::schemes::{AskError, CanUse, Scheme, SchemeError};
+use crate::domain::schemes::{AskError, CanUse, Scheme, SchemeError, Sent};
 use crate::domain::scopes::Scope;
 use crate::domain::username::Username;
 use crate::domain::users::User;
@@ -24,8 +24,8 @@ pub struct SchemeProof<'a> {
     pub module: &'a str,
     /// The name of the scheme's instance.
     pub scheme: &'a str,
-    /// What the scheme checks.
-    pub value: &'a Value,
+    /// What the scheme checks, with where it comes from.
+    pub sent: &'a Sent,
 }
 
 /// A scope with the schemes that somebody may prove for it.
@@ -84,13 +84,13 @@ impl Access {
 
     /// Whose proof it is, if they may log in.
     async fn told(&self, scheme: &Scheme, proof: SchemeProof<'_>) -> Result<Option<User>, LogInError> {
-        let SchemeProof { username, value, .. } = proof;
+        let SchemeProof { username, sent, .. } = proof;
         let Some(username) = username else {
-            let username = self.schemes.identify(scheme, value).await.map_err(SchemeError::from)?;
+            let username = self.schemes.identify(scheme, sent).await.map_err(SchemeError::from)?;
             return Ok(self.enabled(&username).await?);
         };
         let Some(user) = self.enabled(username).await? else { return Ok(None) };
-        self.schemes.validate(scheme, &user.username, value).await.map_err(SchemeError::from)?;
+        self.schemes.validate(scheme, &user.username, sent).await.map_err(SchemeError::from)?;
         Ok(Some(user))
     }
 
@@ -103,7 +103,7 @@ impl Access {
         module: &str,
         scheme: &str,
         username: Option<&str>,
-        value: Value,
+        sent: &Sent,
     ) -> Result<Value, SchemeError> {
         let scheme = self.schemes.find(Some(module), scheme).await?;
         let user = match username {
@@ -114,7 +114,7 @@ impl Access {
                 Some(user.ok_or_else(|| AskError::Unauthorized("no such user".to_owned()))?)
             }
         };
-        Ok(self.schemes.trigger(&scheme, user.as_ref(), value).await?)
+        Ok(self.schemes.trigger(&scheme, user.as_ref(), sent).await?)
     }
 
     async fn enabled(&self, username: &str) -> Result<Option<User>, StoreError> {

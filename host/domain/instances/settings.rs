@@ -79,6 +79,16 @@ impl Settings {
         serde_json::from_value(Value::Object(members)).map_err(|error| vec![error.to_string()])
     }
 
+    /// The settings of an instance that the configuration declares.
+    ///
+    /// # Errors
+    /// A text for each that is wrong, or that the kind does not have.
+    pub fn declared(kind: &str, given: &Map<String, Value>) -> Result<Self, Vec<String>> {
+        let unknown = given.keys().filter(|name| !names(kind).contains(&name.as_str()));
+        let unknown: Vec<_> = unknown.map(|name| format!("{name}: the kind {kind} has no such setting")).collect();
+        if unknown.is_empty() { Self::default().changed(kind, given) } else { Err(unknown) }
+    }
+
     fn members(&self) -> Map<String, Value> {
         match serde_json::to_value(self) {
             Ok(Value::Object(members)) => members,

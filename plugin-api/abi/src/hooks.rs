@@ -27,7 +27,8 @@ pub struct Hook {
 
 /// The extension [`SCHEME`]: a way to authenticate, which every module of kind `scheme` has.
 ///
-/// `data` is what a client sent, any JSON. The username is normalised, and somebody who exists has it.
+/// `data` is what a client sent, any JSON; wherever it stands, there is `request`, too: `{"peer", "user_agent"}`, texts that
+/// may be empty, or null where a plug-in asks. The username is normalised, and somebody who exists has it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "layout", derive(StableAbi))]

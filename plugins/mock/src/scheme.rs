@@ -61,8 +61,8 @@ impl Scheme for MockScheme {
         Ok(if self.is_registered(username).await? { CanUse::Registered } else { CanUse::Available })
     }
 
-    async fn register(&self, username: &str, data: Value) -> Result<Value, HookError> {
-        let Register { register } = read(data, "{\"register\": true or false}")?;
+    async fn register(&self, username: &str, sent: Sent) -> Result<Value, HookError> {
+        let Register { register } = sent.read("{\"register\": true or false}")?;
         if register {
             self.registered().put(username, &true).user(username).await?;
         } else {
@@ -82,28 +82,24 @@ impl Scheme for MockScheme {
         }
     }
 
-    async fn trigger(&self, username: Option<&str>, _: Value) -> Result<Value, HookError> {
+    async fn trigger(&self, username: Option<&str>, _: Sent) -> Result<Value, HookError> {
         match username {
             Some(username) if !self.is_registered(username).await? => Err(HookError::unauthorized("not registered")),
             _ => Ok(json!({ "code": self.code })),
         }
     }
 
-    async fn validate(&self, username: &str, data: Value) -> Result<(), HookError> {
-        let Code { code } = read(data, "{\"code\": text}")?;
+    async fn validate(&self, username: &str, sent: Sent) -> Result<(), HookError> {
+        let Code { code } = sent.read("{\"code\": text}")?;
         if !self.is_registered(username).await? {
             return Err(HookError::unauthorized("not registered"));
         }
         self.check(&code)
     }
 
-    async fn identify(&self, data: Value) -> Result<String, HookError> {
-        let UserAndCode { username, code } = read(data, "{\"username\": text, \"code\": text}")?;
+    async fn identify(&self, sent: Sent) -> Result<String, HookError> {
+        let UserAndCode { username, code } = sent.read("{\"username\": text, \"code\": text}")?;
         self.check(&code)?;
         Ok(username)
     }
-}
-
-fn read<T: porth_plugin::serde::de::DeserializeOwned>(data: Value, expected: &str) -> Result<T, HookError> {
-    porth_plugin::serde_json::from_value(data).map_err(|_| HookError::invalid(format!("expected {expected}")))
 }

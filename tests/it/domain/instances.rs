@@ -57,6 +57,7 @@ fn declared(name: &str, module: &str) -> DeclaredInstance {
         parameters: Map::new(),
         grants: None,
         allow_public: false,
+        settings: Map::new(),
     }
 }
 
@@ -241,7 +242,22 @@ async fn wrong_declarations_change_nothing(store: &Store) {
     let error = instances.declare(&[declared("b", "hello"), declared("mod", "hello")], NOW_MS).await.unwrap_err();
     assert!(error.to_string().contains("`plugin/mod`: the name `mod` of an instance is reserved"), "{error}");
 
+    let scheme = |settings: Value| DeclaredInstance {
+        kind: "scheme".into(),
+        settings: object(settings),
+        ..declared("code", "mock")
+    };
+    let error = instances.declare(&[scheme(json!({"order_rank": 1}))], NOW_MS).await.unwrap_err();
+    assert!(error.to_string().ends_with("`scheme/code`: order_rank: the kind scheme has no such setting"), "{error}");
+    let error = instances.declare(&[scheme(json!({"max_use": -1}))], NOW_MS).await.unwrap_err();
+    assert!(matches!(error, DeclareError::Settings { .. }), "{error}");
+
     assert_eq!(instances.list(None).await.unwrap(), [before]);
+    for use_max in [1, 2] {
+        instances.declare(&[scheme(json!({"max_use": use_max}))], NOW_MS).await.unwrap();
+        let stored = instances.get("scheme", "code").await.unwrap().unwrap();
+        assert_eq!(stored.settings, Settings { use_max, ..Settings::default() });
+    }
 }
 
 async fn a_damaged_record_is_named(store: &Store) {

@@ -67,3 +67,14 @@ fn what_is_no_kind_is_not_found() {
     assert_eq!(server.admin("POST", "/api/mod/toaster/", Some(&json!({}))).summary(), "404 not_found");
     assert_eq!(server.get("/api/mod/scheme/").summary(), "401 unauthorized");
 }
+
+#[test]
+fn the_configuration_declares_settings() {
+    let config = "[[instance]]\nkind = \"scheme\"\nmodule = \"mock\"\nname = \"code\"\n\
+        parameters = { mock-value = \"42\" }\nsettings = { max_use = 1 }";
+    let server = Setup::new().libraries(&["mock"]).config(config).start();
+    let shown = server.admin("GET", "/api/mod/scheme/code", None).json();
+    assert_eq!((&shown["status"], &shown["max_use"]), (&json!("running"), &json!(1)));
+    let change = json!({"max_use": 2});
+    assert_eq!(server.admin("PUT", "/api/mod/scheme/code", Some(&change)).summary(), "409 conflict");
+}

@@ -19,7 +19,7 @@ fn add(server: &Server, module: &str, name: &str, more: &Value) -> Reply {
 }
 
 fn post(server: &Server, cookie: Option<&str>, path: &str, body: &Value) -> Reply {
-    let mut headers = vec![("content-type", "application/json")];
+    let mut headers = vec![("content-type", "application/json"), ("user-agent", "test")];
     headers.extend(cookie.map(|cookie| ("cookie", cookie)));
     server.send("POST", path, &headers, body.to_string().as_bytes())
 }
@@ -44,6 +44,7 @@ fn a_scheme_that_misbehaves_fails_alone() {
     let asked = |value: &str| prove(&server, None, "odd", "odd", json!(value)).summary();
     assert_eq!(asked("no"), "401 unauthorized");
     assert_eq!(asked("timer"), "200");
+    assert_eq!(asked("origin"), "200", "it knows where the proof comes from");
     assert_eq!(asked("fail"), "500 plugin_failed");
     assert_eq!(asked("sleep"), "500 plugin_failed");
     for _ in 0..3 {
