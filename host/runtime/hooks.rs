@@ -15,7 +15,7 @@ use super::call::CallError;
 use super::instances::{Runtime, key};
 use super::running::Call;
 use super::threads::Overdue;
-use crate::abi::{HookFailure, Hooks};
+use crate::abi::{Chain, HookFailure, Hooks};
 
 /// Which hook: the id of a table of `porth_abi::HOOK_TABLES`, and the place in it, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,23 +96,45 @@ impl Runtime {
         let hooks = call.hooks.get(hook.table).filter(|hooks| hooks.has(hook.place)).cloned();
         let hooks = hooks.ok_or(HookError::Unsupported)?;
         let deadline = Duration::from_millis(self.shared().config.limits.deadline_ms);
-        let arguments = arguments.to_string();
-        let asking =
-            self.shared().runtime.spawn(async move { ask(&call, hooks, hook.place, arguments, deadline).await });
+        let chain = CHAIN.try_with(Clone::clone).unwrap_or_default();
+        if chain.as_ref().is_some_and(|chain| chain.depth() >= CALLS_WITHIN_MAX) {
+            let key = &call.key;
+            let detail = format!("{key} was not asked: calls within calls are {CALLS_WITHIN_MAX} deep already");
+            tracing::warn!(instance = key, "{detail}");
+            return Err(CallError::Failed(detail).into());
+        }
+        let asking = Asking { hooks, place: hook.place, arguments: arguments.to_string(), deadline, chain };
+        let asking = self.shared().runtime.spawn(async move { ask(&call, asking).await });
         asking.await.unwrap_or(Err(HookError::NotRunning))
     }
 }
 
-async fn ask(
-    call: &Call,
+tokio::task_local! {
+    /// What led to the callback that this task answers.
+    static CHAIN: Option<Chain>;
+}
+
+/// How many calls may be within each other, an endpoint's among them.
+const CALLS_WITHIN_MAX: usize = 4;
+
+/// The answer to a callback that is made on this thread now: the hooks that it asks know what led to them.
+pub(super) fn led_here<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    CHAIN.scope(Chain::here(), work)
+}
+
+/// A call of a hook.
+struct Asking {
     hooks: Arc<Hooks>,
     place: usize,
     arguments: String,
     deadline: Duration,
-) -> Result<Value, HookError> {
+    chain: Option<Chain>,
+}
+
+async fn ask(call: &Call, asking: Asking) -> Result<Value, HookError> {
     let started = Instant::now();
     let trial = call.health.breaker.admit(started.into_std()).map_err(|refused| call.refused(refused.retry_after))?;
-    let asked = on_own_threads(call, hooks, place, arguments, deadline).await;
+    let asked = on_threads(call, asking).await;
     let now = Instant::now().into_std();
     if let Err(HookError::Call(error)) = &asked {
         call.failed(error, now);
@@ -136,18 +158,14 @@ struct Progress {
     overdue: Option<Overdue>,
 }
 
-async fn on_own_threads(
-    call: &Call,
-    hooks: Arc<Hooks>,
-    place: usize,
-    arguments: String,
-    deadline: Duration,
-) -> Result<Value, HookError> {
+/// On the instance's own threads.
+async fn on_threads(call: &Call, asking: Asking) -> Result<Value, HookError> {
+    let Asking { hooks, place, arguments, deadline, chain } = asking;
     let (sender, receiver) = oneshot::channel();
     let progress = Arc::new(Mutex::new(Progress::default()));
     let job = {
         // The instance is not closed while the thread is in its code, however late.
-        let (part, progress) = (call.clone(), Arc::clone(&progress));
+        let (part, progress, chain) = (call.clone(), Arc::clone(&progress), chain.clone());
         move || {
             {
                 let mut progress = progress.lock();
@@ -156,7 +174,7 @@ async fn on_own_threads(
                 }
                 progress.running = true;
             }
-            let result = hooks.call(place, &arguments);
+            let result = Chain::lead(chain.as_ref(), || hooks.call(place, &arguments));
             let overdue = {
                 let mut progress = progress.lock();
                 progress.running = false;
@@ -166,7 +184,12 @@ async fn on_own_threads(
             let _ = sender.send(result);
         }
     };
-    call.threads.run(Box::new(job)).map_err(|_| CallError::Busy)?;
+    // All threads of an instance may be waiting for this very call.
+    let started = match chain {
+        Some(chain) if chain.includes(call.slot) => call.threads.run_at_once(Box::new(job)),
+        _ => call.threads.run(Box::new(job)),
+    };
+    started.map_err(|_| CallError::Busy)?;
     match tokio::time::timeout(deadline, receiver).await {
         Ok(Ok(result)) => Ok(result?),
         // The thread is gone without an answer, as when the instance's threads are closed.

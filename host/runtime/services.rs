@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::counted::Metric;
 use super::documents::InstanceDocuments;
+use super::hooks;
 use super::login_url::login_url;
 use super::meter::{Meter, Meters};
 use super::questions;
@@ -166,6 +167,7 @@ impl InstanceServices {
     /// A future that the host drives: a plug-in polls from threads that know nothing of the host's runtime.
     fn on_host(&self, work: impl Future<Output = Result<Vec<u8>, CallbackError>> + Send + 'static) -> HostFuture {
         let (sender, receiver) = oneshot::channel();
+        let work = hooks::led_here(work);
         let task = self.shared.runtime.spawn(async move {
             let _ = sender.send(work.await);
         });
@@ -316,6 +318,7 @@ pub(super) fn driven(
     runtime: tokio::runtime::Handle,
     work: impl Future<Output = Result<Vec<u8>, CallbackError>> + Send + 'static,
 ) -> HostFuture {
+    let work = hooks::led_here(work);
     Box::pin(async move {
         match runtime.spawn(work).await {
             Ok(answer) => answer,

@@ -68,6 +68,25 @@ impl Threads {
         if self.put(state, job) { Ok(()) } else { Err(Busy) }
     }
 
+    /// Runs a job that a call of this instance waits for, on a thread beyond the most if it must: who waits has one.
+    ///
+    /// # Errors
+    /// When all threads are stuck, or the system gives none.
+    pub fn run_at_once(&self, job: Job) -> Result<(), Busy> {
+        let mut state = self.0.state.lock();
+        if state.closed || state.overdue >= 2 * self.0.threads_max {
+            return Err(Busy);
+        }
+        state.queue.push_front(job);
+        if state.idle >= state.queue.len() {
+            self.0.work.notify_one();
+            return Ok(());
+        }
+        state.threads += 1;
+        drop(state);
+        if self.start() { Ok(()) } else { Err(Busy) }
+    }
+
     /// Runs a job of a call that was admitted before: it only waits longer when there is much to do.
     pub fn go_on(&self, job: Job) {
         let _waits_for_the_next_one_that_starts_a_thread = self.put(self.0.state.lock(), job);

@@ -139,7 +139,7 @@ impl Drop for Entered {
 }
 
 /// Whom this thread works for; none if it never worked for anybody.
-pub(super) fn working_for() -> Option<&'static InstanceSlot> {
+pub(in crate::abi) fn working_for() -> Option<&'static InstanceSlot> {
     // A thread that is ending has no value any more, and calls no plug-in either.
     THREAD.try_with(|thread| thread.working_for.get()).ok().flatten()
 }

@@ -11,6 +11,7 @@ mod workers;
 
 use std::os::fd::AsFd;
 
+pub(super) use blame::working_for;
 pub use blame::{Entered, InstanceSlot, enter};
 pub(super) use blame::{LibraryName, note_code};
 pub use workers::{Working, join_workers, leave_workers, working};

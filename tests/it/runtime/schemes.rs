@@ -185,3 +185,27 @@ fn plugins_count_uses_and_ask_how_old_a_proof_is() {
     assert_eq!(ask("POST", "used/safe", cookie), Value::Null);
     assert!(ask("GET", "age/safe", cookie).as_u64().unwrap() >= logged_in);
 }
+
+/// With one thread, that thread waits for what only this instance can answer.
+#[test]
+fn a_scheme_that_asks_for_itself_keeps_nobody_waiting() {
+    let config = "[limits]\ninstance_threads_max = 1\ndeadline_ms = 20000";
+    let server = Setup::new().libraries(&["proves"]).config(config).start();
+    user(&server, "odd");
+    assert_eq!(add(&server, "odd", "odd", &json!({})).status, 200);
+    server.add("asks_schemes", "a", &json!({}));
+    let fields = [("content-type", "application/json")];
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| server.send("PUT", "/api/a/registration/odd/anna", &fields, b"1").json()))
+            .collect();
+        for thread in asking {
+            assert_eq!(thread.join().unwrap(), "Registered");
+        }
+    });
+
+    let endless = json!({"username": "endless", "password": "password", "scope": []});
+    assert_eq!(server.admin("POST", "/api/user/", Some(&endless)).status, 200);
+    assert_eq!(server.get("/api/a/can-use/odd/endless").json()["error"], "Failed");
+    server.wait_for_log("scheme/odd was not asked: calls within calls are 4 deep already");
+}
