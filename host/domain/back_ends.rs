@@ -283,6 +283,14 @@ pub(super) fn failed(back_end: &str, error: &BackEndError) -> StoreError {
     StoreError::BackEnd { back_end: back_end.to_owned(), reason: error.to_string() }
 }
 
+/// An instance did not delete.
+pub(super) fn not_deleted(back_end: &str, error: &BackEndError) -> StoreError {
+    match error {
+        BackEndError::Refused(_) => StoreError::ReadOnly { back_end: back_end.to_owned() },
+        BackEndError::Failed(_) => failed(back_end, error),
+    }
+}
+
 /// Reads a record that an instance gave, field by field; what is left are properties.
 pub(super) struct Reader {
     pub(super) record: Record,

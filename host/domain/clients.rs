@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use self::kept::{Kept, Nobody};
-use super::back_ends::{BackEnds, Keeper, Sources, failed, read_only};
+use super::back_ends::{BackEnds, Keeper, Sources, failed, not_deleted, read_only};
 use super::identity;
 use super::passwords::{PasswordError, Passwords};
 use super::search::Page;
@@ -229,17 +229,20 @@ impl Clients {
         let sources = self.back_ends.clients();
         let target = sources.target(source).map_err(|error| errors.push(error));
         let (true, Ok(target)) = (errors.is_empty(), target) else { return Err(PutClientError::Invalid(errors)) };
-        let mut stale = None;
         let _adding = if sources.are_own() { None } else { Some(self.adding.lock().await) };
-        if !sources.are_own() {
+        let stale = if sources.are_own() {
+            // The client id may have been of a back end that was deleted.
+            let known = rows::identity(&self.db, &details.client_id).await?;
+            known.filter(|(_, home)| sources.find(home).is_none()).map(|(id, _)| id)
+        } else {
             match self.find(&sources, &details.client_id).await? {
                 Found::Nobody(Nobody { failure: Some(failure), .. }) => return Err(failure.into()),
-                Found::Nobody(nobody) => stale = nobody.stale,
+                Found::Nobody(nobody) => nobody.stale,
                 Found::Own { .. } | Found::Kept(_) => {
                     return Err(PutClientError::IdTaken { client_id: details.client_id });
                 }
             }
-        }
+        };
         match &target.keeper {
             Keeper::Instance(back_end) => {
                 self.check_scopes(&details.scopes).await?;
@@ -306,7 +309,7 @@ impl Clients {
             Found::Own { row, .. } => (true, row.back_end),
             Found::Kept(Kept { client, back_end, .. }) => {
                 let deleted = back_end.delete(client_id).await;
-                (deleted.map_err(|error| failed(&client.source, &error))?, client.source)
+                (deleted.map_err(|error| not_deleted(&client.source, &error))?, client.source)
             }
         };
         let forgotten = rows::delete(&self.db, client_id, &back_end).await?;

@@ -109,9 +109,9 @@ impl Runtime {
     }
 }
 
-/// What decides who comes first.
-fn rank(record: &InstanceRecord) -> (i64, &str) {
-    (record.settings.order_rank, &record.name)
+/// What decides who comes first: of equals, who was there first, so that whoever is added does not get ahead unasked.
+fn rank(record: &InstanceRecord) -> (i64, i64, &str) {
+    (record.settings.order_rank, record.created_at_ms, &record.name)
 }
 
 /// An instance that is asked. The domain outlives the runtime, which owns it.

@@ -1,5 +1,6 @@
 //! Applications that instances keep: their records, and their identities at first sight.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -75,13 +76,31 @@ impl Clients {
         back_end: &str,
         stale: Option<String>,
     ) -> Result<Option<String>, StoreError> {
+        Ok(self.meet_all(&[client_id.to_owned()], back_end, stale).await?.pop().flatten())
+    }
+
+    /// The same for several, at once.
+    async fn meet_all(
+        &self,
+        client_ids: &[String],
+        back_end: &str,
+        stale: Option<String>,
+    ) -> Result<Vec<Option<String>>, StoreError> {
         let now_ms = now_ms();
-        let meeting = Arc::new((client_id.to_owned(), back_end.to_owned(), stale, new_id(now_ms)));
+        let named: Vec<_> = client_ids.iter().map(|client_id| (client_id.clone(), new_id(now_ms))).collect();
+        let meeting = Arc::new((named, back_end.to_owned(), stale));
         let work = self.db.transaction(move |transaction| {
             let meeting = Arc::clone(&meeting);
             Box::pin(async move {
-                let (client_id, back_end, stale, id) = &*meeting;
-                meet(transaction, client_id, back_end, stale.as_deref(), id, now_ms).await
+                let (named, back_end, stale) = &*meeting;
+                if let Some(stale) = stale {
+                    rows::forget(transaction, stale).await?;
+                }
+                let mut met = Vec::with_capacity(named.len());
+                for (client_id, id) in named {
+                    met.push(meet(transaction, client_id, back_end, id, now_ms).await?);
+                }
+                Ok(met)
             })
         });
         work.await
@@ -97,7 +116,8 @@ impl Clients {
     ) -> Result<(usize, Vec<Client>), StoreError> {
         let records = back_end.list(page).await.map_err(|error| failed(&source.name, &error))?;
         let given = records.len();
-        let mut clients = Vec::with_capacity(given);
+        let (mut known, mut unknown) = (HashMap::new(), Vec::new());
+        let mut named = Vec::with_capacity(given);
         for record in records {
             let client_id = record.get("client_id").and_then(Value::as_str).unwrap_or_default().to_owned();
             if client_id.is_empty() || client_id.contains('\0') {
@@ -105,13 +125,24 @@ impl Clients {
                 tracing::warn!(instance = name, "instance {name} keeps a client without a possible client id");
                 continue;
             }
-            let id = match rows::identity(&self.db, &client_id).await? {
-                Some((id, home)) if home == source.name => Some(id),
+            match rows::identity(&self.db, &client_id).await? {
+                Some((id, home)) if home == source.name => {
+                    known.insert(client_id.clone(), id);
+                }
                 // Who really has the client id is found out when somebody asks for it.
-                Some(_) => None,
-                None => self.meet(&client_id, &source.name, None).await?,
-            };
-            let Some(id) = id else { continue };
+                Some(_) => continue,
+                None => unknown.push(client_id.clone()),
+            }
+            named.push((client_id, record));
+        }
+        if !unknown.is_empty() {
+            let met = self.meet_all(&unknown, &source.name, None).await?;
+            known.extend(unknown.into_iter().zip(met).filter_map(|(client_id, id)| Some((client_id, id?))));
+        }
+        let mut clients = Vec::with_capacity(named.len());
+        for (client_id, record) in named {
+            // What is there twice is shown once.
+            let Some(id) = known.remove(&client_id) else { continue };
             match read(&id, &source.name, record) {
                 Ok(client) => clients.push(client),
                 Err(error) => tracing::warn!(instance = source.name, %error, "a client is left out of a list: {error}"),
@@ -212,13 +243,9 @@ async fn meet(
     transaction: &Transaction<'_>,
     client_id: &str,
     back_end: &str,
-    stale: Option<&str>,
     id: &str,
     now_ms: i64,
 ) -> Result<Option<String>, StoreError> {
-    if let Some(stale) = stale {
-        rows::forget(transaction, stale).await?;
-    }
     if rows::insert_identity(transaction, id, client_id, back_end, now_ms).await? {
         return Ok(Some(id.to_owned()));
     }

@@ -1,5 +1,6 @@
 //! People whom instances keep: their records, and their identities at first sight.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{PutUserError, User, UserChange, Users, identity};
@@ -75,17 +76,36 @@ impl Users {
         back_end: &str,
         stale: Option<String>,
     ) -> Result<Option<String>, StoreError> {
+        let met = self.meet_all(std::slice::from_ref(username), back_end, stale).await?.pop().flatten();
+        Ok(met)
+    }
+
+    /// The same for several, at once.
+    async fn meet_all(
+        &self,
+        usernames: &[Username],
+        back_end: &str,
+        stale: Option<String>,
+    ) -> Result<Vec<Option<String>>, StoreError> {
         let now_ms = now_ms();
-        let meeting = Arc::new((username.clone(), back_end.to_owned(), stale, new_id(now_ms)));
+        let named: Vec<_> = usernames.iter().map(|username| (username.clone(), new_id(now_ms))).collect();
+        let meeting = Arc::new((named, back_end.to_owned(), stale));
         let work = self.db.transaction(move |transaction| {
             let meeting = Arc::clone(&meeting);
             Box::pin(async move {
-                let (username, back_end, stale, id) = &*meeting;
-                meet(transaction, username, back_end, stale.as_deref(), id, now_ms).await
+                let (named, back_end, stale) = &*meeting;
+                if let Some(stale) = stale {
+                    rows::forget(transaction, stale).await?;
+                }
+                let mut met = Vec::with_capacity(named.len());
+                for (username, id) in named {
+                    met.push(meet(transaction, username, back_end, id, now_ms).await?);
+                }
+                Ok(met)
             })
         });
-        let met = work.await?;
-        if met.is_none() {
+        let met: Vec<Option<String>> = work.await?;
+        if met.iter().any(Option::is_none) {
             tracing::warn!(
                 instance = back_end,
                 "instance {back_end} knows a user whose name belongs to another or can be taken for another's"
@@ -103,7 +123,8 @@ impl Users {
     ) -> Result<(usize, Vec<User>), StoreError> {
         let records = back_end.list(page).await.map_err(|error| failed(&source.name, &error))?;
         let given = records.len();
-        let mut users = Vec::with_capacity(given);
+        let (mut known, mut unknown) = (HashMap::new(), Vec::new());
+        let mut named = Vec::with_capacity(given);
         for record in records {
             let name = record.get("username").and_then(serde_json::Value::as_str).unwrap_or_default();
             let Ok(username) = Username::new(name) else {
@@ -111,13 +132,24 @@ impl Users {
                 tracing::warn!(instance = name, "instance {name} keeps a user without a possible name");
                 continue;
             };
-            let id = match rows::identity(&self.db, username.as_str()).await? {
-                Some(known) if known.back_end == source.name => Some(known.id),
+            match rows::identity(&self.db, username.as_str()).await? {
+                Some(identity) if identity.back_end == source.name => {
+                    known.insert(username.clone(), identity.id);
+                }
                 // Who really has the name is found out when somebody asks for it.
-                Some(_) => None,
-                None => self.meet(&username, &source.name, None).await?,
-            };
-            let Some(id) = id else { continue };
+                Some(_) => continue,
+                None => unknown.push(username.clone()),
+            }
+            named.push((username, record));
+        }
+        if !unknown.is_empty() {
+            let met = self.meet_all(&unknown, &source.name, None).await?;
+            known.extend(unknown.into_iter().zip(met).filter_map(|(username, id)| Some((username, id?))));
+        }
+        let mut users = Vec::with_capacity(named.len());
+        for (username, record) in named {
+            // Somebody who is there twice is shown once.
+            let Some(id) = known.remove(&username) else { continue };
             match read(&id, username, &source.name, record) {
                 Ok(user) => users.push(user),
                 Err(error) => tracing::warn!(instance = source.name, %error, "a user is left out of a list: {error}"),
@@ -266,13 +298,9 @@ async fn meet(
     transaction: &Transaction<'_>,
     username: &Username,
     back_end: &str,
-    stale: Option<&str>,
     id: &str,
     now_ms: i64,
 ) -> Result<Option<String>, StoreError> {
-    if let Some(stale) = stale {
-        rows::forget(transaction, stale).await?;
-    }
     let skeleton = username.skeleton();
     if rows::alike(transaction, &skeleton).await?.iter().any(|other| username.looks_like(other)) {
         return Ok(None);

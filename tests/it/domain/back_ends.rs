@@ -30,6 +30,7 @@ on_both_engines!(
     everybody_hears_of_who_goes,
     clients_of_a_back_end_live_as_those_of_the_house,
     sixteen_who_meet_somebody_meet_the_same,
+    the_database_may_be_several_back_ends,
 );
 
 /// Keeps records in memory.
@@ -506,4 +507,24 @@ async fn clients_of_a_back_end_live_as_those_of_the_house(store: &Store) {
     assert!(!clients.delete("App").await.unwrap());
     users.back_ends().set_clients(vec![Source { readonly: true, ..memory("directory", &kept) }, database()]);
     assert!(matches!(clients.delete("new").await, Err(StoreError::ReadOnly { .. })));
+}
+
+async fn the_database_may_be_several_back_ends(store: &Store) {
+    let users = users(store).await;
+    users.back_ends().set_users(vec![source("second", Keeper::Database), database()]);
+    for (name, back_end) in [("a", "database"), ("b", "second"), ("c", "database"), ("d", "second")] {
+        users.add_to(Some(back_end), user(name), NOW_MS).await.unwrap();
+    }
+    assert_eq!(names(&users, "", 0, 9).await, "second/b second/d database/a database/c");
+    assert_eq!(names(&users, "", 1, 2).await, "second/d database/a");
+    assert_eq!(names(&users, "", 3, 9).await, "database/c");
+    let taken = users.add_to(Some("second"), user("a"), NOW_MS).await.unwrap_err();
+    assert!(matches!(taken, PutUserError::NameTaken { .. }), "{taken}");
+    users.back_ends().set_users(vec![source("second", Keeper::Disabled), database()]);
+    assert_eq!(names(&users, "", 0, 9).await, "database/a database/c");
+    assert_eq!(users.get("b").await.unwrap(), None);
+    assert!(!users.delete("b").await.unwrap());
+    users.back_ends().set_users(vec![source("second", Keeper::Database)]);
+    assert!(users.delete("b").await.unwrap());
+    assert_eq!(users.get("a").await.unwrap(), None);
 }

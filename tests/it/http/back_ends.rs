@@ -275,3 +275,65 @@ fn everybody_hears_of_a_deleted_user() {
     }
     server.wait_for_log("instance plugin/bad: ");
 }
+
+#[test]
+fn back_ends_may_be_written_in_c() {
+    let server = Setup::new().c_library("directory").start();
+    assert_eq!(server.admin("POST", "/api/user/", Some(&json!({"username": "anna"}))).status, 200);
+    add(&server, "user", "c-users", "c", &json!({}));
+    add(&server, "client", "c-clients", "c", &json!({}));
+    add(&server, "plugin", "c-revoke", "c", &json!({}));
+    assert_eq!(listed(&server, "/api/user/", "username"), "anna carl");
+    assert_eq!(listed(&server, "/api/client/", "client_id"), "app");
+    let carl = server.admin("GET", "/api/user/carl", None).json();
+    assert_eq!((&carl["shell"], &carl["source"], &carl["enabled"]), (&json!("/bin/sh"), &json!("c"), &json!(true)));
+    let mut browser = Browser::new(&server);
+    assert_eq!(browser.log_in("carl", "wrong").status, 401);
+    assert_eq!(browser.log_in("carl", "secret").status, 200);
+    assert_eq!(server.admin("GET", "/api/client/none", None).status, 404);
+    assert_eq!(
+        errors(&change(&server, "/api/user/carl", &json!({"name": "x"}))),
+        "name: it is Carl; email: he has none"
+    );
+    let kept = "source: the back end `c` can only be read";
+    assert_eq!(errors(&server.admin("DELETE", "/api/user/carl", None)), kept);
+    assert_eq!(server.admin("DELETE", "/api/user/anna", None).status, 200);
+    server.wait_for_log("anna was revoked in C");
+    add(&server, "user_middleware", "c-middleware", "c", &json!({}));
+    let shown = json!({
+        "username": "carl", "name": "Somebody", "email": "", "scope": [], "enabled": true, "source": "c",
+    });
+    assert_eq!(server.admin("GET", "/api/user/carl", None).json(), shown);
+}
+
+#[test]
+fn a_back_end_goes_on_over_reloads_and_is_missed_when_it_is_gone() {
+    let server = mock();
+    add(&server, "user", "mock", "mock", &json!({}));
+    let anna = json!({"username": "anna", "password": "secret"});
+    assert_eq!(server.admin("POST", "/api/user/", Some(&anna)).status, 200);
+    let mut user1 = Browser::new(&server);
+    assert_eq!(user1.log_in("user1", "password").status, 200);
+    assert_eq!(server.admin("PUT", "/api/admin/library/libmock.so/reload", None).status, 200);
+    assert_eq!(user1.get("/api/profile_list/").status, 200);
+    assert_eq!(server.admin("PUT", "/api/mod/user/mock/reset", None).status, 200);
+    assert_eq!(user1.get("/api/profile_list/").status, 200);
+    server.recycle();
+    assert_eq!(user1.get("/api/profile_list/").status, 200);
+    let cookie = user1.cookie.take();
+
+    std::fs::remove_file(server.plugins().join("libmock.so")).unwrap();
+    let server = server.restart();
+    let mut user1 = Browser::new(&server);
+    user1.cookie = cookie;
+    assert_eq!(user1.get("/api/profile_list/").summary(), "503 back_end_failed");
+    assert_eq!(user1.log_in("user1", "password").summary(), "503 back_end_failed");
+    assert_eq!(Browser::new(&server).log_in("anna", "secret").status, 200);
+    assert_eq!(Browser::new(&server).log_in("nobody", "secret").status, 401);
+    assert_eq!(server.admin("DELETE", "/api/mod/user/mock", None).status, 200);
+    assert_eq!(user1.get("/api/profile_list/").status, 401);
+    let own = json!({"username": "user1", "password": "own"});
+    assert_eq!(server.admin("POST", "/api/user/", Some(&own)).status, 200, "the name is free again");
+    assert_eq!(user1.get("/api/profile_list/").status, 401, "and the session is not");
+    assert_eq!(user1.log_in("user1", "own").status, 200);
+}
