@@ -186,13 +186,14 @@ pub(super) async fn detached<T: Send + 'static>(
 }
 
 fn view(instance: &InstanceView) -> Value {
-    let InstanceView { record, status, error, health } = instance;
+    let InstanceView { record, status, error, health, rights } = instance;
     let mut view = json!({
         "module": record.module,
         "name": record.name,
         "display_name": record.display_name,
         "parameters": record.parameters,
         "grants": record.grants,
+        "rights": rights,
         "allow_public": record.allow_public,
         "declared": record.declared,
         "enabled": record.enabled,

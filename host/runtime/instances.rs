@@ -150,6 +150,8 @@ pub struct InstanceView {
     pub error: Option<String>,
     /// How well it does; none while it does not run.
     pub health: Option<HealthView>,
+    /// What it may ask of the host; none while no library declares its module.
+    pub rights: Option<Vec<String>>,
 }
 
 /// Why an instance could not be started.
@@ -258,7 +260,14 @@ impl Runtime {
             Some(Present::Failed(error)) => (Status::Failed, Some(error)),
             None => (Status::Failed, Some("it was not started".to_owned())),
         };
-        InstanceView { record, status, error, health }
+        let rights = self.rights_of(&record);
+        InstanceView { record, status, error, health, rights }
+    }
+
+    /// What an instance may ask of the host; none while no library declares its module.
+    fn rights_of(&self, record: &InstanceRecord) -> Option<Vec<String>> {
+        let module = self.0.libraries.module(&record.kind, &record.module)?;
+        Some(rights::granted(&module.description.needs, record.grants.as_deref()))
     }
 
     /// Waits until no other change of the instance is under way, and keeps others out until the guard is dropped.

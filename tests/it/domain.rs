@@ -13,3 +13,4 @@ mod schemes;
 mod scopes;
 mod setup;
 mod users;
+mod validity;

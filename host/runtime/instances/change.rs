@@ -147,8 +147,9 @@ impl Runtime {
         }
         self.swap_in(&record.kind, &record.name, running);
         self.refresh_back_ends_of(&record.kind).await;
+        let rights = self.rights_of(&record).unwrap_or_default().join(", ");
         let InstanceRecord { name, module, .. } = record;
-        tracing::info!(instance = name, module, "instance {name} was added");
+        tracing::info!(instance = name, module, rights, "instance {name} was added");
         Ok(())
     }
 

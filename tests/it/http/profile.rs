@@ -202,3 +202,38 @@ fn administrators_register_others_with_schemes() {
     let offers = bob.get("/api/auth/scheme/?scope=safe").json();
     assert_eq!(offers["safe"]["schemes"]["a"][0]["scheme_registered"], true, "{offers}");
 }
+
+#[test]
+fn whoever_keeps_people_they_have_a_profile() {
+    let server = server(Setup::new().libraries(&["mock"]));
+    for (kind, module) in [
+        ("user", json!({"module": "mock", "name": "staff", "order_rank": 9, "parameters": {"password": "secret"}})),
+        ("user_middleware", json!({"module": "mock", "name": "mark", "parameters": {"middleware": "m"}})),
+    ] {
+        let reply = server.admin("POST", &format!("/api/mod/{kind}/"), Some(&module));
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    let client = json!({"client_id": "app"});
+    assert_eq!(server.admin("POST", "/api/client/", Some(&client)).status, 200);
+    let mut user = browser(&server, "user1");
+    let profile = user.get("/api/profile/").json();
+    assert_eq!((&profile["username"], &profile["middleware"]), (&json!("user1"), &json!("m-user1-profile")));
+    assert_eq!(user.get("/api/profile_list/").json(), json!([profile]));
+    assert_eq!(put(&mut user, "/api/profile/", &json!({"name": "One", "middleware": "m-user1-profile"})), "200");
+    assert_eq!(user.get("/api/profile/").json()["name"], "One");
+    assert_eq!(put(&mut user, "/api/auth/grant/app", &json!({"scope": "g_profile"})), "200");
+    assert_eq!(user.get("/api/profile/grant").json()[0]["client_id"], "app");
+    assert_eq!(user.get("/api/profile/session").json()[0]["current"], true);
+    let change = json!({"old_password": "secret", "password": "new"});
+    assert_eq!(put(&mut user, "/api/profile/password", &change), "200");
+    assert_eq!(Browser::new(&server).log_in("user1", "new").status, 200);
+
+    // `admin` of the mock administers, and so does a key of theirs, as long as the back end runs.
+    let mut admin = browser(&server, "admin");
+    let key = admin.send("POST", "/api/key/", None, &[]).json()["key"].as_str().unwrap().to_owned();
+    let authorization = format!("token {key}");
+    let asks = || server.send("GET", "/api/delegate/user1/profile", &[("authorization", &authorization)], b"").status;
+    assert_eq!(asks(), 200);
+    assert_eq!(server.admin("PUT", "/api/mod/user/staff/disable", None).status, 200);
+    assert_ne!(asks(), 200);
+}

@@ -306,6 +306,13 @@ fn a_right_that_was_not_granted_is_denied_counted_and_logged() {
         assert!(denied("none") && !denied("all") && !denied("all-said"), "{question}");
         assert_eq!(denied("few"), right != "users:read", "{question}");
     }
+    let rights = |name: &str| server.admin("GET", &format!("/api/mod/plugin/{name}"), None).json()["rights"].clone();
+    assert_eq!(rights("none"), json!([]));
+    assert_eq!(rights("all"), json!(["all"]));
+    assert_eq!(rights("few"), json!(["users:read"]));
+    let needed = json!(["users:read", "users:write", "clients:read", "clients:write", "grants", "well-known"]);
+    server.add("asks", "needed", &json!({}));
+    assert_eq!(rights("needed"), needed);
     server.wait_for_log("instance plugin/none was denied: it lacks the right `grants`");
     let metrics = server.admin("GET", "/metrics", None).body;
     let counted = |line: &str| metrics.lines().any(|found| found == line);
@@ -360,5 +367,35 @@ fn well_known_names_are_the_instances_and_one_has_the_root() {
             "500 instance_init_failed",
             "{bad}"
         );
+    }
+}
+
+#[test]
+fn users_and_clients_of_every_back_end_are_told_alike() {
+    let server = Setup::new().libraries(&["asks", "mock"]).c_library("asks_c").start();
+    server.add("asks", "a", &json!({}));
+    server.add("asks_c", "c", &json!({}));
+    let create = |kind: &str, body: Value| server.admin("POST", &format!("/api/mod/{kind}/"), Some(&body)).status;
+    assert_eq!(create("user", json!({"module": "mock", "name": "staff", "readonly": true, "order_rank": 9})), 200);
+    assert_eq!(create("client", json!({"module": "mock", "name": "apps", "order_rank": 9})), 200);
+    let middleware = json!({"module": "mock", "name": "m", "parameters": {"middleware": "seen"}});
+    assert_eq!(create("user_middleware", middleware), 200);
+    for way in WAYS {
+        let ask = |question: &str, arguments: Value| ask(&server, way, question, &arguments);
+        let user = ask("get_user", json!({"username": "USER1"})).unwrap();
+        assert_eq!((&user["source"], &user["middleware"]), (&json!("staff"), &json!("seen-user1")), "{way}");
+        let profile = ask("get_user_profile", json!({"username": "user1"})).unwrap();
+        assert_eq!(profile["middleware"], "seen-user1-profile", "{way}");
+        let listed = ask("get_user_list", json!({"pattern": "user2"})).unwrap();
+        assert_eq!(listed[0]["username"], "user2", "{way}");
+        let check = |password: &str| ask("check_user_valid", json!({"username": "user1", "password": password}));
+        assert_eq!(check("password").unwrap()["user"]["username"], "user1", "{way}");
+        assert_eq!(kind(check("wrong")), "Unauthorized", "{way}");
+        let (code, detail) = ask("set_user", json!({"username": "user1", "user": {"name": "x"}})).unwrap_err();
+        assert!(code == "Parameter" && detail.contains("can only be read"), "{way} {detail}");
+        let errors = ask("is_user_valid", json!({"username": "user1", "user": {"name": "x"}})).unwrap();
+        assert_eq!(errors, json!(["source: the back end `staff` can only be read"]), "{way}");
+        let client = ask("check_client_valid", json!({"client_id": "client3_id", "password": "password"})).unwrap();
+        assert_eq!(client["client"]["source"], "apps", "{way}");
     }
 }
