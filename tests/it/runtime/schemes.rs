@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::support::scale::scaled;
 use crate::support::server::{Reply, Server, Setup};
+use crate::support::until::Until;
 
 /// `anna` has the scope `safe`, which asks for `scheme` beside the password.
 fn user(server: &Server, scheme: &str) {
@@ -60,6 +62,28 @@ fn a_scheme_that_misbehaves_fails_alone() {
 }
 
 #[test]
+fn nobody_notices_that_a_scheme_is_reset() {
+    let server = Setup::new().libraries(&["schemes"]).start();
+    user(&server, "odd");
+    assert_eq!(add(&server, "odd", "odd", &json!({})).status, 200);
+    let until = Until::new();
+    std::thread::scope(|scope| {
+        let _going = until.go();
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !until.is_over() {
+                    let reply = prove(&server, None, "odd", "odd", json!("timer"));
+                    assert_eq!(reply.status, 200, "{reply:?}");
+                }
+            });
+        }
+        for _ in 0..scaled(10, 200) {
+            assert_eq!(server.admin("PUT", "/api/mod/scheme/odd/reset", None).status, 200);
+        }
+    });
+}
+
+#[test]
 fn a_scheme_that_crashes_is_to_blame() {
     let server = Setup::new().libraries(&["schemes"]).config("[quarantine]\ncrashes = 1").start();
     user(&server, "odd");
@@ -96,6 +120,7 @@ fn a_scheme_in_c_has_the_same_table() {
     let asked = |value: Value| prove(&server, None, "code", "code", value);
     assert_eq!(asked(json!("42")).status, 200);
     assert_eq!(asked(json!("43")).summary(), "401 unauthorized");
+    assert_eq!(asked(json!("ask")).status, 200);
     let refused = asked(Value::Null);
     assert_eq!(refused.json()["errors"], json!(["value: a code is missing", "value: and so is the other"]));
     assert_eq!(asked(json!("odd")).summary(), "500 plugin_failed");
