@@ -6,6 +6,7 @@
 //! not know it any more or is deleted; then the next to know it gets a new identity, which inherits nothing.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -120,17 +121,21 @@ struct Inner {
     clients: ArcSwap<Vec<Source>>,
     middlewares: ArcSwap<Vec<Arc<dyn UserMiddleware>>>,
     departures: OnceLock<Arc<dyn Departures>>,
+    /// Whether anybody has said who keeps records.
+    told: AtomicBool,
 }
 
 impl BackEnds {
     /// Says who keeps people, first those who are asked first.
     pub fn set_users(&self, sources: Vec<Source>) {
         self.0.users.store(Arc::new(sources));
+        self.0.told.store(true, Ordering::Release);
     }
 
     /// Says who keeps applications, first those who are asked first.
     pub fn set_clients(&self, sources: Vec<Source>) {
         self.0.clients.store(Arc::new(sources));
+        self.0.told.store(true, Ordering::Release);
     }
 
     /// Says who changes people's records when they are shown, first who comes first. When they are stored the last comes
@@ -150,6 +155,12 @@ impl BackEnds {
 
     pub(super) fn clients(&self) -> Sources {
         Sources(self.0.clients.load_full())
+    }
+
+    /// Whether a back end that is not among the others was deleted. A program that works with the store alone knows none
+    /// but the database, and must not give away the names of others.
+    pub(super) fn are_told(&self) -> bool {
+        self.0.told.load(Ordering::Acquire)
     }
 
     /// A record as middlewares show it; `None` when there are none.
@@ -222,6 +233,7 @@ impl Default for BackEnds {
             clients: ArcSwap::from_pointee(vec![database]),
             middlewares: ArcSwap::default(),
             departures: OnceLock::new(),
+            told: AtomicBool::new(false),
         }))
     }
 }

@@ -233,7 +233,7 @@ impl Clients {
         let stale = if sources.are_own() {
             // The client id may have been of a back end that was deleted.
             let known = rows::identity(&self.db, &details.client_id).await?;
-            known.filter(|(_, home)| sources.find(home).is_none()).map(|(id, _)| id)
+            known.filter(|(_, home)| self.back_ends.are_told() && sources.find(home).is_none()).map(|(id, _)| id)
         } else {
             match self.find(&sources, &details.client_id).await? {
                 Found::Nobody(Nobody { failure: Some(failure), .. }) => return Err(failure.into()),

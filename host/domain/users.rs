@@ -263,7 +263,8 @@ impl Users {
         let stale = if sources.are_own() {
             // The name may have been of a back end that was deleted.
             let known = rows::identity(&self.db, username.as_str()).await?;
-            known.filter(|known| sources.find(&known.back_end).is_none()).map(|known| known.id)
+            let gone = |known: &rows::IdentityRow| self.back_ends.are_told() && sources.find(&known.back_end).is_none();
+            known.filter(gone).map(|known| known.id)
         } else {
             match self.find(&sources, &username, View::Administrator).await? {
                 Found::Nobody(Nobody { failure: Some(failure), .. }) => return Err(failure.into()),

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use porth_plugin::prelude::*;
 use porth_plugin::serde_json::Value;
-use porth_plugin::{KeptUser, Part, Secret};
+use porth_plugin::{HostInfo, KeptUser, Part, Secret};
 
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct Parameters {
@@ -35,15 +35,17 @@ impl Plugin for MockUser {
     const MODULE: Module = Module::new("mock", "Mock", "Keeps four users in memory").kind(Kind::User);
     type Parameters = Parameters;
 
-    async fn init(_: Host<Self>, parameters: Parameters) -> Result<Self, InitError> {
+    async fn init(host: Host<Self>, parameters: Parameters) -> Result<Self, InitError> {
         if let Some(error) = parameters.error {
             return Err(crate::refusal(&error));
         }
-        let people = [
-            ("admin", "The Boss", "boss@glewlwyd.domain", "g_admin g_profile openid"),
-            ("user1", "Dave Lopper 1", "dev1@glewlwyd", "g_profile openid scope1 scope2 scope3"),
-            ("user2", "Dave Lopper 2", "dev2@glewlwyd", "g_profile openid scope1"),
-            ("user3", "Dave Lopper 3", "dev3@glewlwyd", "g_profile scope1 scope2 scope3"),
+        let HostInfo { admin_scope, profile_scope, .. } = host.info()?;
+        let (admin, profile) = (admin_scope.as_str(), profile_scope.as_str());
+        let people: [(&str, &str, &str, &[&str]); 4] = [
+            ("admin", "The Boss", "boss@glewlwyd.domain", &[admin, profile, "openid"]),
+            ("user1", "Dave Lopper 1", "dev1@glewlwyd", &[profile, "openid", "scope1", "scope2", "scope3"]),
+            ("user2", "Dave Lopper 2", "dev2@glewlwyd", &[profile, "openid", "scope1"]),
+            ("user3", "Dave Lopper 3", "dev3@glewlwyd", &[profile, "scope1", "scope2", "scope3"]),
         ];
         let users = people.into_iter().map(|(username, name, email, scope)| {
             let username = format!("{}{username}", parameters.prefix).to_lowercase();
@@ -51,7 +53,7 @@ impl Plugin for MockUser {
                 username: username.clone(),
                 name: name.to_owned(),
                 email: email.to_owned(),
-                scope: scope.split(' ').map(str::to_owned).collect(),
+                scope: scope.iter().map(|scope| (*scope).to_owned()).collect(),
                 enabled: true,
                 ..KeptUser::default()
             };

@@ -254,11 +254,16 @@ async fn a_name_given_anew_is_somebody_else(store: &Store) {
     let new = users.add(user("carol"), NOW_MS).await.unwrap();
     assert_ne!(new, carol);
     assert_eq!(id(&users, "carol").await, new);
+    // Who knows the database alone gives away no names.
+    let alone = Users::new(store.db.clone(), Passwords::new(2, 64));
+    assert!(matches!(alone.add(user("bob"), NOW_MS).await, Err(PutUserError::NameTaken { .. })));
     // A back end that is deleted gives its names back.
     users.back_ends().set_users(vec![database(), memory("third", &Memory::of("username", &["bob"]))]);
     let third = users.get("bob").await.unwrap().unwrap();
     assert_eq!(third.source, "third");
     assert_ne!(third.id, other.id);
+    users.back_ends().set_users(vec![database()]);
+    assert_ne!(users.add(user("bob"), NOW_MS).await.unwrap(), third.id);
 }
 
 async fn lists_go_through_all_back_ends_in_their_order(store: &Store) {
