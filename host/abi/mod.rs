@@ -45,7 +45,9 @@ pub use callbacks::{set_max_log_level, this_thread_must_not_block};
 pub use context::{CallbackError, HostFuture, LogLine, NewEndpoint, Services};
 pub use description::{DocumentsDescription, KINDS, ModuleDescription, RIGHTS, parse_description};
 pub use digest::Digest;
-pub use directory::{DirectoryError, check_plugin_directory, list};
+// `self`: without it the compiler also looks at the plug-ins of these names that tests bring, and links them.
+pub use self::directory::{DirectoryError, check_plugin_directory, list};
+pub use self::schemes::SchemeCall;
 pub use documents::DocumentCall;
 pub use file::StageError;
 pub use hooks::{HookFailure, Hooks};
@@ -57,7 +59,6 @@ pub use probe::Prober;
 pub use questions::Question;
 pub use refusal::{Output, Reason, Refusal, Step};
 pub use request::CallRequest;
-pub use schemes::SchemeCall;
 pub use staging::{Staged, StagingDirectory, StagingError};
 pub use stream::AnswerStream;
 pub use token::Deferred;

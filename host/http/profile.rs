@@ -11,7 +11,7 @@ use super::caller::Subject;
 use super::error::{FORBIDDEN, NOT_FOUND, Problem};
 use super::fields::Fields;
 use super::page::Asked;
-use super::{App, auth, caller, now_ms, peer};
+use super::{App, auth, caller, now_ms, peer, users};
 use crate::config::{Config, DeleteProfile, Profile};
 use crate::domain::login::SessionEntry;
 use crate::domain::users::{User, UserChange};
@@ -60,7 +60,8 @@ pub(super) async fn delete(subject: Subject, State(app): State<App>) -> Result<(
             app.0.access.users.set(username, change, now_ms()).await?;
         }
         DeleteProfile::Delete => {
-            app.0.access.users.delete(username).await?;
+            let failures = app.0.access.delete_user(username).await?.unwrap_or_default();
+            users::warn_of(&failures);
         }
     }
     Ok(())

@@ -10,10 +10,9 @@ use serde_json::{Map, Value, json};
 use super::caller::Subject;
 use super::error::{INVALID, NOT_FOUND, Problem};
 use super::fields::Fields;
-use super::{App, Peer, auth, cookie, now_ms};
+use super::{App, auth, cookie, now_ms, peer};
 use crate::domain::access::{Offer, OfferedScheme};
 use crate::domain::schemes::{By, Sent};
-use crate::domain::users::User;
 
 /// Which scopes are asked for.
 #[derive(Debug, Deserialize)]
@@ -75,8 +74,8 @@ struct Told {
 }
 
 impl Told {
-    async fn read(request: Request<Body>) -> Result<Self, Problem> {
-        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    async fn read(request: Request<Body>, app: &App) -> Result<Self, Problem> {
+        let peer = peer::of(request.extensions(), request.headers(), &app.0.config);
         let origin = auth::origin(request.headers(), peer);
         let mut fields = Fields::read(request).await?;
         let body = Self {
@@ -92,19 +91,14 @@ impl Told {
 
 /// `POST /auth/scheme/trigger/`: begins a proof.
 pub(super) async fn trigger(State(app): State<App>, request: Request<Body>) -> Result<Json<Value>, Problem> {
-    let Told { username, module, name, sent } = Told::read(request).await?;
+    let Told { username, module, name, sent } = Told::read(request, &app).await?;
     Ok(Json(app.0.access.trigger(&module, &name, username.as_deref(), &sent).await?))
 }
 
-/// `GET /profile/scheme/`: the schemes of one's own scopes.
+/// `GET /profile/scheme/`: the schemes of somebody's scopes, but those that they do not see.
 pub(super) async fn list(subject: Subject, State(app): State<App>) -> Result<Json<Value>, Problem> {
-    list_of(&app, &subject.user, by(&subject)).await
-}
-
-/// The schemes of somebody's scopes, but those that the asker does not see.
-pub(super) async fn list_of(app: &App, user: &User, by: By) -> Result<Json<Value>, Problem> {
-    let schemes = app.0.access.schemes_of(user).await?.into_iter();
-    let shown = schemes.filter(|(scheme, _)| by == By::Others || !scheme.settings.forbid_user_profile);
+    let schemes = app.0.access.schemes_of(&subject.user).await?.into_iter();
+    let shown = schemes.filter(|(scheme, _)| by(&subject) == By::Others || !scheme.settings.forbid_user_profile);
     let view = shown.map(|(scheme, can_use)| {
         let mut view = scheme.shown();
         view.insert("can_use".to_owned(), json!(can_use.map(|can_use| can_use.number())));
@@ -118,46 +112,26 @@ fn by(subject: &Subject) -> By {
     if subject.own_session.is_some() { By::Themselves } else { By::Others }
 }
 
-/// `POST /profile/scheme/register/`: registers oneself with a scheme.
+/// `POST /profile/scheme/register/`: registers somebody with a scheme.
 pub(super) async fn register(
     subject: Subject,
     State(app): State<App>,
     request: Request<Body>,
 ) -> Result<Json<Value>, Problem> {
-    register_of(&app, &subject.user, by(&subject), request).await
-}
-
-/// Registers somebody with a scheme.
-pub(super) async fn register_of(
-    app: &App,
-    user: &User,
-    by: By,
-    request: Request<Body>,
-) -> Result<Json<Value>, Problem> {
-    let Told { module, name, sent, .. } = Told::read(request).await?;
+    let Told { module, name, sent, .. } = Told::read(request, &app).await?;
     let schemes = &app.0.access.schemes;
     let scheme = schemes.find(Some(&module), &name).await?;
-    Ok(Json(schemes.register(&scheme, user, &sent, by).await?))
+    Ok(Json(schemes.register(&scheme, &subject.user, &sent, by(&subject)).await?))
 }
 
-/// `PUT /profile/scheme/register/`: what is registered of oneself.
+/// `PUT /profile/scheme/register/`: what is registered of somebody.
 pub(super) async fn registration(
     subject: Subject,
     State(app): State<App>,
     request: Request<Body>,
 ) -> Result<Json<Value>, Problem> {
-    registration_of(&app, &subject.user, by(&subject), request).await
-}
-
-/// What is registered of somebody.
-pub(super) async fn registration_of(
-    app: &App,
-    user: &User,
-    by: By,
-    request: Request<Body>,
-) -> Result<Json<Value>, Problem> {
-    let Told { module, name, .. } = Told::read(request).await?;
+    let Told { module, name, .. } = Told::read(request, &app).await?;
     let schemes = &app.0.access.schemes;
     let scheme = schemes.find(Some(&module), &name).await?;
-    Ok(Json(schemes.registration(&scheme, user, by).await?))
+    Ok(Json(schemes.registration(&scheme, &subject.user, by(&subject)).await?))
 }

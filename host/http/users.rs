@@ -47,12 +47,17 @@ pub(super) async fn change(
     Ok(app.0.access.users.set(&name, change, now_ms()).await?)
 }
 
-/// `DELETE /user/:username`.
-pub(super) async fn delete(_: Admin, State(app): State<App>, Path(name): Path<String>) -> Result<(), Problem> {
-    let failures = app.0.access.delete_user(&name).await?.ok_or_else(|| unknown(&name))?;
+/// Says in the log where a user was not forgotten who was deleted.
+pub(super) fn warn_of(failures: &[String]) {
     for failure in failures {
         tracing::warn!("a user was deleted, but not everywhere: {failure}");
     }
+}
+
+/// `DELETE /user/:username`.
+pub(super) async fn delete(_: Admin, State(app): State<App>, Path(name): Path<String>) -> Result<(), Problem> {
+    let failures = app.0.access.delete_user(&name).await?.ok_or_else(|| unknown(&name))?;
+    warn_of(&failures);
     Ok(())
 }
 

@@ -213,7 +213,7 @@ fn the_mock_middleware_marks_and_takes_the_mark_off() {
 
 #[test]
 fn middlewares_come_in_their_order_and_cannot_change_who_it_is() {
-    let server = Setup::new().libraries(&["mock", "directory"]).start();
+    let server = Setup::new().libraries(&["mock", "knows"]).start();
     assert_eq!(server.admin("POST", "/api/user/", Some(&json!({"username": "anna"}))).status, 200);
     add(&server, "user_middleware", "mock", "a", &json!({"order_rank": 2, "parameters": {"middleware": "last"}}));
     add(&server, "user_middleware", "mock", "b", &json!({"order_rank": 1, "parameters": {"middleware": "first"}}));
@@ -233,7 +233,7 @@ fn middlewares_come_in_their_order_and_cannot_change_who_it_is() {
 #[test]
 fn a_back_end_that_fails_is_nobody_elses_failure() {
     let config = "[quarantine]\ncrashes = 0\nunattributed_crashes = 0\n[limits]\ndeadline_ms = 300\n";
-    let server = Setup::new().config(config).libraries(&["directory"]).start();
+    let server = Setup::new().config(config).libraries(&["knows"]).start();
     let anna = json!({"username": "anna", "password": "secret"});
     assert_eq!(server.admin("POST", "/api/user/", Some(&anna)).status, 200);
     add(&server, "user", "moody", "moody", &json!({}));
@@ -263,7 +263,7 @@ fn a_back_end_that_fails_is_nobody_elses_failure() {
 
 #[test]
 fn everybody_hears_of_a_deleted_user() {
-    let server = Setup::new().libraries(&["directory"]).start();
+    let server = Setup::new().libraries(&["knows"]).start();
     add(&server, "plugin", "hears", "one", &json!({}));
     add(&server, "plugin", "hears", "bad", &json!({"parameters": {"fails": true}}));
     add(&server, "plugin", "deaf", "deaf", &json!({}));

@@ -37,7 +37,7 @@ fn prove(server: &Server, cookie: Option<&str>, module: &str, name: &str, value:
 #[test]
 fn a_scheme_that_misbehaves_fails_alone() {
     let config = "[limits]\ndeadline_ms = 300\npanics_max = 3\nbroken_ms = 60000";
-    let server = Setup::new().libraries(&["schemes"]).config(config).start();
+    let server = Setup::new().libraries(&["proves"]).config(config).start();
     user(&server, "odd");
     assert_eq!(add(&server, "odd", "odd", &json!({})).status, 200);
     let pid = server.child_pid();
@@ -61,7 +61,7 @@ fn a_scheme_that_misbehaves_fails_alone() {
 
 #[test]
 fn a_scheme_that_crashes_is_to_blame() {
-    let server = Setup::new().libraries(&["schemes"]).config("[quarantine]\ncrashes = 1").start();
+    let server = Setup::new().libraries(&["proves"]).config("[quarantine]\ncrashes = 1").start();
     user(&server, "odd");
     assert_eq!(add(&server, "odd", "odd", &json!({})).status, 200);
     let body = json!({"username": "anna", "scheme_type": "odd", "scheme_name": "odd", "value": "abort"});
@@ -78,7 +78,7 @@ fn a_scheme_that_crashes_is_to_blame() {
 
 #[test]
 fn a_module_must_have_the_hooks_of_its_kind() {
-    let server = Setup::new().libraries(&["schemes"]).start();
+    let server = Setup::new().libraries(&["proves"]).start();
     // The library has the table, for other modules of it: what this module lacks shows when it is asked.
     assert_eq!(add(&server, "empty", "empty", &json!({})).status, 200);
     user(&server, "empty");
@@ -106,7 +106,7 @@ fn a_scheme_in_c_has_the_same_table() {
 
 #[test]
 fn plugins_are_told_of_schemes() {
-    let server = Setup::new().libraries(&["schemes", "mock"]).start();
+    let server = Setup::new().libraries(&["proves", "mock"]).start();
     user(&server, "code");
     let settings = json!({
         "parameters": {"mock-value": "42"}, "expiration": 600, "max_use": 2, "allow_user_register": false,
@@ -150,7 +150,7 @@ fn plugins_are_told_of_schemes() {
 
 #[test]
 fn plugins_count_uses_and_ask_how_old_a_proof_is() {
-    let server = Setup::new().libraries(&["schemes", "mock"]).start();
+    let server = Setup::new().libraries(&["proves", "mock"]).start();
     user(&server, "code");
     assert_eq!(add(&server, "mock", "code", &json!({"parameters": {"mock-value": "42"}, "max_use": 2})).status, 200);
     server.add("asks_schemes", "a", &json!({}));
