@@ -17,6 +17,7 @@ use crate::config::Limits;
 use crate::domain::StoreError;
 use crate::domain::access::Access;
 use crate::domain::documents::{DocumentLimits, Documents};
+use crate::domain::grants::Grants;
 use crate::domain::instances::Instances;
 use crate::domain::keys::ApiKeys;
 use crate::domain::leadership::{LeaderToken, Leadership};
@@ -123,7 +124,7 @@ async fn start(
         Arc::clone(&config),
         libraries,
         records,
-        (access.clone(), clients.clone()),
+        (access.clone(), clients.clone(), Grants::new(db.clone(), access.scopes.clone(), clients.clone())),
         leadership.clone(),
         documents,
         hooks(control),

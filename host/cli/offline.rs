@@ -13,6 +13,7 @@ use super::scratch::Scratch;
 use super::{Failure, now_ms, services};
 use crate::config::Config;
 use crate::domain::documents::{DocumentLimits, Documents};
+use crate::domain::grants::Grants;
 use crate::domain::instances::Instances;
 use crate::domain::leadership::LeaderToken;
 use crate::http::{self as routes, App, Edge, Local, Mount};
@@ -45,7 +46,7 @@ impl Offline {
             Arc::clone(&config),
             libraries,
             records,
-            (access.clone(), clients.clone()),
+            (access.clone(), clients.clone(), Grants::new(db.clone(), access.scopes.clone(), clients.clone())),
             leadership,
             documents,
             hooks,

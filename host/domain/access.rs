@@ -156,7 +156,7 @@ impl Access {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn scopes_of(&self, user: &User, scopes: &[String]) -> Result<Vec<Scope>, StoreError> {
+    async fn scopes_of(&self, user: &User, scopes: &[String]) -> Result<Vec<Scope>, StoreError> {
         let mut found = Vec::new();
         for name in scopes.iter().filter(|name| user.scopes.contains(name)) {
             found.extend(self.scopes.get(name).await?);

@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::clients::{Client, ClientDetails, ClientSecrets, SecretChange};
 use super::fields::Fields;
+use super::grants::ClientGrant;
 use super::users::{NewUser, User, UserChange};
+use crate::config::Profile;
 
 impl NewUser {
     /// Reads a person to be added, who is enabled unless it says otherwise.
@@ -72,6 +74,24 @@ impl User {
     }
 }
 
+impl User {
+    /// A profile as people see it: with those of the properties that administrators see, which may be what they note, that
+    /// the configuration names.
+    #[must_use]
+    pub fn profile_with(self, noted: Option<&Self>, settings: &Profile) -> Value {
+        let mut view = self.profile_view();
+        if let Some(view) = view.as_object_mut() {
+            for (name, value) in noted.into_iter().flat_map(|noted| &noted.properties) {
+                let named = settings.properties_shown.contains(name) || settings.properties_writable.contains(name);
+                if named && !view.contains_key(name) {
+                    view.insert(name.clone(), value.clone());
+                }
+            }
+        }
+        view
+    }
+}
+
 impl ClientSecrets {
     /// Reads what is done to the secrets: null takes one away.
     pub fn read(fields: &mut Fields) -> Self {
@@ -132,6 +152,25 @@ impl Client {
             "source": self.source,
         });
         with_properties(details.properties, fields)
+    }
+}
+
+impl ClientGrant {
+    /// An application and scopes, with whether they are granted.
+    #[must_use]
+    pub fn view(&self) -> Value {
+        let scopes = self.scopes.iter().map(|grant| {
+            let scope = &grant.scope;
+            json!({
+                "name": scope.name,
+                "display_name": scope.display_name,
+                "description": scope.description,
+                "password_required": scope.password_required,
+                "granted": grant.granted,
+            })
+        });
+        let details = &self.client.details;
+        json!({"client": {"client_id": details.client_id, "name": details.name}, "scope": scopes.collect::<Value>()})
     }
 }
 

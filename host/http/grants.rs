@@ -4,13 +4,12 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use http::Request;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::caller::Current;
 use super::error::{NOT_FOUND, Problem};
 use super::fields::Fields;
 use super::{App, now_ms};
-use crate::domain::grants::ClientGrant;
 
 /// `GET /auth/grant/:client_id/:scopes`: which of these scopes, divided by spaces, are granted.
 pub(super) async fn show(
@@ -23,7 +22,7 @@ pub(super) async fn show(
     if grant.scopes.is_empty() {
         return Err(Problem::new(NOT_FOUND, "the user has none of these scopes"));
     }
-    Ok(Json(view(&grant)))
+    Ok(Json(grant.view()))
 }
 
 /// `PUT /auth/grant/:client_id/`: grants these scopes and no others.
@@ -37,22 +36,6 @@ pub(super) async fn put(
     let scopes = fields.required_text("scope");
     fields.finish()?;
     Ok(app.0.grants.put(&present.user, &client_id, words(&scopes), now_ms()).await?)
-}
-
-/// An application with its scopes.
-pub(super) fn view(grant: &ClientGrant) -> Value {
-    let scopes = grant.scopes.iter().map(|grant| {
-        let scope = &grant.scope;
-        json!({
-            "name": scope.name,
-            "display_name": scope.display_name,
-            "description": scope.description,
-            "password_required": scope.password_required,
-            "granted": grant.granted,
-        })
-    });
-    let details = &grant.client.details;
-    json!({"client": {"client_id": details.client_id, "name": details.name}, "scope": scopes.collect::<Value>()})
 }
 
 fn words(text: &str) -> Vec<String> {

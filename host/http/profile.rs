@@ -11,7 +11,7 @@ use super::caller::Subject;
 use super::error::{FORBIDDEN, NOT_FOUND, Problem};
 use super::fields::Fields;
 use super::page::Asked;
-use super::{App, auth, caller, grants as grant_views, now_ms, peer, users};
+use super::{App, auth, caller, now_ms, peer, users};
 use crate::config::{Config, DeleteProfile, Profile};
 use crate::domain::login::SessionEntry;
 use crate::domain::users::{User, UserChange};
@@ -91,7 +91,7 @@ pub(super) async fn grants(
 ) -> Result<Json<Value>, Problem> {
     let grants = app.0.grants.of_user(&subject.user).await?;
     let shown = grants.iter().map(|grant| {
-        let mut view = grant_views::view(grant);
+        let mut view = grant.view();
         // As a row of a list an application is no object of its own.
         if let Some(Value::Object(client)) = view.as_object_mut().and_then(|view| view.remove("client"))
             && let Some(view) = view.as_object_mut()
@@ -157,19 +157,9 @@ async fn with_noted(app: &App, profile: &User) -> Result<Value, Problem> {
     Ok(view(profile, noted.as_ref(), &app.0.config))
 }
 
-/// A profile, and of the properties that administrators see, which may be what they note, those that the configuration
-/// names.
+/// A profile, with what the configuration adds to it.
 fn view(profile: &User, noted: Option<&User>, config: &Config) -> Value {
-    let Profile { properties_shown, properties_writable, .. } = &config.profile;
-    let mut view = profile.clone().profile_view();
-    if let Some(view) = view.as_object_mut() {
-        for (name, value) in noted.into_iter().flat_map(|noted| &noted.properties) {
-            if (properties_shown.contains(name) || properties_writable.contains(name)) && !view.contains_key(name) {
-                view.insert(name.clone(), value.clone());
-            }
-        }
-    }
-    view
+    profile.clone().profile_with(noted, &config.profile)
 }
 
 /// Whether a name is none of a property.

@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::domain::access::Access;
 use crate::domain::clients::Clients;
 use crate::domain::documents::Documents;
+use crate::domain::grants::Grants;
 use crate::domain::instances::{InstanceRecord, Instances};
 use crate::domain::leadership::{Leadership, Lease};
 
@@ -195,7 +196,7 @@ impl Runtime {
         config: Arc<Config>,
         libraries: Libraries,
         records: Instances,
-        (access, clients): (Access, Clients),
+        (access, clients, grants): (Access, Clients, Grants),
         leadership: Leadership,
         documents: Documents,
         hooks: Hooks,
@@ -207,6 +208,7 @@ impl Runtime {
                 config,
                 access,
                 clients,
+                grants,
                 documents,
                 runtime: tokio::runtime::Handle::current(),
                 meters: Arc::default(),

@@ -10,6 +10,7 @@ use crate::abi::{CallbackError, Question};
 use crate::domain::access::LogInError;
 use crate::domain::clients::{Client, ClientDetails, ClientSecrets, PutClientError};
 use crate::domain::fields::Fields;
+use crate::domain::grants::ClientGrant;
 use crate::domain::passwords::PasswordError;
 use crate::domain::users::{NewUser, PutUserError, User, UserChange};
 use crate::domain::{Page, StoreError};
@@ -33,8 +34,10 @@ pub(super) async fn answer(
         Question::GetUser => Ok(user(shared, &only_text(fields, "username")?).await?.view()),
         Question::GetUserProfile => {
             let username = only_text(fields, "username")?;
-            let user = shared.access.users.profile(&username).await.map_err(store)?;
-            user.map(User::profile_view).ok_or_else(|| no_user(&username))
+            let users = &shared.access.users;
+            let profile = users.profile(&username).await.map_err(store)?.ok_or_else(|| no_user(&username))?;
+            let noted = users.get(&username).await.map_err(store)?;
+            Ok(profile.profile_with(noted.as_ref(), &shared.config.profile))
         }
         Question::IsUserValid => user_errors(shared, fields).await,
         Question::AddUser => add_user(shared, fields, now_ms).await,
@@ -99,21 +102,9 @@ async fn granted_scopes(shared: &Shared, mut fields: Fields) -> Result<Value, Ca
     let username = fields.required_text("username");
     let asked = fields.texts("scope_list").flatten().unwrap_or_default();
     finish([fields])?;
-    let client = client(shared, &client_id).await?;
     let user = user(shared, &username).await?;
-    let granted = shared.clients.granted(&user.id, &client.id).await.map_err(store)?;
-    let scopes = shared.access.scopes_of(&user, &asked).await.map_err(store)?;
-    let view = scopes.into_iter().map(|scope| {
-        json!({
-            "granted": granted.contains(&scope.name),
-            "name": scope.name,
-            "display_name": scope.display_name,
-            "description": scope.description,
-            "password_required": scope.password_required,
-        })
-    });
-    let view: Value = view.collect();
-    Ok(json!({"client": {"client_id": client.details.client_id, "name": client.details.name}, "scope": view}))
+    let grant = shared.grants.of_client(&user, &client_id, &asked).await.map_err(store)?;
+    grant.as_ref().map(ClientGrant::view).ok_or_else(|| no_client(&client_id))
 }
 
 async fn user_errors(shared: &Shared, mut fields: Fields) -> Result<Value, CallbackError> {

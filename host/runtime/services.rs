@@ -29,6 +29,7 @@ use crate::config::{Config, HashAlgorithm};
 use crate::domain::access::Access;
 use crate::domain::clients::Clients;
 use crate::domain::documents::Documents;
+use crate::domain::grants::Grants;
 
 /// What all instances share.
 #[derive(Clone)]
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub access: Access,
     /// All applications.
     pub clients: Clients,
+    /// What people granted to them.
+    pub grants: Grants,
     /// The host's runtime, which drives what plug-ins wait for.
     pub runtime: tokio::runtime::Handle,
     /// What is counted.

@@ -149,7 +149,7 @@ impl Clients {
     /// Of these scopes those that a user has, and whether they are granted to a client.
     ///
     /// # Errors
-    /// [`NotFound`](crate::HostError::NotFound) for an unknown client or user.
+    /// [`NotFound`](crate::HostError::NotFound) for an unknown client or user, and for a client that is disabled.
     pub fn granted_scopes(&self, client_id: &str, username: &str, scopes: &[&str]) -> Ask<GrantedScopes> {
         let arguments = json!({"client_id": client_id, "username": username, "scope_list": scopes});
         Ask::record(self.0.ask(|table| table.get_client_granted_scopes, &arguments))

@@ -215,7 +215,7 @@ pub struct Host {
     pub check_client_valid: Question,
     /// What a user granted to a client: `{"client_id", "username", "scope_list"}` → `{"client": {"client_id", "name"},
     /// "scope": [{"name", "display_name", "description", "password_required", "granted"}]}`, of those scopes asked for
-    /// that the user has. NOT_FOUND for an unknown client or user. Right `grants`.
+    /// that the user has. NOT_FOUND for an unknown client or user, and for a client that is disabled. Right `grants`.
     pub get_client_granted_scopes: Question,
     /// Users: `{"pattern", "offset", "limit"}` → a list of users, by name. All may be left out; `pattern` must occur in
     /// the name, the full name or the address; `limit` is 1 to 200 (100). A user is `{"username", "name", "email",

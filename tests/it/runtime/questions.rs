@@ -195,7 +195,9 @@ fn scopes_come_with_whether_they_are_granted() {
     let server = server();
     let user = json!({"username": "bob", "scope": ["g_profile", "otp"]});
     assert_eq!(server.admin("POST", "/api/user/", Some(&user)).status, 200);
-    assert_eq!(server.admin("POST", "/api/client/", Some(&json!({"client_id": "app", "name": "App"}))).status, 200);
+    for client in [json!({"client_id": "app", "name": "App"}), json!({"client_id": "off", "enabled": false})] {
+        assert_eq!(server.admin("POST", "/api/client/", Some(&client)).status, 200);
+    }
     for way in WAYS {
         let ask = |arguments: Value| ask(&server, way, "get_client_granted_scopes", &arguments);
         let scopes = json!(["otp", "g_admin", "none"]);
@@ -205,6 +207,7 @@ fn scopes_come_with_whether_they_are_granted() {
         });
         let expected = json!({"client": {"client_id": "app", "name": "App"}, "scope": [otp]});
         assert_eq!(granted, Ok(expected), "{way}");
+        assert_eq!(kind(ask(json!({"client_id": "off", "username": "bob"}))), "NotFound", "{way}");
         assert_eq!(kind(ask(json!({"client_id": "none", "username": "bob", "scope_list": []}))), "NotFound", "{way}");
         assert_eq!(kind(ask(json!({"client_id": "app", "username": "nobody", "scope_list": []}))), "NotFound", "{way}");
     }
