@@ -27,7 +27,7 @@
 extern "C" {
 #endif
 
-#define PORTH_ABI_DRAFT 2
+#define PORTH_ABI_DRAFT 3
 #define PORTH_ABI_MAJOR 1
 #define PORTH_ABI_MINOR 0
 /* The oldest minor version of a host that a plug-in made with this header can work with. */

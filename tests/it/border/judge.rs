@@ -56,11 +56,11 @@ fn a_good_library_is_described() {
 fn another_abi_is_refused_with_both_sides() {
     check_refused(
         &with_note(|note| note.abi_draft = 99),
-        expect!["library `libx.so` speaks draft 99 of the ABI, this host speaks draft 2 of the ABI; build it anew"],
+        expect!["library `libx.so` speaks draft 99 of the ABI, this host speaks draft 3 of the ABI; build it anew"],
     );
     check_refused(
         &with_note(|note| note.abi_draft = 0),
-        expect!["library `libx.so` speaks the frozen ABI, this host speaks draft 2 of the ABI; build it anew"],
+        expect!["library `libx.so` speaks the frozen ABI, this host speaks draft 3 of the ABI; build it anew"],
     );
     check_refused(
         &with_note(|note| note.abi_major = 2),
