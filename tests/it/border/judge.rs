@@ -43,7 +43,7 @@ fn a_good_library_is_described() {
         &Library { arguments: &["-Wl,--build-id=0xfeed", "-Wl,-z,nodelete"], ..Library::default() },
     );
     let (_, judged) = workshop.judge("libx.so").unwrap();
-    assert_eq!((judged.abi_draft, judged.abi_major, judged.abi_minor), (2, 1, 0));
+    assert_eq!((judged.abi_draft, judged.abi_major, judged.abi_minor), (3, 1, 0));
     assert_eq!(judged.panic, Panic::None);
     assert!(judged.target.ends_with("-linux-gnu"), "{}", judged.target);
     assert!(!judged.has_layout && judged.is_kept_mapped);

@@ -63,7 +63,7 @@ fn a_scheme_that_misbehaves_fails_alone() {
 
 #[test]
 fn nobody_notices_that_a_scheme_is_reset() {
-    let server = Setup::new().libraries(&["schemes"]).start();
+    let server = Setup::new().libraries(&["proves"]).start();
     user(&server, "odd");
     assert_eq!(add(&server, "odd", "odd", &json!({})).status, 200);
     let until = Until::new();
