@@ -1,83 +1,55 @@
 //! Calls within calls: a plug-in asks the host, the host asks a plug-in for the answer, and that one asks the host.
 //!
-//! Start at [`Chain`]: who asks whom, so that nobody is kept waiting by its own call, nor asks without end.
+//! Counted so that nobody is kept waiting by its own call, nor asks without end. What a plug-in asks from a thread that it
+//! started itself is in no call.
 
-use std::cell::RefCell;
-use std::ptr;
-use std::sync::Arc;
+use std::cell::Cell;
 
-use super::fault::{self, InstanceSlot};
-
-/// The instances whose code led to a callback, the one that made it first.
-#[derive(Clone)]
-pub struct Chain(Arc<Link>);
-
-struct Link {
-    slot: &'static InstanceSlot,
-    before: Option<Chain>,
-}
+use super::fault;
 
 thread_local! {
-    /// What led to the call that this thread is in.
-    static LED_HERE: RefCell<Option<Chain>> = const { RefCell::new(None) };
+    /// How many calls led to the one that this thread is in.
+    static WITHIN: Cell<usize> = const { Cell::new(0) };
 }
 
-impl Chain {
-    /// The chain of a callback that is made on this thread now; none when no instance's code makes it.
-    #[must_use]
-    pub fn here() -> Option<Self> {
-        let slot = fault::working_for().filter(|slot| slot.key().is_some())?;
-        Some(Self(Arc::new(Link { slot, before: LED_HERE.with_borrow(Clone::clone) })))
-    }
+/// How many calls of plug-ins a callback is in that is made on this thread now, an endpoint's among them.
+#[must_use]
+pub fn calls_here() -> usize {
+    let in_one = fault::working_for().is_some_and(|slot| slot.key().is_some());
+    if in_one { WITHIN.get() + 1 } else { 0 }
+}
 
-    /// How many calls are within each other.
-    #[must_use]
-    pub fn depth(&self) -> usize {
-        self.links().count()
-    }
-
-    /// Whether code of an instance is on the way.
-    #[must_use]
-    pub fn includes(&self, slot: &'static InstanceSlot) -> bool {
-        self.links().any(|link| ptr::eq(link.slot, slot))
-    }
-
-    /// Makes a call on this thread that a chain led to.
-    pub fn lead<T>(chain: Option<&Self>, call: impl FnOnce() -> T) -> T {
-        struct Restore(Option<Chain>);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                LED_HERE.set(self.0.take());
-            }
+/// Makes a call that so many others led to.
+pub fn call_within<T>(calls: usize, call: impl FnOnce() -> T) -> T {
+    struct Restore(usize);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            WITHIN.set(self.0);
         }
-        let _restore = Restore(LED_HERE.replace(chain.cloned()));
-        call()
     }
-
-    fn links(&self) -> impl Iterator<Item = &Link> {
-        std::iter::successors(Some(&*self.0), |link| link.before.as_ref().map(|before| &*before.0))
-    }
+    let _restore = Restore(WITHIN.replace(calls));
+    call()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::fault::InstanceSlot;
     use super::*;
 
     #[test]
     fn what_led_to_a_call_counts() {
         let slots = ["a", "b"].map(|name| InstanceSlot::register(&format!("scheme/{name}"), "libnested.so"));
-        assert!(Chain::here().is_none());
+        assert_eq!(calls_here(), 0);
         let outer = {
             let _inside = fault::enter(slots[0]);
-            Chain::here().unwrap()
+            calls_here()
         };
-        let inner = Chain::lead(Some(&outer), || {
+        let inner = call_within(outer, || {
             let _inside = fault::enter(slots[1]);
-            Chain::here().unwrap()
+            calls_here()
         });
-        assert_eq!((outer.depth(), inner.depth()), (1, 2));
-        assert!(inner.includes(slots[0]) && !outer.includes(slots[1]));
+        assert_eq!((outer, inner), (1, 2));
         let _inside = fault::enter(slots[1]);
-        assert_eq!(Chain::here().unwrap().depth(), 1, "it is over");
+        assert_eq!(calls_here(), 1, "it is over");
     }
 }

@@ -233,7 +233,9 @@ impl Access {
         }
         for secret in secrets {
             if let Some(client) = clients.check_secret(client_id, secret).await? {
-                return Ok(Some(client));
+                // Whoever guessed many at once was locked out meanwhile, and is told nothing.
+                let locked_out = self.lockout.succeeded(&attempt, now_ms).await?;
+                return locked_out.map_or(Ok(Some(client)), |locked_out| Err(locked_out.into()));
             }
         }
         self.lockout.failed(&attempt, now_ms).await?.map_or(Ok(None), |locked_out| Err(locked_out.into()))

@@ -203,19 +203,18 @@ impl BackEnds {
         Ok(Some(record))
     }
 
-    /// Tells everybody that a person is gone. What fails is only complained of: the person is gone.
-    pub(super) async fn user_deleted(&self, username: &str) {
+    /// Tells everybody that a person is gone. Gives a text for each that failed: the person is gone all the same.
+    pub(super) async fn user_deleted(&self, username: &str) -> Vec<String> {
+        let mut failures = Vec::new();
         for middleware in self.0.middlewares.load_full().iter().rev() {
             if let Err(error) = middleware.delete(username).await {
-                let name = middleware.name();
-                tracing::warn!(instance = name, %error, "instance {name} did not hear of a deleted user: {error}");
+                failures.push(format!("instance user_middleware/{}: {error}", middleware.name()));
             }
         }
         if let Some(departures) = self.0.departures.get() {
-            for failure in departures.user_deleted(username).await {
-                tracing::warn!("a deleted user was not taken from everybody: {failure}");
-            }
+            failures.extend(departures.user_deleted(username).await);
         }
+        failures
     }
 
     /// Whether people's records are changed on their way.

@@ -325,34 +325,33 @@ impl Users {
     }
 
     /// Deletes a person with sessions, grants and everything else that refers to them, and tells everybody who may keep
-    /// something of them. False means that there is nobody.
+    /// something of them. Gives a text for each that did not forget them; `None` means that there is nobody.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn delete(&self, username: &str) -> Result<bool, StoreError> {
-        let Ok(username) = Username::new(username) else { return Ok(false) };
-        let (deleted, back_end) = match self.find(&self.back_ends.users(), &username, View::Administrator).await? {
+    pub async fn delete(&self, username: &str) -> Result<Option<Vec<String>>, StoreError> {
+        let Ok(username) = Username::new(username) else { return Ok(None) };
+        let back_end = match self.find(&self.back_ends.users(), &username, View::Administrator).await? {
             Found::Nobody(Nobody { failure: Some(failure), .. }) => return Err(failure),
             Found::Nobody(Nobody { stale, .. }) => {
                 if let Some(stale) = stale {
                     self.forget(&stale).await?;
                 }
-                return Ok(false);
+                return Ok(None);
             }
             Found::Own { readonly: true, user, .. } | Found::Kept(Kept { readonly: true, user, .. }) => {
                 return Err(StoreError::ReadOnly { back_end: user.source });
             }
-            Found::Own { user, .. } => (true, user.source),
+            Found::Own { user, .. } => user.source,
             Found::Kept(Kept { user, back_end, .. }) => {
-                let deleted = back_end.delete(username.as_str()).await;
-                (deleted.map_err(|error| not_deleted(&user.source, &error))?, user.source)
+                back_end.delete(username.as_str()).await.map_err(|error| not_deleted(&user.source, &error))?;
+                user.source
             }
         };
         let forgotten = rows::delete(&self.db, username.as_str(), &back_end).await?;
-        if forgotten {
-            self.back_ends.user_deleted(username.as_str()).await;
-        }
-        Ok(deleted && forgotten)
+        let failures = if forgotten { self.back_ends.user_deleted(username.as_str()).await } else { Vec::new() };
+        // Who was gone from the back end, but not from here, is deleted now.
+        Ok(forgotten.then_some(failures))
     }
 
     /// The id of the person whom a name and a password tell, if they may log in. Names that nobody has, people without a

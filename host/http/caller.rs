@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use serde_json::json;
 
-use super::error::{FORBIDDEN, NOT_FOUND, Problem, UNAUTHORIZED};
+use super::error::{BAD_PATH, FORBIDDEN, NOT_FOUND, Problem, UNAUTHORIZED};
 use super::{App, Local, cookie, now_ms};
 use crate::domain::access::Present;
 use crate::domain::users::User;
@@ -150,7 +151,12 @@ impl FromRequestParts<App> for Subject {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let caller = Caller::of(parts, app).await?;
-        let named = RawPathParams::from_request_parts(parts, app).await.ok();
+        let named = match RawPathParams::from_request_parts(parts, app).await {
+            Ok(named) => Some(named),
+            Err(RawPathParamsRejection::MissingPathParams(_)) => None,
+            // Not as if nobody were named: that would be the caller.
+            Err(bad) => return Err(Problem::new(BAD_PATH, bad.body_text())),
+        };
         let named = named.as_ref().and_then(|named| named.iter().find(|(name, _)| *name == "username"));
         if let Some((_, username)) = named {
             if !caller.administers(app).await? {

@@ -1,4 +1,5 @@
-//! Pages of other origins may not change anything here with a person's cookie.
+//! What every request to the host's routes is looked at for first: a path that means one thing, and that no page of another
+//! origin changes anything with a person's cookie.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -6,11 +7,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, Method, Request, header};
 
-use super::error::{FOREIGN_ORIGIN, Problem};
-use super::{App, cors};
+use super::error::{BAD_PATH, FOREIGN_ORIGIN, Problem};
+use super::{App, cors, path};
 
-/// Refuses a change that a page of another origin asks for. Without `Origin` no browser asks for one.
+/// Refuses a path that two readers may take for two, and a change that a page of another origin asks for. Without `Origin` no browser asks for one.
 pub(super) async fn check(State(app): State<App>, request: Request<Body>, next: Next) -> Response {
+    if let Err(bad) = path::decode(request.uri().path()) {
+        return Problem::new(BAD_PATH, bad.to_string()).into_response();
+    }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let config = &app.0.config;
     let origin = request.headers().get(header::ORIGIN);

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::caller::Subject;
 use super::error::{FORBIDDEN, NOT_FOUND, Problem};
 use super::fields::Fields;
+use super::modules::detached;
 use super::page::Asked;
 use super::{App, auth, caller, now_ms, peer, users};
 use crate::config::{Config, DeleteProfile, Profile};
@@ -60,7 +61,9 @@ pub(super) async fn delete(subject: Subject, State(app): State<App>) -> Result<(
             app.0.access.users.set(username, change, now_ms()).await?;
         }
         DeleteProfile::Delete => {
-            let failures = app.0.access.delete_user(username).await?.unwrap_or_default();
+            let username = username.to_owned();
+            let failures = detached(async move { app.0.access.delete_user(&username).await }).await??;
+            let failures = failures.unwrap_or_default();
             users::warn_of(&failures);
         }
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::caller::Admin;
 use super::error::{NOT_FOUND, Problem};
 use super::fields::Fields;
+use super::modules::detached;
 use super::page::Asked;
 use super::{App, now_ms};
 use crate::domain::users::{NewUser, User, UserChange};
@@ -56,7 +57,9 @@ pub(super) fn warn_of(failures: &[String]) {
 
 /// `DELETE /user/:username`.
 pub(super) async fn delete(_: Admin, State(app): State<App>, Path(name): Path<String>) -> Result<(), Problem> {
-    let failures = app.0.access.delete_user(&name).await?.ok_or_else(|| unknown(&name))?;
+    let missing = unknown(&name);
+    // To its end, also when the caller leaves: half of it would leave things to whoever gets the name next.
+    let failures = detached(async move { app.0.access.delete_user(&name).await }).await??.ok_or(missing)?;
     warn_of(&failures);
     Ok(())
 }

@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
+use futures_util::future::join_all;
 use porth_abi::code;
 use serde_json::{Value, json};
 
@@ -287,23 +288,17 @@ impl Departures for Revokers {
                 }
                 let (runtime, key) = (runtime.clone(), running.key.clone());
                 let arguments = json!({ "username": username });
-                telling.push(tokio::spawn(async move {
+                // Not a task of its own, which would not know what led to it.
+                telling.push(async move {
                     let (kind, name) = key.split_once('/')?;
                     match runtime.ask(kind, name, hook, &arguments).await {
                         // The library has the hook, another of its modules needs it; or the instance has just gone.
                         Ok(_) | Err(HookError::Unsupported | HookError::NotRunning) => None,
                         Err(error) => Some(format!("instance {key}: {error}")),
                     }
-                }));
+                });
             }
-            let mut failures = Vec::new();
-            for told in telling {
-                match told.await {
-                    Ok(failure) => failures.extend(failure),
-                    Err(error) => failures.push(error.to_string()),
-                }
-            }
-            failures
+            join_all(telling).await.into_iter().flatten().collect()
         })
     }
 }

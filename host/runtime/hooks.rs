@@ -15,7 +15,7 @@ use super::call::CallError;
 use super::instances::{Runtime, key};
 use super::running::Call;
 use super::threads::Overdue;
-use crate::abi::{Chain, HookFailure, Hooks};
+use crate::abi::{self, HookFailure, Hooks};
 
 /// Which hook: the id of a table of `porth_abi::HOOK_TABLES`, and the place in it, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,30 +96,30 @@ impl Runtime {
         let hooks = call.hooks.get(hook.table).filter(|hooks| hooks.has(hook.place)).cloned();
         let hooks = hooks.ok_or(HookError::Unsupported)?;
         let deadline = Duration::from_millis(self.shared().config.limits.deadline_ms);
-        let chain = CHAIN.try_with(Clone::clone).unwrap_or_default();
-        if chain.as_ref().is_some_and(|chain| chain.depth() >= CALLS_WITHIN_MAX) {
+        let within = WITHIN.try_with(|calls| *calls).unwrap_or_default();
+        if within >= CALLS_WITHIN_MAX {
             let key = &call.key;
             let detail = format!("{key} was not asked: calls within calls are {CALLS_WITHIN_MAX} deep already");
             tracing::warn!(instance = key, "{detail}");
             return Err(CallError::Failed(detail).into());
         }
-        let asking = Asking { hooks, place: hook.place, arguments: arguments.to_string(), deadline, chain };
+        let asking = Asking { hooks, place: hook.place, arguments: arguments.to_string(), deadline, within };
         let asking = self.shared().runtime.spawn(async move { ask(&call, asking).await });
         asking.await.unwrap_or(Err(HookError::NotRunning))
     }
 }
 
 tokio::task_local! {
-    /// What led to the callback that this task answers.
-    static CHAIN: Option<Chain>;
+    /// How many calls led to the callback that this task answers.
+    static WITHIN: usize;
 }
 
 /// How many calls may be within each other, an endpoint's among them.
-const CALLS_WITHIN_MAX: usize = 4;
+pub(super) const CALLS_WITHIN_MAX: usize = 4;
 
 /// The answer to a callback that is made on this thread now: the hooks that it asks know what led to them.
 pub(super) fn led_here<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
-    CHAIN.scope(Chain::here(), work)
+    WITHIN.scope(abi::calls_here(), work)
 }
 
 /// A call of a hook.
@@ -128,7 +128,7 @@ struct Asking {
     place: usize,
     arguments: String,
     deadline: Duration,
-    chain: Option<Chain>,
+    within: usize,
 }
 
 async fn ask(call: &Call, asking: Asking) -> Result<Value, HookError> {
@@ -160,12 +160,13 @@ struct Progress {
 
 /// On the instance's own threads.
 async fn on_threads(call: &Call, asking: Asking) -> Result<Value, HookError> {
-    let Asking { hooks, place, arguments, deadline, chain } = asking;
+    let Asking { hooks, place, arguments, deadline, within } = asking;
+    let threads = call.threads_within(within);
     let (sender, receiver) = oneshot::channel();
     let progress = Arc::new(Mutex::new(Progress::default()));
     let job = {
         // The instance is not closed while the thread is in its code, however late.
-        let (part, progress, chain) = (call.clone(), Arc::clone(&progress), chain.clone());
+        let (part, progress) = (call.clone(), Arc::clone(&progress));
         move || {
             {
                 let mut progress = progress.lock();
@@ -174,7 +175,7 @@ async fn on_threads(call: &Call, asking: Asking) -> Result<Value, HookError> {
                 }
                 progress.running = true;
             }
-            let result = Chain::lead(chain.as_ref(), || hooks.call(place, &arguments));
+            let result = abi::call_within(within, || hooks.call(place, &arguments));
             let overdue = {
                 let mut progress = progress.lock();
                 progress.running = false;
@@ -184,12 +185,11 @@ async fn on_threads(call: &Call, asking: Asking) -> Result<Value, HookError> {
             let _ = sender.send(result);
         }
     };
-    // All threads of an instance may be waiting for this very call.
-    let started = match chain {
-        Some(chain) if chain.includes(call.slot) => call.threads.run_at_once(Box::new(job)),
-        _ => call.threads.run(Box::new(job)),
-    };
-    started.map_err(|_| CallError::Busy)?;
+    if threads.run(Box::new(job)).is_err() {
+        // It may be in the queue all the same.
+        progress.lock().cancelled = true;
+        return Err(CallError::Busy.into());
+    }
     match tokio::time::timeout(deadline, receiver).await {
         Ok(Ok(result)) => Ok(result?),
         // The thread is gone without an answer, as when the instance's threads are closed.
@@ -198,7 +198,7 @@ async fn on_threads(call: &Call, asking: Asking) -> Result<Value, HookError> {
             let mut progress = progress.lock();
             progress.cancelled = true;
             if progress.running {
-                progress.overdue = Some(call.threads.overdue());
+                progress.overdue = Some(threads.overdue());
             }
             Err(CallError::Deadline(deadline).into())
         }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::body::EndlessStreams;
 use super::call::CallError;
 use super::health::{Health, HealthView, Trouble};
+use super::hooks::CALLS_WITHIN_MAX;
 use super::libraries::Generation;
 use super::lifecycle;
 use super::meter::Meter;
@@ -27,6 +28,9 @@ pub struct Running {
     pub routes: Routes,
     /// Its own threads.
     pub threads: Threads,
+    /// Its threads for calls within calls, by how deep they are: a call waits only for deeper ones, so that none waits for
+    /// a thread that waits for it, whoever asks whom.
+    nested: [Threads; CALLS_WITHIN_MAX - 1],
     /// Who is to blame for a crash.
     pub slot: &'static InstanceSlot,
     /// The loading of the library that its code belongs to.
@@ -61,6 +65,7 @@ impl Running {
         (health, meter): (Health, Arc<Meter>),
     ) -> Self {
         Self {
+            nested: std::array::from_fn(|_| threads.another()),
             key,
             routes,
             threads,
@@ -115,7 +120,13 @@ impl Running {
     /// How it does now.
     #[must_use]
     pub fn health_view(&self, now: Instant) -> HealthView {
-        self.health.view(now, self.threads.counts(), self.calls_under_way())
+        let threads = self.nested.iter().map(Threads::counts).fold(self.threads.counts(), std::ops::Add::add);
+        self.health.view(now, threads, self.calls_under_way())
+    }
+
+    /// The threads for calls that so many others led to.
+    pub(super) fn threads_within(&self, calls: usize) -> &Threads {
+        calls.checked_sub(1).and_then(|depth| self.nested.get(depth)).unwrap_or(&self.threads)
     }
 
     /// How many calls have begun and not ended.
@@ -144,6 +155,7 @@ impl Running {
             self.drained().await;
         }
         self.threads.close();
+        self.nested.iter().for_each(Threads::close);
         let instance = self.instance.lock().take();
         if let Some(instance) = instance
             && !lifecycle::close(&self.key, instance, close).await

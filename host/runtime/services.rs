@@ -144,6 +144,13 @@ impl InstanceServices {
         self.endpoints.lock().take().map(RoutesBuilder::build)
     }
 
+    fn only_plugins(&self) -> Result<(), CallbackError> {
+        if self.key.starts_with("plugin/") {
+            return Ok(());
+        }
+        Err(CallbackError::new(code::UNSUPPORTED, "only instances of the kind `plugin` have endpoints"))
+    }
+
     fn need(&self, right: &'static str) -> Result<(), CallbackError> {
         if rights::include(&self.rights, right) {
             return Ok(());
@@ -215,9 +222,7 @@ impl Services for InstanceServices {
     }
 
     fn add_endpoint(&self, endpoint: NewEndpoint) -> Result<(), CallbackError> {
-        if !self.key.starts_with("plugin/") {
-            return Err(CallbackError::new(code::UNSUPPORTED, "only instances of the kind `plugin` have endpoints"));
-        }
+        self.only_plugins()?;
         self.with_endpoints(|builder| builder.add(endpoint))
     }
 
@@ -226,6 +231,7 @@ impl Services for InstanceServices {
     }
 
     fn add_well_known(&self, endpoint: NewEndpoint) -> Result<(), CallbackError> {
+        self.only_plugins()?;
         self.need("well-known")?;
         self.with_endpoints(|builder| builder.add_well_known(endpoint))
     }
@@ -241,20 +247,24 @@ impl Services for InstanceServices {
         self.need("sessions")?;
         let (cookie, scopes) = self.cookie_and_scopes(&request, scopes);
         let (access, now_ms) = (self.shared.access.clone(), now_ms());
-        Ok(self.on_host(async move { session::spend(&access, cookie.as_deref(), &scopes, now_ms).await }))
+        Ok(driven(self.shared.runtime.clone(), async move {
+            session::spend(&access, cookie.as_deref(), &scopes, now_ms).await
+        }))
     }
 
     fn session_age(&self, request: Arc<CallRequest>, scopes: &str) -> Result<HostFuture, CallbackError> {
         self.need("sessions")?;
         let (cookie, scopes) = self.cookie_and_scopes(&request, scopes);
         let (access, now_ms) = (self.shared.access.clone(), now_ms());
-        Ok(self.on_host(async move { session::age(&access, cookie.as_deref(), &scopes, now_ms).await }))
+        Ok(driven(self.shared.runtime.clone(), async move {
+            session::age(&access, cookie.as_deref(), &scopes, now_ms).await
+        }))
     }
 
     fn schemes(&self, call: SchemeCall) -> Result<HostFuture, CallbackError> {
         self.need("schemes")?;
         let access = self.shared.access.clone();
-        Ok(self.on_host(async move { schemes::answer(&access, call).await }))
+        Ok(driven(self.shared.runtime.clone(), async move { schemes::answer(&access, call).await }))
     }
 
     fn timer(&self, delay: Duration) -> Result<HostFuture, CallbackError> {

@@ -53,6 +53,12 @@ impl Threads {
         }))
     }
 
+    /// As many of the same instance, for other work.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::new(&self.0.name, self.0.threads_max)
+    }
+
     /// Runs a job on a thread of the instance.
     ///
     /// # Errors
@@ -66,25 +72,6 @@ impl Threads {
             return Err(Busy);
         }
         if self.put(state, job) { Ok(()) } else { Err(Busy) }
-    }
-
-    /// Runs a job that a call of this instance waits for, on a thread beyond the most if it must: who waits has one.
-    ///
-    /// # Errors
-    /// When all threads are stuck, or the system gives none.
-    pub fn run_at_once(&self, job: Job) -> Result<(), Busy> {
-        let mut state = self.0.state.lock();
-        if state.closed || state.overdue >= 2 * self.0.threads_max {
-            return Err(Busy);
-        }
-        state.queue.push_front(job);
-        if state.idle >= state.queue.len() {
-            self.0.work.notify_one();
-            return Ok(());
-        }
-        state.threads += 1;
-        drop(state);
-        if self.start() { Ok(()) } else { Err(Busy) }
     }
 
     /// Runs a job of a call that was admitted before: it only waits longer when there is much to do.
@@ -157,6 +144,19 @@ pub struct Counts {
     pub overdue: usize,
     /// Jobs that wait for a thread.
     pub waiting: usize,
+}
+
+impl std::ops::Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            threads: self.threads + other.threads,
+            idle: self.idle + other.idle,
+            overdue: self.overdue + other.overdue,
+            waiting: self.waiting + other.waiting,
+        }
+    }
 }
 
 impl State {

@@ -69,6 +69,10 @@ impl Access {
         let told = match self.told(&scheme, proof).await {
             Ok(told) => told,
             Err(LogInError::Scheme(SchemeError::Ask(AskError::Unauthorized(_) | AskError::NotFound(_)))) => None,
+            // It is told what is wrong with it, and counts as a guess all the same.
+            Err(error @ LogInError::Scheme(SchemeError::Ask(AskError::Invalid(_) | AskError::Conflict(_)))) => {
+                return Err(self.lockout.failed(&attempt, now_ms).await?.map_or(error, LogInError::from));
+            }
             Err(error) => return Err(error),
         };
         let locked_out = match &told {
@@ -114,11 +118,23 @@ impl Access {
                 Some(user.ok_or_else(|| AskError::Unauthorized("no such user".to_owned()))?)
             }
         };
-        Ok(self.schemes.trigger(&scheme, user.as_ref(), sent).await?)
+        match self.schemes.trigger(&scheme, user.as_ref(), sent).await {
+            // As for one who does not exist.
+            Err(AskError::NotFound(why)) if user.is_some() => Err(AskError::Unauthorized(why).into()),
+            answer => Ok(answer?),
+        }
     }
 
     async fn enabled(&self, username: &str) -> Result<Option<User>, StoreError> {
-        Ok(self.users.get(username).await?.filter(|user| user.enabled))
+        match self.users.get(username).await {
+            Ok(user) => Ok(user.filter(|user| user.enabled)),
+            // Which names a back end has that fails must not show.
+            Err(error @ StoreError::BackEnd { .. }) => {
+                tracing::warn!(%error, "a user was not looked up: {error}");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What somebody may prove for some scopes; without a session nothing is proved yet. `None` means that one of the
@@ -211,11 +227,9 @@ impl Access {
     pub async fn delete_user(&self, username: &str) -> Result<Option<Vec<String>>, StoreError> {
         let Some(user) = self.users.get(username).await? else { return Ok(None) };
         // First, since it may be refused. Whoever gets the name anew comes after all of this, but for a crash in between.
-        if !self.users.delete(user.username.as_str()).await? {
-            return Ok(None);
-        }
-        let failures = self.schemes.deregister_all(&user.username).await?;
+        let Some(mut failures) = self.users.delete(user.username.as_str()).await? else { return Ok(None) };
         self.documents.delete_of_user(user.username.as_str()).await?;
+        failures.extend(self.schemes.deregister_all(&user.username).await?);
         Ok(Some(failures))
     }
 

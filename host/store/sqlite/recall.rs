@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -19,6 +19,8 @@ use crate::store::{Row, Value};
 /// The answers that are remembered.
 pub(super) struct Recall {
     news: News,
+    /// What was written last could not be told: until something is, nothing is believed.
+    is_deaf: AtomicBool,
     answers: Cache<Question, Arc<Answer>>,
 }
 
@@ -41,12 +43,12 @@ impl Recall {
             u32::try_from(ANSWER_BYTES + values.len() + rows).unwrap_or(u32::MAX)
         };
         let answers = Cache::builder().max_capacity(BYTES_MAX).weigher(weigh).time_to_live(AGE_MAX).build();
-        Ok(Self { news: News::open(&path.with_extension("news"))?, answers })
+        Ok(Self { news: News::open(&path.with_extension("news"))?, is_deaf: AtomicBool::new(false), answers })
     }
 
     /// How things stand now. Look before the query whose answer is to be remembered; `None` means that nothing can be.
     pub(super) fn look(&self) -> Option<Seen> {
-        self.news.look().ok()
+        if self.is_deaf.load(Ordering::SeqCst) { None } else { self.news.look().ok() }
     }
 
     /// The answer that was remembered, if nothing was written since.
@@ -62,10 +64,8 @@ impl Recall {
 
     /// Says that something was written. Call it after the commit and before anybody is told of it.
     pub(super) fn forget(&self) {
-        if self.news.tell().is_err() {
-            // At least this process forgets; another one does within seconds.
-            self.answers.invalidate_all();
-        }
+        // Another process may believe what it remembers for some seconds more.
+        self.is_deaf.store(self.news.tell().is_err(), Ordering::SeqCst);
     }
 }
 
@@ -81,7 +81,8 @@ impl News {
     fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         if file.metadata()?.len() < SEEN_BYTES as u64 {
-            file.set_len(SEEN_BYTES as u64)?;
+            // Written and not only made longer, so that the disk has room for it when it is full.
+            file.write_all_at(&[0; SEEN_BYTES], 0)?;
         }
         let place = u64::from(std::process::id()) % (SEEN_BYTES / WORD_BYTES) as u64 * WORD_BYTES as u64;
         let first = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;

@@ -212,8 +212,8 @@ async fn people_of_a_back_end_live_as_those_of_the_house(store: &Store) {
     users.add(user("frank"), NOW_MS).await.unwrap();
     let refused = users.add_to(Some("nowhere"), user("grace"), NOW_MS).await.unwrap_err();
     assert_eq!(refused.to_string(), "source: there is no back end `nowhere`");
-    assert!(users.delete("dave").await.unwrap());
-    assert!(!users.delete("dave").await.unwrap());
+    assert!(users.delete("dave").await.unwrap().is_some());
+    assert_eq!(users.delete("dave").await.unwrap(), None);
     assert_eq!(users.get("dave").await.unwrap(), None);
 }
 
@@ -461,9 +461,9 @@ async fn everybody_hears_of_who_goes(store: &Store) {
     users.back_ends().set_middlewares(vec![marker.clone()]);
     users.back_ends().set_departures(noted.clone());
     users.add(user("anna"), NOW_MS).await.unwrap();
-    assert!(users.delete("ANNA").await.unwrap());
-    assert!(users.delete("dave").await.unwrap());
-    assert!(!users.delete("nobody").await.unwrap());
+    assert!(users.delete("ANNA").await.unwrap().is_some());
+    assert!(users.delete("dave").await.unwrap().is_some());
+    assert_eq!(users.delete("nobody").await.unwrap(), None);
     assert_eq!(*noted.0.lock().unwrap(), ["anna", "dave"]);
     assert_eq!(*marker.deleted.lock().unwrap(), ["anna", "dave"]);
 }
@@ -528,8 +528,8 @@ async fn the_database_may_be_several_back_ends(store: &Store) {
     users.back_ends().set_users(vec![source("second", Keeper::Disabled), database()]);
     assert_eq!(names(&users, "", 0, 9).await, "database/a database/c");
     assert_eq!(users.get("b").await.unwrap(), None);
-    assert!(!users.delete("b").await.unwrap());
+    assert_eq!(users.delete("b").await.unwrap(), None);
     users.back_ends().set_users(vec![source("second", Keeper::Database)]);
-    assert!(users.delete("b").await.unwrap());
+    assert!(users.delete("b").await.unwrap().is_some());
     assert_eq!(users.get("a").await.unwrap(), None);
 }

@@ -77,8 +77,8 @@ async fn a_user_lives_from_add_to_delete(store: &Store) {
 
     Scopes::new(store.db.clone()).delete("read").await.unwrap();
     assert!(get(&users, "anna").await.scopes.is_empty());
-    assert!(users.delete("Anna").await.unwrap());
-    assert!(!users.delete("anna").await.unwrap());
+    assert!(users.delete("Anna").await.unwrap().is_some());
+    assert_eq!(users.delete("anna").await.unwrap(), None);
     assert_eq!(users.get("anna").await.unwrap(), None);
     assert_ne!(users.add(user("anna"), NOW_MS).await.unwrap(), id, "a name given anew is somebody else");
     assert!(get(&users, "anna").await.properties.is_empty());

@@ -40,6 +40,10 @@ fn a_path_that_two_readers_could_read_differently_is_400() {
     {
         assert_eq!(server.get(path).summary(), "400 bad_path", "{path}");
     }
+    // Those of the host's routes as well; a name that cannot be read is not nobody's, which would mean one's own.
+    for path in ["/api/user/%2e%2e", "/api/user/a%2Fb", "/api/delegate/m%FCller/profile", "/api/mod/plugin/%zz"] {
+        assert_eq!(server.admin("GET", path, None).summary(), "400 bad_path", "{path}");
+    }
     assert_eq!(server.get("/api/m/%6fk").status, 200);
     assert_eq!(server.get("/api/m/ok;x").summary(), "404 not_found");
 }
