@@ -347,7 +347,7 @@ fn check_life(server: &Server, life: &mut Life, counts: &Counts) {
             let person = life.may_be[place].clone();
             // Not where an `Add` may still be carried out.
             let is_gone = life.may_be.last().is_some_and(|last| !last.there);
-            if !life.is_scope && is_gone && person.version > 0 {
+            if !life.is_scope && !person.there && is_gone && person.version > 0 {
                 check_anew(server, life, &person, was_cut, counts);
             }
             return;
