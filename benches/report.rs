@@ -39,7 +39,10 @@ pub(crate) fn print(rounds: &Rounds, counts: &[(Subject, u64)], once: Option<&On
     if !rounds.samples.is_empty() || !counts.is_empty() {
         measured.print_costs();
     }
-    println!("\n{:<58}{:>18}{:>10}", "bar", "measured", "at most");
+    let is_anything = !rounds.samples.is_empty() || !counts.is_empty() || once.is_some() || identity.is_some();
+    if is_anything {
+        println!("\n{:<58}{:>18}{:>10}", "bar", "measured", "at most");
+    }
     if !rounds.samples.is_empty() || !counts.is_empty() {
         measured.print_bars();
     }
