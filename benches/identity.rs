@@ -167,7 +167,7 @@ fn log_in(address: SocketAddr, username: &str, password: &str) -> Result<String>
 }
 
 /// The head of an answer, which must be a 200.
-fn post(address: SocketAddr, path: &str, fields: &str, body: &str) -> Result<String> {
+pub(crate) fn post(address: SocketAddr, path: &str, fields: &str, body: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let request = format!(

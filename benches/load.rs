@@ -120,7 +120,7 @@ impl Connection {
 }
 
 /// Header and body together, once the header is there.
-fn answer_len(answer: &[u8]) -> Option<usize> {
+pub(crate) fn answer_len(answer: &[u8]) -> Option<usize> {
     let header_len = answer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let header = std::str::from_utf8(answer.get(..header_len)?).ok()?.to_ascii_lowercase();
     let body_len: usize = header.split_once("\r\ncontent-length:")?.1.lines().next()?.trim().parse().ok()?;

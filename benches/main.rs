@@ -10,6 +10,7 @@
 
 mod callgrind;
 mod compiled_in;
+mod guesses;
 mod identity;
 mod load;
 mod once;
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures all parts, or those that are named: `rounds`, `callgrind`, `once`, `identity`.
+/// Measures all parts, or those that are named: `rounds`, `callgrind`, `once`, `identity`, `guesses`.
 fn measure(parts: &[&str]) -> Result<()> {
     // Cargo adds an option that says that this is a benchmark.
     let named: Vec<&&str> = parts.iter().filter(|part| !part.starts_with("--")).collect();
@@ -52,6 +53,10 @@ fn measure(parts: &[&str]) -> Result<()> {
     let counts = if wanted("callgrind") { callgrind::run()? } else { Vec::new() };
     let once = if wanted("once") { Some(once::run()?) } else { None };
     let identity = if wanted("identity") { Some(identity::run()?) } else { None };
+    let guesses = if wanted("guesses") { Some(guesses::run()?) } else { None };
     report::print(&rounds, &counts, once.as_ref(), identity.as_ref());
+    if let Some(guesses) = &guesses {
+        report::print_guesses(guesses);
+    }
     Ok(())
 }

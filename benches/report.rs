@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::guesses::Guesses;
 use crate::identity::Identity;
 use crate::load::CONNECTIONS;
 use crate::once::Once;
@@ -29,13 +30,19 @@ const GLEWLWYD_SESSION_MIN: f64 = 9.0;
 /// A log-in against the bare hash.
 const LOG_IN_MAX: f64 = 1.03;
 
+/// Between these the times of failed log-ins do not tell who there is.
+const AREA: std::ops::RangeInclusive<f64> = 0.45..=0.55;
+
 /// Prints what was measured.
 pub(crate) fn print(rounds: &Rounds, counts: &[(Subject, u64)], once: Option<&Once>, identity: Option<&Identity>) {
     let measured = Measured { rounds, counts };
     if !rounds.samples.is_empty() || !counts.is_empty() {
         measured.print_costs();
     }
-    println!("\n{:<58}{:>18}{:>10}", "bar", "measured", "at most");
+    let is_anything = !rounds.samples.is_empty() || !counts.is_empty() || once.is_some() || identity.is_some();
+    if is_anything {
+        println!("\n{:<58}{:>18}{:>10}", "bar", "measured", "at most");
+    }
     if !rounds.samples.is_empty() || !counts.is_empty() {
         measured.print_bars();
     }
@@ -160,6 +167,16 @@ fn print_identity(identity: &Identity) {
     );
 }
 
+/// Prints how well the times of failed log-ins tell who there is.
+pub(crate) fn print_guesses(guesses: &Guesses) {
+    let between = format!("{:.2}-{:.2}", AREA.start(), AREA.end());
+    println!("\n{:<58}{:>18}{:>10}", "bar", "measured", "between");
+    for (what, area) in &guesses.areas {
+        let verdict = if AREA.contains(area) { "met" } else { "MISSED" };
+        println!("{what:<58}{area:>18.3}{between:>10}  {verdict}");
+    }
+}
+
 /// Prints a bar; it is missed only if all ways to measure it miss it.
 fn bar(what: &str, measured: [Option<f64>; 2], most: f64) {
     let known: Vec<f64> = measured.into_iter().flatten().collect();
@@ -188,6 +205,11 @@ fn name(subject: Subject) -> String {
 
 fn ratio(value: Option<f64>, to: Option<f64>) -> Option<f64> {
     Some(value? / to?)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of pairs are small")]
+pub(crate) fn ratio_of(count: usize, of: usize) -> f64 {
+    count as f64 / of as f64
 }
 
 fn number(value: Option<f64>) -> String {

@@ -104,6 +104,12 @@ impl Home {
         self.0.path().join("porth.toml")
     }
 
+    /// Adds tables to the configuration, before it is served.
+    pub(crate) fn configure(&self, tables: &str) -> Result<()> {
+        let config = std::fs::read_to_string(self.config())?;
+        Ok(std::fs::write(self.config(), config + tables)?)
+    }
+
     /// A key to administer with.
     pub(crate) fn new_key(&self) -> Result<String> {
         let output = porth().args(["key", "new", "--name", "bench", "--config"]).arg(self.config()).output()?;

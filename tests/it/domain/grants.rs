@@ -6,7 +6,7 @@ use porth::domain::passwords::Passwords;
 use porth::domain::scopes::Scopes;
 use porth::domain::users::{User, UserChange, Users};
 
-use super::users::{user, users};
+use super::users::{of_sixteen, user, users};
 use crate::support::database::{NOW_MS, Store, on_both_engines};
 
 on_both_engines!(
@@ -14,6 +14,7 @@ on_both_engines!(
     only_what_the_user_has_can_be_granted,
     a_disabled_client_can_only_lose,
     a_user_sees_all_clients_with_grants,
+    of_sixteen_grants_one_stays,
 );
 
 struct House {
@@ -127,4 +128,20 @@ async fn a_user_sees_all_clients_with_grants(store: &Store) {
     assert!(house.grants.of_user(&bob).await.unwrap().is_empty());
     house.clients.delete("app").await.unwrap();
     assert_eq!(house.all().await, "other: +read +write");
+}
+
+async fn of_sixteen_grants_one_stays(store: &Store) {
+    let house = house(store).await;
+    let anna = house.anna().await;
+    for _ in 0..8 {
+        house.put("app", &[]).await.unwrap();
+        let granted = of_sixteen(|number| {
+            let (grants, anna) = (house.grants.clone(), anna.clone());
+            let scope = if number % 2 == 0 { "read" } else { "write" };
+            async move { grants.put(&anna, "app", texts(&[scope]), NOW_MS).await.is_ok() }
+        });
+        assert_eq!(granted.await, 16);
+        let shown = house.shown("app", &["read", "write"]).await;
+        assert!(["+read -write", "-read +write"].contains(&shown.as_str()), "{shown}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use porth::domain::keys::{ApiKeys, CreateKeyError, DeleteKeyError};
 
+use super::users::of_sixteen;
 use crate::support::database::{NOW_MS, Store, on_both_engines};
 
 on_both_engines!(
@@ -10,6 +11,7 @@ on_both_engines!(
     uses_are_counted_without_a_write_each,
     impossible_names_are_refused,
     a_key_is_not_stored_in_clear,
+    one_of_sixteen_deletes_a_key,
 );
 
 async fn a_key_opens_until_it_is_deleted(store: &Store) {
@@ -87,4 +89,17 @@ async fn a_key_is_not_stored_in_clear(store: &Store) {
     }
     let mut rows = store.open_again().await.unwrap().read("SELECT token_hash FROM api_key", vec![]).await.unwrap();
     assert_eq!(rows[0].take::<Vec<u8>>(0).unwrap().len(), 32);
+}
+
+async fn one_of_sixteen_deletes_a_key(store: &Store) {
+    let keys = ApiKeys::new(store.db.clone());
+    for _ in 0..4 {
+        let made = keys.create("ci", NOW_MS).await.unwrap();
+        let deleted = of_sixteen(|_| {
+            let (keys, id) = (keys.clone(), made.id.clone());
+            async move { keys.delete(&id).await.is_ok() }
+        });
+        assert_eq!(deleted.await, 1);
+        assert_eq!(keys.verify(&made.key, NOW_MS).await.unwrap(), None);
+    }
 }

@@ -6,7 +6,7 @@ use porth::domain::login::{LoginSession, LoginSessions, Means, Origin, Proof, Pr
 use porth::domain::users::Users;
 
 use super::scopes::scope;
-use super::users::{user, users};
+use super::users::{of_sixteen, user, users};
 use crate::support::database::{NOW_MS, Store, on_both_engines};
 
 on_both_engines!(
@@ -19,6 +19,8 @@ on_both_engines!(
     a_deleted_user_is_in_no_session,
     four_of_sixteen_spend_four_uses,
     sixteen_logins_share_a_session,
+    sixteen_choices_leave_one_current_user,
+    each_of_two_logs_out_once_of_sixteen_times,
 );
 
 const LIFETIME_MS: i64 = 1_000;
@@ -203,4 +205,42 @@ async fn sixteen_logins_share_a_session(store: &Store) {
         assert_eq!(task.await.unwrap(), cookie);
     }
     assert_eq!(find(&sessions, &cookie).await.others.len(), 16);
+}
+
+async fn sixteen_choices_leave_one_current_user(store: &Store) {
+    let (sessions, _, ids) = setup(store).await;
+    let cookie = prove(&sessions, None, &ids[0], NOW_MS).await;
+    for id in &ids[1..] {
+        prove(&sessions, Some(&cookie), id, NOW_MS).await;
+    }
+    let session = find(&sessions, &cookie).await.id;
+    for _ in 0..4 {
+        let chosen = of_sixteen(|number| {
+            let (sessions, session, id) = (sessions.clone(), session.clone(), ids[number % 3].clone());
+            async move { sessions.choose(&session, &id).await.unwrap() }
+        });
+        assert_eq!(chosen.await, 16);
+        let shown = names(&sessions, &cookie, NOW_MS).await;
+        assert_eq!(names(&sessions, &cookie, NOW_MS).await, shown);
+        assert_eq!(shown.split(' ').collect::<std::collections::BTreeSet<_>>().len(), 3);
+        // Whoever is chosen after them all is the current one, however those met.
+        for id in &ids {
+            assert!(sessions.choose(&session, id).await.unwrap());
+            assert_eq!(&find(&sessions, &cookie).await.current.id, id);
+        }
+    }
+}
+
+async fn each_of_two_logs_out_once_of_sixteen_times(store: &Store) {
+    let (sessions, _, [anna, bob, _]) = setup(store).await;
+    let cookie = prove(&sessions, None, &anna, NOW_MS).await;
+    prove(&sessions, Some(&cookie), &bob, NOW_MS).await;
+    let session = find(&sessions, &cookie).await.id;
+    let ids = [anna, bob];
+    let left = of_sixteen(|number| {
+        let (sessions, session, id) = (sessions.clone(), session.clone(), ids[number % 2].clone());
+        async move { sessions.leave(&session, &id).await.unwrap() }
+    });
+    assert_eq!(left.await, 2);
+    assert_eq!(names(&sessions, &cookie, NOW_MS).await, "none");
 }

@@ -169,7 +169,7 @@ async fn only_enabled_users_with_the_right_password_are_told(store: &Store) {
 }
 
 /// How many of sixteen at once succeed.
-async fn of_sixteen<F: Future<Output = bool> + Send + 'static>(work: impl Fn(usize) -> F) -> usize {
+pub(super) async fn of_sixteen<F: Future<Output = bool> + Send + 'static>(work: impl Fn(usize) -> F) -> usize {
     let barrier = Arc::new(tokio::sync::Barrier::new(16));
     let tasks = (0..16).map(|number| {
         let (work, barrier) = (work(number), Arc::clone(&barrier));

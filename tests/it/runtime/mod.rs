@@ -4,6 +4,7 @@ mod beside;
 mod breaker;
 mod crash;
 mod documents;
+mod identity_kill;
 mod metrics;
 mod misbehaviour;
 mod questions;
