@@ -175,16 +175,6 @@ impl Library {
 /// As the host's default, but smaller.
 const BYTES_MAX: u64 = 64 << 20;
 
-/// Whether this process runs the one test `name`. Where it runs them all it starts one that does, and waits for it.
-pub(crate) fn is_own_process(name: &str) -> bool {
-    if std::env::var_os(OWN_PROCESS).is_some() {
-        return true;
-    }
-    let output = own_process(name).output_in_time();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
-    false
-}
-
 /// A command that runs the one test `name` in a process of its own.
 pub(crate) fn own_process(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
