@@ -12,7 +12,7 @@ use super::error::{FORBIDDEN, NOT_FOUND, Problem};
 use super::fields::Fields;
 use super::modules::detached;
 use super::page::Asked;
-use super::{App, auth, caller, now_ms, peer, users};
+use super::{App, auth, caller, now_ms, peer};
 use crate::config::{Config, DeleteProfile, Profile};
 use crate::domain::login::SessionEntry;
 use crate::domain::users::{User, UserChange};
@@ -62,9 +62,7 @@ pub(super) async fn delete(subject: Subject, State(app): State<App>) -> Result<(
         }
         DeleteProfile::Delete => {
             let username = username.to_owned();
-            let failures = detached(async move { app.0.access.delete_user(&username).await }).await??;
-            let failures = failures.unwrap_or_default();
-            users::warn_of(&failures);
+            detached(async move { app.0.access.delete_user(&username).await }).await??;
         }
     }
     Ok(())

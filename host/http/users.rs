@@ -48,20 +48,11 @@ pub(super) async fn change(
     Ok(app.0.access.users.set(&name, change, now_ms()).await?)
 }
 
-/// Says in the log where a user was not forgotten who was deleted.
-pub(super) fn warn_of(failures: &[String]) {
-    for failure in failures {
-        tracing::warn!("a user was deleted, but not everywhere: {failure}");
-    }
-}
-
 /// `DELETE /user/:username`.
 pub(super) async fn delete(_: Admin, State(app): State<App>, Path(name): Path<String>) -> Result<(), Problem> {
     let missing = unknown(&name);
     // To its end, also when the caller leaves: half of it would leave things to whoever gets the name next.
-    let failures = detached(async move { app.0.access.delete_user(&name).await }).await??.ok_or(missing)?;
-    warn_of(&failures);
-    Ok(())
+    detached(async move { app.0.access.delete_user(&name).await }).await??.map(drop).ok_or(missing)
 }
 
 fn unknown(name: &str) -> Problem {

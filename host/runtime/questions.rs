@@ -177,10 +177,6 @@ async fn set_user(shared: &Shared, mut fields: Fields, now_ms: i64) -> Result<Va
 async fn delete_user(shared: &Shared, fields: Fields) -> Result<Value, CallbackError> {
     let username = only_text(fields, "username")?;
     let failures = shared.access.delete_user(&username).await.map_err(store)?.ok_or_else(|| no_user(&username))?;
-    // They are gone all the same: who asked cannot do more about it than read of it.
-    for failure in &failures {
-        tracing::warn!("a user was deleted, but not everywhere: {failure}");
-    }
     Ok(json!({ "failures": failures }))
 }
 

@@ -219,7 +219,7 @@ impl Access {
         Ok(Some(newest.unwrap_or_default() / 1_000))
     }
 
-    /// Deletes a user, with the documents that go with them; all schemes forget them. Gives a text for each that did not;
+    /// Deletes a user, with the documents that go with them; all schemes forget them. Gives a text for each that did not, which is in the log;
     /// `None` means that there is no such user.
     ///
     /// # Errors
@@ -230,6 +230,10 @@ impl Access {
         let Some(mut failures) = self.users.delete(user.username.as_str()).await? else { return Ok(None) };
         self.documents.delete_of_user(user.username.as_str()).await?;
         failures.extend(self.schemes.deregister_all(&user.username).await?);
+        // They are gone all the same: who asked cannot do more about it than read of it.
+        for failure in &failures {
+            tracing::warn!("a user was deleted, but not everywhere: {failure}");
+        }
         Ok(Some(failures))
     }
 
