@@ -33,6 +33,7 @@ pub fn main() -> ExitCode {
         Command::Child => child::run(),
         Command::Probe { copy, library } => crate::abi::probe::main(&copy, &library),
         Command::Key { command: KeyCommand::New { name, place } } => key::new(&name, &place),
+        Command::Plugin { command: PluginCommand::New(arguments) } => plugin::new::run(&arguments),
         Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file),
         Command::Plugin { command: PluginCommand::Allow { file, place } } => plugin::allow(&file, &place),
         Command::Plugin { command: PluginCommand::List { plugins, place } } => plugin::list(plugins, &place),
@@ -116,6 +117,8 @@ enum KeyCommand {
 
 #[derive(Subcommand)]
 enum PluginCommand {
+    /// Makes the source of a new plug-in, with a test and the commands that build, test and serve it.
+    New(plugin::new::Arguments),
     /// Prints what this host finds out about a library before it opens it, or why it refuses to.
     Check {
         /// The library.
