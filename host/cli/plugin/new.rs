@@ -5,7 +5,7 @@
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use clap::{Args, ValueEnum};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -209,8 +209,19 @@ fn write(place: &Path, files: &[(PathBuf, String)]) -> Result<(), Failure> {
         fs::create_dir_all(file.parent().unwrap_or(&draft.0)).map_err(failed)?;
         fs::write(&file, text).map_err(failed)?;
     }
+    format(&draft.0.join("src/lib.rs"));
     // Fails if somebody else was faster.
     renameat_with(CWD, &draft.0, CWD, place, RenameFlags::NOREPLACE).map_err(|error| failed(error.into()))
+}
+
+/// Lays a source out as its author's rustfmt does: how long its lines are depends on the plug-in's name. Who has none does
+/// not look.
+fn format(source: &Path) {
+    if source.exists() {
+        let mut rustfmt = Command::new("rustfmt");
+        rustfmt.args(["--quiet", "--edition", "2024"]).arg(source);
+        let _ = rustfmt.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
 }
 
 /// A folder that goes unless it was given another name.

@@ -36,7 +36,7 @@ fn capitalised(word: &str) -> String {
 }
 
 /// Types that the templates name, so that the plug-in's own is called otherwise.
-const TAKEN: [&str; 52] = [
+const TAKEN: &[&str] = &[
     "Arc",
     "Auth",
     "BTreeMap",
@@ -54,11 +54,12 @@ const TAKEN: [&str; 52] = [
     "Err",
     "Error",
     "Event",
+    "Health",
+    "HealthReport",
     "HookError",
     "Host",
     "HostError",
     "InitError",
-    "Json",
     "JsonSchema",
     "KeptClient",
     "KeptUser",
@@ -83,6 +84,7 @@ const TAKEN: [&str; 52] = [
     "String",
     "Sync",
     "TestHost",
+    "TestUser",
     "UserBackEnd",
     "UserMiddleware",
     "UserRevoke",
@@ -174,19 +176,10 @@ impl<'a> Template<'a> {
         format!("{}\n", self.fill(&text).trim_end())
     }
 
-    /// The constant as rustfmt leaves it.
+    /// What the module says of itself.
     fn module(&self, description: &str, needs: &str) -> String {
         let Names { name, display, .. } = self.names;
-        let value = format!("Module::new(\"{name}\", \"{display}\", \"{description}\")");
-        let line = format!("    const MODULE: Module = {value}{needs};");
-        if line.len() <= WIDTH {
-            return line;
-        }
-        let below = format!("    const MODULE: Module =\n        {value}{needs};");
-        if below.lines().all(|line| line.len() <= WIDTH) || needs.is_empty() {
-            return below;
-        }
-        format!("    const MODULE: Module = {value}\n        {needs};")
+        format!("    const MODULE: Module = Module::new(\"{name}\", \"{display}\", \"{description}\"){needs};")
     }
 
     /// What shows that it works.
@@ -295,9 +288,6 @@ impl Parts {
 fn fill(text: &str, values: &[(&str, &str)]) -> String {
     values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value))
 }
-
-/// Of rustfmt, by default.
-const WIDTH: usize = 100;
 
 const MANIFEST: &str = include_str!("templates/Cargo.toml.in");
 const GITIGNORE: &str = include_str!("templates/gitignore.in");

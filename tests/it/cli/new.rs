@@ -96,6 +96,9 @@ fn a_new_plug_in_builds_passes_its_test_and_serves() {
     assert_eq!(server.get("/api/greeter/hello/World").json(), json!({"message": "Hello, World"}));
     assert_eq!(server.send("POST", "/api/greeter/visits", &[], b"").json(), json!({"visits": 1}));
     assert_eq!(server.get("/api/greeter/me").status, 401);
+    let shown = server.admin("GET", "/api/mod/plugin/greeter", None).json();
+    let me = json!({"method": "GET", "path": "/me", "auth": "session"});
+    assert!(shown["endpoints"].as_array().unwrap().contains(&me), "{shown}");
     let refused = server.try_add("greeter", "other", &json!({"greeting": ""}));
     assert_eq!(refused.status, 400, "{refused:?}");
 }
