@@ -2,6 +2,7 @@
 //!
 //! Start at [`main`]. One file for each command; `serve` starts the parent, `child` is the server itself.
 
+mod audit;
 mod child;
 mod key;
 mod local;
@@ -11,6 +12,7 @@ mod records;
 mod scratch;
 mod serve;
 mod services;
+mod time;
 mod version;
 
 use std::net::SocketAddr;
@@ -31,7 +33,8 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Child => child::run(),
         Command::Probe { copy, library } => crate::abi::probe::main(&copy, &library),
-        Command::Key { command: KeyCommand::New { name, place } } => key::new(&name, &place),
+        Command::Key { command } => key::run(command),
+        Command::Audit(arguments) => audit::run(arguments),
         Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file),
         Command::Plugin { command: PluginCommand::Allow { file, place } } => plugin::allow(&file, &place),
         Command::Plugin { command: PluginCommand::List { plugins, place } } => plugin::list(plugins, &place),
@@ -71,8 +74,10 @@ enum Command {
     /// Keys with which programs administer the server.
     Key {
         #[command(subcommand)]
-        command: KeyCommand,
+        command: key::KeyCommand,
     },
+    /// What administrators, their programs and plug-ins did: of a running server or else in its store.
+    Audit(audit::Arguments),
     /// Users, of a running server or else in its store.
     User {
         #[command(subcommand)]
@@ -92,18 +97,6 @@ enum Command {
     Plugin {
         #[command(subcommand)]
         command: PluginCommand,
-    },
-}
-
-#[derive(Subcommand)]
-enum KeyCommand {
-    /// Makes a key and prints it, alone on the first line. It is never shown again.
-    New {
-        /// What people call the key.
-        #[arg(long)]
-        name: String,
-        #[command(flatten)]
-        place: Place,
     },
 }
 

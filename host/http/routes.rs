@@ -6,7 +6,8 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::{
-    App, auth, clients, grants, health, keys, libraries, local, misc, modules, profile, schemes, scopes, setup, users,
+    App, audit, auth, clients, docs, grants, health, keys, libraries, local, misc, modules, profile, schemes, scopes,
+    setup, users,
 };
 
 /// Routes, and a list of their paths.
@@ -43,6 +44,7 @@ pub fn paths(api_prefix: &str) -> Vec<String> {
 pub(super) fn outside() -> Routes {
     Routes::new()
         .route("/config", get(health::config))
+        .route("/docs/problems", get(docs::problems))
         .route("/setup", get(setup::form).post(setup::redeem))
         .route("/metrics", get(health::metrics))
         .route("/health/live", get(health::live))
@@ -76,7 +78,9 @@ pub(super) fn api() -> Routes {
         .route("/auth/grant/{client_id}", put(grants::put))
         .route("/auth/grant/{client_id}/{scopes}", get(grants::show))
         .route("/profile_list", get(profile::list))
-        .route("/local/key", post(local::new_key));
+        .route("/admin/audit", get(audit::list))
+        .route("/local/key", get(local::list_keys).post(local::new_key))
+        .route("/local/key/{hash}", delete(local::delete_key));
     // An administrator acts for somebody by the same routes, with and without `profile` in the path.
     ["/profile", "/delegate/{username}/profile", "/delegate/{username}"].into_iter().fold(api, profile_routes)
 }
