@@ -5,6 +5,7 @@ mod audit;
 mod back_ends;
 mod identity;
 mod kinds;
+mod listeners;
 mod modules;
 mod mount;
 mod notes;
