@@ -37,7 +37,7 @@ pub(super) async fn answer(
     now_ms: i64,
 ) -> Result<Value, CallbackError> {
     let Some((action, record)) = noted(question) else {
-        return questions::answer(shared, question, arguments, now_ms).await;
+        return questions::answer(shared, key, question, arguments, now_ms).await;
     };
     let (kind, id) = record;
     let asked: Map<String, Value> = serde_json::from_str(arguments).unwrap_or_default();
@@ -54,7 +54,7 @@ pub(super) async fn answer(
     };
     let audit = &shared.access.audit;
     let begun = audit.begin(act, now_ms).await.map_err(questions::store)?;
-    let answered = questions::answer(shared, question, arguments, now_ms).await;
+    let answered = questions::answer(shared, key, question, arguments, now_ms).await;
     let end = match &answered {
         Ok(_) => {
             let mut after = look(shared, kind, name).await.unwrap_or_default();

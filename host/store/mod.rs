@@ -5,6 +5,7 @@
 
 pub mod api_keys;
 pub mod audit_events;
+pub mod backup;
 pub mod clients;
 pub mod document_sets;
 pub mod documents;
@@ -23,6 +24,9 @@ mod migrate;
 mod postgres;
 mod sqlite;
 mod value;
+
+/// What the file of a SQLite database is called, in the data directory.
+pub const SQLITE_FILE: &str = "porth.db";
 
 pub use db::{Condition, Db, Statement, Transaction, Written};
 pub use error::{OpenError, StoreError};
