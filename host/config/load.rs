@@ -1,11 +1,23 @@
-//! Reading the configuration: the file, then what the command line says instead.
+//! Reading the configuration: defaults, the file, secrets from the service manager, the environment, the command line;
+//! what comes later wins.
+//!
+//! Start at [`Loaded::load`].
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use toml::de::DeTable;
+use toml::{Table, Value};
+
+use super::environment::Environment;
+use super::keys::{Key, Kind, keys};
+use super::place::Place;
+use super::unknown::{closest, unknown_keys};
 use super::{Config, PLUGINS_LOCK};
 
-/// What the command line or the environment says instead of the file.
+/// What the command line says instead of the file and the environment.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// The data directory.
@@ -14,26 +26,104 @@ pub struct Overrides {
     pub plugins: Option<PathBuf>,
     /// Where to listen.
     pub listen: Option<SocketAddr>,
+    /// Any keys, as `KEY=VALUE`.
+    pub set: Vec<String>,
+}
+
+/// A configuration, and where it comes from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What counts.
+    pub config: Config,
+    /// The configuration file.
+    pub file: Option<PathBuf>,
+    /// Who said what is no default, by key.
+    pub origins: BTreeMap<String, Origin>,
+    /// What is odd and keeps nothing from working, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Who said what a key is. Of two, the later one counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody.
+    Default,
+    /// The configuration file.
+    File {
+        /// The line, from 1.
+        line: usize,
+    },
+    /// The service manager, in a file of this name in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// This environment variable.
+    Environment(String),
+    /// This option of the command line.
+    CommandLine(String),
+}
+
+impl Origin {
+    /// A word for the kind of it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::File { .. } => "file",
+            Self::Credential(_) => "credential",
+            Self::Environment(_) => "environment",
+            Self::CommandLine(_) => "command line",
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Default => 0,
+            Self::File { .. } => 1,
+            Self::Credential(_) => 2,
+            Self::Environment(_) => 3,
+            Self::CommandLine(_) => 4,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => formatter.write_str("default"),
+            Self::File { line } => write!(formatter, "line {line}"),
+            Self::Credential(name) => write!(formatter, "$CREDENTIALS_DIRECTORY/{name}"),
+            Self::Environment(name) | Self::CommandLine(name) => formatter.write_str(name),
+        }
+    }
 }
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file `{}`: {source}", path.display())]
+    /// A file cannot be read.
+    #[error("cannot read {what} `{}`: {source}", path.display())]
     Unreadable {
+        /// Which: the configuration file, or one that it names.
+        what: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file is no TOML, has an unknown key, or a value of another type; the text names line and column.
+    /// The file is no TOML, or has a value of another type; the text names line and column.
     #[error("the configuration file `{}` is not understood\n{}", path.display(), source.to_string().trim_end())]
     Malformed {
         /// The file.
         path: PathBuf,
         /// Where and what.
         source: Box<toml::de::Error>,
+    },
+    /// The file has keys that there are not, all of them at once.
+    #[error("the configuration file `{}` is not understood\n  {}", path.display(), problems.join("\n  "))]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// One sentence each, with line and column.
+        problems: Vec<String>,
     },
     /// Values that cannot be used, all of them at once.
     #[error("the configuration cannot be used:\n  {}", problems.join("\n  "))]
@@ -44,37 +134,253 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// The configuration in `file` (all defaults without one), with what `overrides` says instead.
-    ///
-    /// Relative paths count from the directory of the file; without a file, and in `overrides`, from the working
-    /// directory.
+    /// The configuration in `file` with what `overrides` says instead; the environment says nothing.
     ///
     /// # Errors
     /// See [`ConfigError`].
     pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
-        let mut config = match file {
-            None => Self::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-                let mut config: Self = toml::from_str(&text)
-                    .map_err(|source| ConfigError::Malformed { path: path.to_owned(), source: Box::new(source) })?;
-                let directory = path.parent().unwrap_or(Path::new(""));
-                config.data = directory.join(config.data);
-                config.plugins = directory.join(config.plugins);
-                let lock = config.plugins_lock.unwrap_or_else(|| PLUGINS_LOCK.into());
-                config.plugins_lock = Some(directory.join(lock));
-                config
-            }
-        };
-        let Overrides { data, plugins, listen } = overrides;
-        config.data = data.unwrap_or(config.data);
-        config.plugins = plugins.unwrap_or(config.plugins);
-        config.listen = listen.unwrap_or(config.listen);
-        config.validate()?;
-        Ok(config)
+        Loaded::load(file, &Environment::default(), overrides).map(|loaded| loaded.config)
     }
 }
+
+impl Loaded {
+    /// The configuration in `file` (all defaults without one), with what the environment and the command line say
+    /// instead.
+    ///
+    /// Relative paths in the file, and those of defaults, count from its folder; all others, and defaults without a file,
+    /// from the working directory.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(file: Option<&Path>, environment: &Environment, overrides: Overrides) -> Result<Self, ConfigError> {
+        let mut layers = Layers::default();
+        if let Some(path) = file {
+            layers.read_file(path)?;
+        }
+        layers.read_credentials(environment)?;
+        layers.read_environment(environment);
+        layers.read_command_line(overrides);
+        layers.choose_database();
+        let Layers { table, mut origins, problems } = layers;
+        if !problems.is_empty() {
+            return Err(ConfigError::Invalid { problems });
+        }
+        // Each value was understood by itself.
+        let read = Value::Table(table).try_into();
+        let mut config: Config =
+            read.map_err(|error: toml::de::Error| ConfigError::Invalid { problems: vec![error.message().to_owned()] })?;
+        if let Some(path) = &config.database_file {
+            config.database = first_line(path, "the file that `database_file` names,")?;
+            if let Some(origin) = origins.get(DATABASE_FILE).cloned() {
+                origins.insert(DATABASE.to_owned(), origin);
+            }
+        }
+        config.validate()?;
+        Ok(Self { config, file: file.map(Path::to_owned), origins, warnings: environment.unknown() })
+    }
+
+    /// Who said what a key is.
+    #[must_use]
+    pub fn origin(&self, path: &str) -> &Origin {
+        self.origins.get(path).unwrap_or(&Origin::Default)
+    }
+}
+
+/// What was said so far.
+#[derive(Default)]
+struct Layers {
+    table: Table,
+    origins: BTreeMap<String, Origin>,
+    problems: Vec<String>,
+}
+
+impl Layers {
+    fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let what = "the configuration file";
+        let unreadable = |source| ConfigError::Unreadable { what, path: path.to_owned(), source };
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let malformed = |source| ConfigError::Malformed { path: path.to_owned(), source: Box::new(source) };
+        self.table = toml::from_str(&text).map_err(malformed)?;
+        let spans = DeTable::parse(&text).map_err(malformed)?;
+        let problems = unknown_keys(&text, spans.get_ref());
+        if !problems.is_empty() {
+            return Err(ConfigError::Unknown { path: path.to_owned(), problems });
+        }
+        // By itself, since only so a mistake has a place.
+        toml::from_str::<Config>(&text).map_err(malformed)?;
+
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for key in keys() {
+            if let Some(span) = find(spans.get_ref(), &key.path) {
+                let line = Place::of(&text, &span).line;
+                self.origins.insert(key.path.clone(), Origin::File { line });
+                if let Some(value) = get_mut(&mut self.table, &key.path) {
+                    rebase(key, value, folder);
+                }
+            } else if let Some(default) = default_path(key) {
+                put(&mut self.table, &key.path, folder.join(default).to_string_lossy().into_owned().into());
+            }
+        }
+        Ok(())
+    }
+
+    fn read_credentials(&mut self, environment: &Environment) -> Result<(), ConfigError> {
+        let Some(folder) = &environment.credentials else { return Ok(()) };
+        for key in keys().iter().filter(|key| key.is_secret) {
+            let name = format!("porth.{}", key.path);
+            let path = folder.join(&name);
+            if path.exists() {
+                let value = first_line(&path, "the credential")?;
+                self.say(key, &value, Origin::Credential(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_environment(&mut self, environment: &Environment) {
+        for name in &environment.no_text {
+            self.problems.push(format!("the environment variable `{name}` is no text in UTF-8"));
+        }
+        for (key, variable, value) in environment.keys() {
+            self.say(key, value, Origin::Environment(variable.to_owned()));
+        }
+    }
+
+    fn read_command_line(&mut self, overrides: Overrides) {
+        for pair in &overrides.set {
+            let (path, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match Key::find(path) {
+                Some(key) => self.say(key, value, Origin::CommandLine(format!("--set {path}"))),
+                None => {
+                    let suggestion = closest(path, keys().iter().map(|key| key.path.as_str()));
+                    self.problems.push(format!("`--set {path}`: there is no key `{path}`{suggestion}"));
+                }
+            }
+        }
+        let listen = overrides.listen.map(|listen| listen.to_string().into());
+        for (path, value) in [("data", overrides.data), ("plugins", overrides.plugins), ("listen", listen)] {
+            if let (Some(value), Some(key)) = (value, Key::find(path)) {
+                self.say(key, &value.to_string_lossy(), Origin::CommandLine(format!("--{path}")));
+            }
+        }
+    }
+
+    /// Takes a value over what was said of its key before, if it is one.
+    fn say(&mut self, key: &Key, text: &str, origin: Origin) {
+        let read = key.read(text).and_then(|value| {
+            let mut alone = Table::new();
+            put(&mut alone, &key.path, value.clone());
+            let understood: Result<Config, toml::de::Error> = Value::Table(alone).try_into();
+            understood.map(|_| value).map_err(|error| error.message().to_owned())
+        });
+        match read {
+            Ok(value) => {
+                put(&mut self.table, &key.path, value);
+                self.origins.insert(key.path.clone(), origin);
+            }
+            Err(wrong) => {
+                let shown = if key.is_secret { "…" } else { text };
+                self.problems.push(format!("`{origin}` is `{shown}`: {wrong}"));
+            }
+        }
+    }
+
+    /// Of `database` and `database_file` the one that was said later.
+    fn choose_database(&mut self) {
+        let (Some(url), Some(file)) = (self.origins.get(DATABASE), self.origins.get(DATABASE_FILE)) else { return };
+        let dropped = match url.rank().cmp(&file.rank()) {
+            std::cmp::Ordering::Less => DATABASE,
+            std::cmp::Ordering::Greater => DATABASE_FILE,
+            std::cmp::Ordering::Equal => {
+                self.problems.push("`database` and `database_file` are both given; one of them must go".to_owned());
+                return;
+            }
+        };
+        self.table.remove(dropped);
+        self.origins.remove(dropped);
+    }
+}
+
+/// A URL without the password in it.
+#[must_use]
+pub fn redacted(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+    let rest = match rest.rsplit_once('@') {
+        Some((user, place)) => match user.split_once(':') {
+            Some((name, _)) => format!("{name}:…@{place}"),
+            None => format!("{user}@{place}"),
+        },
+        None => rest.to_owned(),
+    };
+    let hidden = |pair: &str| match pair.split_once('=') {
+        Some((name, _)) if name.contains("password") => format!("{name}=…"),
+        _ => pair.to_owned(),
+    };
+    let query = query.map(|query| query.split('&').map(hidden).collect::<Vec<_>>().join("&"));
+    format!("{scheme}://{rest}{}", query.map(|query| format!("?{query}")).unwrap_or_default())
+}
+
+/// What a path is beside a configuration file that says nothing of it.
+fn default_path(key: &Key) -> Option<&str> {
+    if key.path == "plugins_lock" { Some(PLUGINS_LOCK) } else { key.default.as_str().filter(|_| key.is_path) }
+}
+
+/// Paths of a file count from its folder.
+fn rebase(key: &Key, value: &mut Value, folder: &Path) {
+    match value {
+        Value::String(path) if key.is_path => *path = folder.join(&*path).to_string_lossy().into_owned(),
+        Value::Array(items) if key.kind == Kind::Tables => {
+            for item in items.iter_mut().filter_map(Value::as_table_mut) {
+                for member in &key.members {
+                    let name = member.path.strip_prefix(&key.path).unwrap_or_default().trim_start_matches('.');
+                    if let Some(value) = get_mut(item, name) {
+                        rebase(member, value, folder);
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn first_line(path: &Path, what: &'static str) -> Result<String, ConfigError> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|source| ConfigError::Unreadable { what, path: path.to_owned(), source })?;
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+fn find(table: &DeTable<'_>, path: &str) -> Option<std::ops::Range<usize>> {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let (name, value) = table.iter().find(|(name, _)| name.get_ref() == first)?;
+    match rest {
+        None => Some(name.span()),
+        Some(rest) => find(value.get_ref().as_table()?, rest),
+    }
+}
+
+fn get_mut<'a>(table: &'a mut Table, path: &str) -> Option<&'a mut Value> {
+    match path.split_once('.') {
+        None => table.get_mut(path),
+        Some((first, rest)) => get_mut(table.get_mut(first)?.as_table_mut()?, rest),
+    }
+}
+
+fn put(table: &mut Table, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => drop(table.insert(path.to_owned(), value)),
+        Some((first, rest)) => {
+            let inner = table.entry(first).or_insert_with(|| Value::Table(Table::new()));
+            // Files whose tables are none were refused before.
+            if let Some(inner) = inner.as_table_mut() {
+                put(inner, rest, value);
+            }
+        }
+    }
+}
+
+const DATABASE: &str = "database";
+const DATABASE_FILE: &str = "database_file";
 
 #[cfg(test)]
 mod tests {
@@ -130,7 +436,8 @@ mod tests {
 
     #[test]
     fn the_command_line_wins() {
-        let overrides = Overrides { data: Some("d".into()), plugins: None, listen: Some("[::1]:1".parse().unwrap()) };
+        let overrides =
+            Overrides { data: Some("d".into()), listen: Some("[::1]:1".parse().unwrap()), ..Overrides::default() };
         let config = load("data = '/srv'\nlisten = '127.0.0.1:2'\nplugins = '/opt/p'", overrides).unwrap();
         assert_eq!(config.data, Path::new("d"));
         assert_eq!(config.plugins, Path::new("/opt/p"));
@@ -160,11 +467,7 @@ mod tests {
             "listen = '127.0.0.1:2'\n[limits]\nbody = 3",
             expect![[r#"
                 the configuration file `DIR/porth.toml` is not understood
-                TOML parse error at line 3, column 1
-                  |
-                3 | body = 3
-                  | ^^^^
-                unknown field `body`, expected one of `body_bytes_max`, `deadline_ms`, `lifecycle_deadline_ms`, `drain_deadline_ms`, `library_bytes_max`, `instance_threads_max`, `hang_ms`, `stuck_ms`, `panics_max`, `panics_window_ms`, `broken_ms`, `documents_max`, `documents_bytes_max`, `document_bytes_max`"#]],
+                  line 3, column 1: there is no key `limits.body`; did you mean `limits.body_bytes_max`?"#]],
         );
     }
 
@@ -180,5 +483,125 @@ mod tests {
                   |          ^^^^
                 invalid type: integer `4593`, expected socket address"#]],
         );
+    }
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Environment { variables: variables.collect(), ..Environment::default() }
+    }
+
+    #[test]
+    fn the_command_line_comes_before_the_environment_before_the_file_before_defaults() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("porth.toml");
+        std::fs::write(&path, "admin_scope = 'f'\n\n[login]\nname_lock_s = 1\npeer_window_s = 1").unwrap();
+        let environment = environment(&[
+            ("PORTH_DATA", "e"),
+            ("PORTH_LISTEN", "127.0.0.1:1"),
+            ("PORTH_LOGIN__NAME_LOCK_S", "2"),
+            ("PORTH_CORS_ORIGINS", "https://a,https://b"),
+            ("PORTH_LOG", "debug"),
+        ]);
+        let set = ["login.session_lifetime_s=100".to_owned(), "listen=127.0.0.1:3".to_owned()];
+        let overrides = Overrides { data: Some("c".into()), set: set.into(), ..Overrides::default() };
+        let loaded = Loaded::load(Some(&path), &environment, overrides).unwrap();
+
+        let config = &loaded.config;
+        assert_eq!(config.data, Path::new("c"));
+        assert_eq!(config.listen.to_string(), "127.0.0.1:3");
+        assert_eq!(config.admin_scope, "f");
+        let login = &config.login;
+        assert_eq!((login.session_lifetime_s, login.name_lock_s, login.peer_window_s), (100, 2, 1));
+        assert_eq!(config.cors_origins, ["https://a", "https://b"]);
+        assert_eq!(config.plugins, directory.path().join("plugins"));
+
+        let origin = |path: &str| loaded.origin(path).to_string();
+        assert_eq!(origin("data"), "--data");
+        assert_eq!(origin("listen"), "--set listen");
+        assert_eq!(origin("admin_scope"), "line 1");
+        assert_eq!(origin("login.peer_window_s"), "line 5");
+        assert_eq!(origin("login.name_lock_s"), "PORTH_LOGIN__NAME_LOCK_S");
+        assert_eq!((origin("plugins"), loaded.warnings.len()), ("default".to_owned(), 0));
+    }
+
+    #[test]
+    fn every_mistake_outside_the_file_names_who_made_it() {
+        let environment = environment(&[("PORTH_WATCH", "maybe"), ("PORTH_TRUST", "locked"), ("PORTH_LISTEN", "x")]);
+        let set = ["limits.deadline=1".to_owned()];
+        let overrides = Overrides { set: set.into(), ..Overrides::default() };
+        let error = Loaded::load(None, &environment, overrides).unwrap_err().to_string();
+        expect![[r#"
+            the configuration cannot be used:
+              `PORTH_WATCH` is `maybe`: expected `true` or `false`
+              `PORTH_TRUST` is `locked`: unknown variant `locked`, expected `directory` or `lock`
+              `PORTH_LISTEN` is `x`: invalid socket address syntax
+              `--set limits.deadline`: there is no key `limits.deadline`; did you mean `limits.deadline_ms`?"#]]
+        .assert_eq(&error);
+    }
+
+    #[test]
+    fn every_key_can_be_set_from_outside() {
+        for key in keys() {
+            let text = match (&key.default, key.kind) {
+                _ if key.path == DATABASE_FILE => continue,
+                (serde_json::Value::Null, _) => "https://example.org".to_owned(),
+                (serde_json::Value::String(text), _) => text.clone(),
+                (other, _) => other.to_string(),
+            };
+            let environment = environment(&[(key.variable().as_str(), text.as_str())]);
+            let loaded = Loaded::load(None, &environment, Overrides::default()).unwrap();
+            assert_eq!(loaded.origin(&key.path), &Origin::Environment(key.variable()), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn the_database_may_stand_in_a_file_or_be_a_credential() {
+        let directory = tempfile::tempdir().unwrap();
+        let secret = directory.path().join("secret");
+        std::fs::write(&secret, "postgres://a:b@c/d\nmore\n").unwrap();
+        let config = directory.path().join("porth.toml");
+        let load = |text: &str, environment: &Environment| {
+            std::fs::write(&config, text).unwrap();
+            Loaded::load(Some(&config), environment, Overrides::default())
+        };
+        let nothing = Environment::default();
+        assert_eq!(load("database_file = 'secret'", &nothing).unwrap().config.database, "postgres://a:b@c/d");
+
+        let both = load("database_file = 'secret'\ndatabase = 'sqlite'", &nothing).unwrap_err().to_string();
+        assert!(both.contains("`database` and `database_file` are both given"), "{both}");
+        let missing = load("database_file = 'none'", &nothing).unwrap_err().to_string();
+        assert!(missing.starts_with("cannot read the file that `database_file` names, `"), "{missing}");
+
+        let from_outside = environment(&[("PORTH_DATABASE_FILE", secret.to_str().unwrap())]);
+        let loaded = load("database = 'sqlite'", &from_outside).unwrap();
+        assert_eq!(loaded.config.database, "postgres://a:b@c/d");
+        assert_eq!(loaded.origin(DATABASE), &Origin::Environment("PORTH_DATABASE_FILE".to_owned()));
+
+        std::fs::write(directory.path().join("porth.database"), "postgres://e").unwrap();
+        let handed = Environment { credentials: Some(directory.path().to_owned()), ..Environment::default() };
+        let loaded = load("database_file = 'secret'", &handed).unwrap();
+        assert_eq!((loaded.config.database.as_str(), loaded.config.database_file), ("postgres://e", None));
+        assert_eq!(loaded.origins[DATABASE].to_string(), "$CREDENTIALS_DIRECTORY/porth.database");
+    }
+
+    /// JSON has none.
+    #[test]
+    fn dates_among_the_parameters_are_texts() {
+        let text = "[[instance]]\nmodule = 'm'\nname = 'n'\nparameters = { list = [{ at = 2026-01-01 }] }";
+        let config = load(text, Overrides::default()).unwrap();
+        assert_eq!(config.instances[0].parameters["list"], serde_json::json!([{"at": "2026-01-01"}]));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (url, shown) in [
+            ("sqlite", "sqlite"),
+            ("postgres://a:b:c@d:1/e?x=y", "postgres://a:…@d:1/e?x=y"),
+            ("postgres://a:p@q@d/e", "postgres://a:…@d/e"),
+            ("postgres://a@d/e", "postgres://a@d/e"),
+            ("postgres://d/e?password=b&sslmode=require", "postgres://d/e?password=…&sslmode=require"),
+        ] {
+            assert_eq!(redacted(url), shown);
+        }
     }
 }
