@@ -131,6 +131,9 @@ async fn start(
     );
     let told = control.clone();
     runtime.watch_workers(workers, move |stuck| told.stuck(&stuck.instance, stuck.library.as_deref()))?;
+    if config.limits.health_every_ms > 0 {
+        runtime.watch_health(Duration::from_millis(config.limits.health_every_ms));
+    }
     let (drain, drained) = watch::channel(None);
     let wishes = Wishes { token: Arc::new(token), take_over: go_on, drain };
     tokio::spawn(heed(control.clone(), inbox, wishes, runtime.clone()));

@@ -10,6 +10,7 @@
 
 mod environment;
 mod keys;
+mod layers;
 mod load;
 mod network;
 mod place;
@@ -203,6 +204,8 @@ pub struct Limits {
     /// How long code that runs between other requests may keep a worker, in milliseconds, until its instance has to run
     /// on threads of its own.
     pub stuck_ms: u64,
+    /// How often instances that know how well they do are asked for it, in milliseconds; 0 means never.
+    pub health_every_ms: u64,
     /// How many panics of an instance within `panics_window_ms` close it to requests; 0 means never.
     pub panics_max: u32,
     /// How long a panic counts, in milliseconds.
@@ -351,6 +354,7 @@ impl Default for Limits {
             instance_threads_max: 16,
             hang_ms: 10_000,
             stuck_ms: 1000,
+            health_every_ms: 15_000,
             panics_max: 10,
             panics_window_ms: 60_000,
             broken_ms: 30_000,

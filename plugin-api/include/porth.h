@@ -684,6 +684,17 @@ typedef struct porth_user_revoke {
 
 #define PORTH_USER_REVOKE "porth.user-revoke/1"
 
+/* The extension PORTH_HEALTH: for modules of any kind that know how well they do. */
+typedef struct porth_health {
+    size_t size;
+    /* {}: {"status", "reasons"}, with `healthy`, `degraded` (it answers, with less than it should) or `broken` (it cannot do
+     * what it is for), and a list of sentences for administrators, which may be empty. Asked from time to time, never twice at
+     * once; it should answer what it knows, not find it out. */
+    porth_hook health;
+} porth_health;
+
+#define PORTH_HEALTH "porth.health/1"
+
 /* ---- Helpers: nothing in them is part of the border ---------------------------------------------------------------- */
 
 /* Text with its length. */
@@ -817,7 +828,7 @@ typedef struct porth_layout_row {
     uint32_t align;
 } porth_layout_row;
 
-#define PORTH_ROWS_LEN 199
+#define PORTH_ROWS_LEN 202
 
 typedef struct porth_note {
     uint32_t owner_len;
@@ -942,7 +953,8 @@ typedef struct porth_note {
     PORTH_ROW(22, 1, porth_user_middleware, size), PORTH_ROW(22, 2, porth_user_middleware, show),                         \
     PORTH_ROW(22, 3, porth_user_middleware, store), PORTH_ROW(22, 4, porth_user_middleware, delete_),                     \
     PORTH_ROW_OF(23, porth_user_revoke), PORTH_ROW(23, 1, porth_user_revoke, size),                                       \
-    PORTH_ROW(23, 2, porth_user_revoke, user_revoke)
+    PORTH_ROW(23, 2, porth_user_revoke, user_revoke), PORTH_ROW_OF(24, porth_health),                                     \
+    PORTH_ROW(24, 1, porth_health, size), PORTH_ROW(24, 2, porth_health, health)
 
 extern __attribute__((visibility("default"))) const porth_plugin PORTH_PLUGIN_V1;
 

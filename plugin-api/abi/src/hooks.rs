@@ -173,5 +173,23 @@ pub struct UserRevoke {
 /// The id of [`UserRevoke`].
 pub const USER_REVOKE: &str = "porth.user-revoke/1";
 
+/// The extension [`HEALTH`]: for modules of any kind that know how well they do.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "layout", derive(StableAbi))]
+#[cfg_attr(feature = "layout", sabi(kind(Prefix(prefix_ref = HealthRef, prefix_fields = HealthPrefix))))]
+pub struct Health {
+    /// How many bytes of this struct the library filled in.
+    pub size: usize,
+    /// `{}`: `{"status", "reasons"}`, with `healthy`, `degraded` (it answers, with less than it should) or `broken` (it
+    /// cannot do what it is for), and a list of sentences for administrators, which may be empty. Asked from time to time,
+    /// never twice at once; it should answer what it knows, not find it out.
+    #[cfg_attr(feature = "layout", sabi(last_prefix_field))]
+    pub health: Hook,
+}
+
+/// The id of [`Health`].
+pub const HEALTH: &str = "porth.health/1";
+
 /// The ids of all tables of hooks.
-pub const HOOK_TABLES: [&str; 5] = [SCHEME, USER_BACK_END, CLIENT_BACK_END, USER_MIDDLEWARE, USER_REVOKE];
+pub const HOOK_TABLES: [&str; 6] = [SCHEME, USER_BACK_END, CLIENT_BACK_END, USER_MIDDLEWARE, USER_REVOKE, HEALTH];
