@@ -131,6 +131,8 @@ fn below(schema: &Value, prefix: &str, defaults: Option<&RawValue>) -> Vec<Key> 
         .into_iter()
         .flat_map(|(name, schema)| {
             let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+            // What may be left out is an alternative to null.
+            let schema = &or_null(schema);
             let default = defaults.0.iter().find(|(known, _)| known == name).map(|(_, value)| &**value);
             // Only tables with keys of their own; others are values.
             if schema.get("properties").is_some() {
@@ -139,6 +141,23 @@ fn below(schema: &Value, prefix: &str, defaults: Option<&RawValue>) -> Vec<Key> 
             vec![key(path, schema, default)]
         })
         .collect()
+}
+
+/// The schema of a value without the alternative that it is absent; its own marks and description win.
+fn or_null(schema: &Value) -> Value {
+    let alternatives = schema.get("anyOf").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let is_null = |schema: &&Value| schema.get("type").is_some_and(|found| found == "null");
+    let (Some(some), Some(_), 2) =
+        (alternatives.iter().find(|schema| !is_null(schema)), alternatives.iter().find(is_null), alternatives.len())
+    else {
+        return schema.clone();
+    };
+    let (mut some, mut own) = (some.clone(), schema.clone());
+    if let (Some(some), Some(own)) = (some.as_object_mut(), own.as_object_mut()) {
+        own.remove("anyOf");
+        some.append(own);
+    }
+    some
 }
 
 fn key(path: String, schema: &Value, default: Option<&RawValue>) -> Key {
@@ -179,17 +198,12 @@ fn kind(schema: &Value) -> Kind {
 }
 
 fn choices(schema: &Value) -> Vec<Choice> {
-    let alternatives = ["oneOf", "anyOf"].into_iter().find_map(|name| schema.get(name)?.as_array());
-    let alternatives = alternatives.into_iter().flatten().flat_map(|alternative| {
-        // An enumeration that may be left out stands within the alternatives of that.
-        let within = choices(alternative);
-        let own = alternative.get("const").and_then(Value::as_str).map(|value| Choice {
-            value: value.to_owned(),
-            description: text(alternative, "description").replace('\n', " "),
-        });
-        own.into_iter().chain(within)
-    });
-    alternatives.collect()
+    let alternatives = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+    let choice = |alternative: &Value| {
+        let value = alternative.get("const")?.as_str()?.to_owned();
+        Some(Choice { value, description: text(alternative, "description").replace('\n', " ") })
+    };
+    alternatives.filter_map(choice).collect()
 }
 
 fn text(schema: &Value, name: &str) -> String {
@@ -232,6 +246,7 @@ mod tests {
     fn keys_have_the_types_of_their_fields() {
         for (path, kind) in [
             ("listen", Kind::Text),
+            ("listener", Kind::Tables),
             ("watch", Kind::Flag),
             ("trust", Kind::Text),
             ("plugins_lock", Kind::Text),
@@ -250,6 +265,7 @@ mod tests {
     fn keys_say_what_they_are_and_come_as_they_are_declared() {
         let paths: Vec<&str> = keys().iter().map(|key| key.path.as_str()).collect();
         assert_eq!(paths[..3], ["listen", "data", "plugins"]);
+        assert_eq!(Key::find("listener").unwrap().members.iter().filter(|member| member.is_path).count(), 2);
         assert!(paths.windows(2).any(|pair| pair == ["limits.body_bytes_max", "limits.deadline_ms"]));
         let instance = Key::find("instance").unwrap();
         assert!(instance.members.iter().any(|member| member.path == "instance.module"));

@@ -2,6 +2,7 @@
 //!
 //! Start at [`Layers`]. What each says is checked by itself, since only then it is known whose mistake it is.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -115,19 +116,21 @@ impl Layers {
         }
     }
 
-    /// Of `database` and `database_file` the one that was said later.
-    pub(super) fn choose_database(&mut self) {
-        let (Some(url), Some(file)) = (self.origins.get(DATABASE), self.origins.get(DATABASE_FILE)) else { return };
-        let dropped = match url.rank().cmp(&file.rank()) {
-            std::cmp::Ordering::Less => DATABASE,
-            std::cmp::Ordering::Greater => DATABASE_FILE,
-            std::cmp::Ordering::Equal => {
-                self.problems.push("`database` and `database_file` are both given; one of them must go".to_owned());
-                return;
-            }
-        };
-        self.table.remove(dropped);
-        self.origins.remove(dropped);
+    /// Of keys that say the same in different ways the one that was said later.
+    pub(super) fn choose(&mut self) {
+        for (one, other) in ALTERNATIVES {
+            let (Some(first), Some(second)) = (self.origins.get(one), self.origins.get(other)) else { continue };
+            let dropped = match first.rank().cmp(&second.rank()) {
+                Ordering::Less => one,
+                Ordering::Greater => other,
+                Ordering::Equal => {
+                    self.problems.push(format!("`{one}` and `{other}` are both given; one of them must go"));
+                    continue;
+                }
+            };
+            self.table.remove(dropped);
+            self.origins.remove(dropped);
+        }
     }
 }
 
@@ -143,7 +146,7 @@ fn rebase(key: &Key, value: &mut Value, folder: &Path) {
         Value::Array(items) if key.kind == Kind::Tables => {
             for item in items.iter_mut().filter_map(Value::as_table_mut) {
                 for member in &key.members {
-                    let name = member.path.strip_prefix(&key.path).unwrap_or_default().trim_start_matches('.');
+                    let name = member.path.get(key.path.len() + 1..).unwrap_or_default();
                     if let Some(value) = get_mut(item, name) {
                         rebase(member, value, folder);
                     }
@@ -189,5 +192,7 @@ fn put(table: &mut Table, path: &str, value: Value) {
     }
 }
 
+/// Keys of which one is enough.
+const ALTERNATIVES: [(&str, &str); 2] = [(DATABASE, DATABASE_FILE), ("listen", "listener")];
 pub(super) const DATABASE: &str = "database";
 pub(super) const DATABASE_FILE: &str = "database_file";

@@ -21,7 +21,7 @@ pub struct Overrides {
     pub data: Option<PathBuf>,
     /// The directory of libraries.
     pub plugins: Option<PathBuf>,
-    /// Where to listen.
+    /// Where to listen, in plain HTTP and instead of all listeners of the file.
     pub listen: Option<SocketAddr>,
     /// Any keys, as `KEY=VALUE`.
     pub set: Vec<String>,
@@ -157,7 +157,7 @@ impl Loaded {
         layers.read_credentials(environment)?;
         layers.read_environment(environment);
         layers.read_command_line(overrides);
-        layers.choose_database();
+        layers.choose();
         let Layers { table, mut origins, problems } = layers;
         if !problems.is_empty() {
             return Err(ConfigError::Invalid { problems });
@@ -230,7 +230,7 @@ mod tests {
     fn without_a_file_everything_has_a_default() {
         let config = Config::load(None, Overrides::default()).unwrap();
         assert_eq!(config, Config::default());
-        assert_eq!(config.listen.to_string(), "127.0.0.1:4593");
+        assert_eq!(config.external_url(), "http://127.0.0.1:4593");
     }
 
     #[test]
@@ -262,7 +262,7 @@ mod tests {
         let config = load("data = '/srv'\nlisten = '127.0.0.1:2'\nplugins = '/opt/p'", overrides).unwrap();
         assert_eq!(config.data, Path::new("d"));
         assert_eq!(config.plugins, Path::new("/opt/p"));
-        assert_eq!(config.listen.to_string(), "[::1]:1");
+        assert_eq!(config.external_url(), "http://[::1]:1");
     }
 
     #[test]
@@ -329,7 +329,7 @@ mod tests {
 
         let config = &loaded.config;
         assert_eq!(config.data, Path::new("c"));
-        assert_eq!(config.listen.to_string(), "127.0.0.1:3");
+        assert_eq!(config.listen.unwrap().to_string(), "127.0.0.1:3");
         assert_eq!(config.admin_scope, "f");
         let login = &config.login;
         assert_eq!((login.session_lifetime_s, login.name_lock_s, login.peer_window_s), (100, 2, 1));
@@ -365,6 +365,7 @@ mod tests {
         for key in keys() {
             let text = match (&key.default, key.kind) {
                 _ if key.path == DATABASE_FILE => continue,
+                (serde_json::Value::Null, _) if key.path == "listen" => "127.0.0.1:1".to_owned(),
                 (serde_json::Value::Null, _) => "https://example.org".to_owned(),
                 (serde_json::Value::String(text), _) => text.clone(),
                 (other, _) => other.to_string(),

@@ -11,6 +11,7 @@
 mod environment;
 mod keys;
 mod layers;
+mod listener;
 mod load;
 mod network;
 mod place;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use environment::{Environment, OTHER_VARIABLES};
 pub use keys::{Choice, Key, Kind, keys};
+pub use listener::{LISTENERS_MAX, Listener, Serves, Tls};
 pub use load::{ConfigError, Loaded, Origin, Overrides, redacted};
 pub use network::Network;
 pub use sample::sample;
@@ -37,8 +39,11 @@ pub use sample::sample;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where the server listens: an address and a port.
-    pub listen: SocketAddr,
+    /// Where the server listens, in plain HTTP: the short form of one `[[listener]]`; 127.0.0.1:4593 unless it is said.
+    pub listen: Option<SocketAddr>,
+    /// Where the server listens, how, and for whom; see [`Config::listeners`].
+    #[serde(rename = "listener")]
+    pub listeners: Vec<Listener>,
     /// The data directory: database, lock, control socket, private copies of libraries. It is made with mode 0700.
     #[schemars(extend("x-path" = true))]
     pub data: PathBuf,
@@ -60,7 +65,7 @@ pub struct Config {
     /// of `database`, not beside it.
     #[schemars(extend("x-path" = true))]
     pub database_file: Option<PathBuf>,
-    /// How clients reach the server from outside, without a trailing slash; by default `http://<listen>`.
+    /// How clients reach the server from outside, without a trailing slash; by default that of the first public listener.
     pub external_url: Option<String>,
     /// The first path segment of the API.
     pub api_prefix: String,
@@ -265,12 +270,6 @@ fn plugin_kind() -> String {
 }
 
 impl Config {
-    /// How clients reach the server from outside, without a trailing slash.
-    #[must_use]
-    pub fn external_url(&self) -> String {
-        self.external_url.clone().unwrap_or_else(|| format!("http://{}", self.listen))
-    }
-
     /// The list of digests that `trust = "lock"` goes by: beside the configuration file, or without one in the data
     /// directory.
     #[must_use]
@@ -280,12 +279,6 @@ impl Config {
 }
 
 impl Config {
-    /// Whether clients come by https.
-    #[must_use]
-    pub fn is_https(&self) -> bool {
-        self.external_url.as_deref().is_some_and(|url| url.starts_with("https://"))
-    }
-
     /// The name of the session cookie as browsers see it: under https with the prefix that keeps other hosts and plain
     /// http from setting it (RFC 6265bis, section 4.1.3.2).
     #[must_use]
@@ -301,7 +294,8 @@ const PLUGINS_LOCK: &str = "plugins.lock";
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 4593)),
+            listen: None,
+            listeners: Vec::new(),
             data: PathBuf::from("data"),
             plugins: PathBuf::from("plugins"),
             // Dropping a file into the directory is how plug-ins are installed, and a bad one changes nothing.

@@ -24,7 +24,7 @@ pub fn sample() -> String {
         describe(&mut text, key);
         let _ = writeln!(text, "#[[{}]]", key.path);
         for member in &key.members {
-            let name = member.path.rsplit('.').next().unwrap_or_default();
+            let name = member.path.get(key.path.len() + 1..).unwrap_or_default();
             let _ = writeln!(text, "# {}\n#{name} = …", member.description);
         }
     }

@@ -57,7 +57,7 @@ fn documentation() -> String {
             .unwrap();
         text.push_str("a list of tables in TOML.\n\n| key | |\n|---|---|\n");
         for member in &key.members {
-            let name = member.path.rsplit('.').next().unwrap();
+            let name = member.path.strip_prefix(&format!("{}.", key.path)).unwrap();
             writeln!(text, "| `{name}` | {} |", meaning(member)).unwrap();
         }
     }

@@ -4,6 +4,7 @@ mod administration;
 mod back_ends;
 mod identity;
 mod kinds;
+mod listeners;
 mod modules;
 mod mount;
 mod notes;
