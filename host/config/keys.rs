@@ -271,6 +271,7 @@ mod tests {
         assert!(instance.members.iter().any(|member| member.path == "instance.module"));
         for key in keys().iter().chain(&instance.members) {
             assert!(!key.description.is_empty(), "{} has no doc comment", key.path);
+            assert!(!key.description.contains("[`"), "{} links to what no page has", key.path);
             assert!(key.choices.iter().all(|choice| !choice.description.is_empty()), "{}", key.path);
         }
         let trust = Key::find("trust").unwrap();

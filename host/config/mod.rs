@@ -41,7 +41,7 @@ pub use sample::sample;
 pub struct Config {
     /// Where the server listens, in plain HTTP: the short form of one `[[listener]]`; 127.0.0.1:4593 unless it is said.
     pub listen: Option<SocketAddr>,
-    /// Where the server listens, how, and for whom; see [`Config::listeners`].
+    /// Where the server listens, how, and for whom, instead of `listen`.
     #[serde(rename = "listener")]
     pub listeners: Vec<Listener>,
     /// The data directory: database, lock, control socket, private copies of libraries. It is made with mode 0700.
