@@ -127,7 +127,8 @@ where
         let by_proxy = peer::is_trusted_proxy(&parts.extensions, &app.0.config);
         let hidden = if by_proxy { is_identity } else { is_identity_or_forwarded };
         let instance = Arc::clone(&call);
-        let incoming = Incoming { parts, path_start, body, parameters, request_id, caller };
+        let from = peer::of(&parts.extensions, &parts.headers, &app.0.config);
+        let incoming = Incoming { parts, path_start, body, parameters, request_id, caller, peer: from };
         let answer = crate::runtime::call(call, &chain, incoming, hidden).await;
         answer.map(|response| response.map(Body::new)).map_err(|error| error::from_call(&error, &instance.key))
     }

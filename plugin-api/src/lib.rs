@@ -161,7 +161,7 @@ pub use request::{Caller, Request};
 pub use response::Response;
 pub use scheme::{CanUse, Scheme, Sent};
 pub use schemes::{SchemeRecord, Schemes};
-pub use session::{Session, SessionRecord, User};
+pub use session::{Missing, Session, SessionRecord, Standing, User};
 pub use user_middleware::{UserMiddleware, UserRevoke};
 pub use users::{UserFields, UserRecord, Users, ValidUser};
 

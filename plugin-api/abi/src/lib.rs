@@ -44,7 +44,7 @@ pub use note::{LayoutRow, Note};
 pub use plugin::{DOCUMENT_MIGRATIONS, DocumentMigrations, InitArguments, InitIn, InitOut, InitResult, Plugin};
 
 /// The draft of this ABI; 0 once it is frozen. Host and plug-in must agree exactly.
-pub const ABI_DRAFT: u32 = 3;
+pub const ABI_DRAFT: u32 = 4;
 /// The major version; also in the name of the exported symbol. Host and plug-in must agree exactly.
 pub const ABI_MAJOR: u32 = 1;
 /// The minor version: how many times fields were appended. Either side may be newer.
