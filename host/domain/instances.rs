@@ -417,8 +417,11 @@ async fn note(
     audit_events::insert_inside(transaction, audit::done(act, Some(&shown(new)), now_ms)).await
 }
 
-/// Whether the names are possible ones, each given once.
-fn check_declarations(declarations: &[DeclaredInstance]) -> Result<(), DeclareError> {
+/// Whether the names are possible ones, each given once, and the settings those of their kinds.
+///
+/// # Errors
+/// [`DeclareError`], but for what only the store knows.
+pub fn check_declarations(declarations: &[DeclaredInstance]) -> Result<(), DeclareError> {
     let mut seen = HashSet::new();
     for DeclaredInstance { kind, name, display_name, settings, .. } in declarations {
         let (kind, name) = (kind.clone(), name.clone());
