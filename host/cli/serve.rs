@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::{Failure, Place};
 use crate::supervisor::child::EXIT_CONFIGURATION;
-use crate::supervisor::{Ended, Sources, Supervisor, SupervisorError};
+use crate::supervisor::{self, Ended, Sources, Supervisor, SupervisorError};
 use crate::telemetry;
 
 #[derive(Args)]
@@ -25,9 +25,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    telemetry::init().map_err(Failure::new)?;
     let Arguments { place, plugins, listen } = arguments;
     let config = place.load(plugins.clone(), listen)?;
+    telemetry::init(&supervisor::log(&config)).map_err(Failure::new)?;
     let again = move || place.read(plugins.clone(), listen);
     let sources = Sources { config: Box::new(again), command: Box::new(child_command) };
     let ended = Supervisor::new(config, sources).and_then(Supervisor::run).map_err(|error| Failure {

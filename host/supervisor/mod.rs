@@ -38,7 +38,8 @@ use self::program::Program;
 use self::recycle::{Inquiry, Leader, Next, Plan, Wanted};
 use self::signals::{Asked, Signals};
 use self::sockets::Sockets;
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError, LogFormat};
+use crate::telemetry::Log;
 
 pub use self::lock::{DataLock, LockError};
 pub use self::sockets::{ListenError, local_path};
@@ -91,6 +92,13 @@ pub struct Supervisor {
     sockets: Option<Sockets>,
     // Last, so that it is the last to go.
     lock: DataLock,
+}
+
+/// What a configuration says of the log.
+#[must_use]
+pub fn log(config: &Config) -> Log<'_> {
+    let config::Log { format, filter, access } = &config.log;
+    Log { json: *format == LogFormat::Json, filter, access: *access }
 }
 
 /// How a server ended that was asked to.
