@@ -127,7 +127,7 @@ pub fn router(app: &App) -> Edge<Mount> {
     if !app.0.config.cors_origins.is_empty() {
         host_routes = host_routes.layer(axum::middleware::from_fn_with_state(app.clone(), cors::layer));
     }
-    Edge::new(Mount::new(app.clone(), host_routes.with_state(app.clone())))
+    Edge::new(Mount::new(app.clone(), host_routes.with_state(app.clone()))).trusting(Arc::clone(&app.0.config))
 }
 
 /// Milliseconds since 1970, UTC.

@@ -23,6 +23,7 @@ use super::caller::{self, Caller};
 use super::error::{self, BAD_PATH, INSTANCE_NOT_RUNNING, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
 use super::{body, client_credentials, path, peer};
 use crate::runtime::{Auth, Call, Chain, Found, Incoming, Looked, PathParameters, RequestBody};
+use crate::telemetry::request::{self, Ids};
 
 /// The plug-ins at their paths, the routes of the host at all others.
 ///
@@ -100,6 +101,7 @@ where
     B::Error: Into<BoxError>,
 {
     let (parts, sent) = request.into_parts();
+    let ids = request::current().unwrap_or_else(|| Ids::new(None, None));
     // A block: a function that is `async` has room for its arguments twice.
     async move {
         let (chain, parameters) = find(&call, path_start, &parts)?;
@@ -120,11 +122,10 @@ where
             };
             (caller, body)
         };
-        let request_id = super::edge::request_id();
         let by_proxy = peer::is_trusted_proxy(&parts.extensions, &app.0.config);
         let hidden = if by_proxy { is_identity } else { is_identity_or_forwarded };
         let instance = Arc::clone(&call);
-        let incoming = Incoming { parts, path_start, body, parameters, request_id, caller };
+        let incoming = Incoming { parts, path_start, body, parameters, ids, caller };
         let answer = crate::runtime::call(call, &chain, incoming, hidden).await;
         answer.map(|response| response.map(Body::new)).map_err(|error| error::from_call(&error, &instance.key))
     }

@@ -3,6 +3,7 @@
 mod administration;
 mod back_ends;
 mod identity;
+mod ids;
 mod kinds;
 mod modules;
 mod mount;
