@@ -5,6 +5,7 @@ mod back_ends;
 mod identity;
 mod ids;
 mod kinds;
+mod listeners;
 mod modules;
 mod mount;
 mod notes;
