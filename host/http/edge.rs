@@ -11,7 +11,7 @@ use tower::Service;
 
 use super::peer;
 use crate::config::Config;
-use crate::telemetry::request::{Entered, Ids, RequestId, enter};
+use crate::telemetry::request::{Entered, Ids, RequestId, current, enter};
 use crate::telemetry::trace::Trace;
 
 /// Gives every request its ids, and adds to every answer its own, and the header fields that it does not have yet: no
@@ -126,3 +126,8 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The id of the request that is being answered here.
+pub(super) fn request_id() -> RequestId {
+    current().map_or_else(|| Ids::new(None, None).request, |ids| ids.request)
+}
