@@ -70,6 +70,7 @@
 
 mod call;
 mod dispatch;
+mod document_calls;
 mod documents;
 mod hooks;
 mod instance;

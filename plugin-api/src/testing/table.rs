@@ -11,28 +11,28 @@ use porth_abi::code;
 use serde_json::{Value, json};
 
 use super::call::{Answer, answered, number_of, timer as hand_out_timer, wait};
-use super::documents::{self, Operation};
+use super::documents;
 use super::request::{HostRequest, complete as complete_request};
 use super::routes::{self, Endpoint};
 use super::world::{Context, LogLine, Phase};
-use super::{people, session};
+use super::{document_calls, people, session};
 use crate::bytes::{array, from_vec};
 use crate::guard::guard;
 use crate::host_error::HostError;
 
 /// Small conversions.
-mod base {
+pub(super) mod base {
     use porth_abi as abi;
 
     use crate::bytes::slice;
 
     /// Text that is borrowed for the call.
-    pub(super) fn text(text: abi::Str) -> String {
+    pub(in crate::testing) fn text(text: abi::Str) -> String {
         String::from_utf8_lossy(bytes_of(text)).into_owned()
     }
 
     /// Bytes that are borrowed for the call.
-    pub(super) fn bytes_of<'a>(text: abi::Str) -> &'a [u8] {
+    pub(in crate::testing) fn bytes_of<'a>(text: abi::Str) -> &'a [u8] {
         // SAFETY: the plug-in lends it for the call that every use of this ends in.
         unsafe { slice(text) }
     }
@@ -95,12 +95,12 @@ pub(super) static TABLE: Table = Table(abi::Host {
     scheme_deregister,
     scheme_can_use,
     timer,
-    document_get,
-    document_put,
-    document_delete,
-    document_list,
-    document_apply,
-    document_consume,
+    document_get: document_calls::get,
+    document_put: document_calls::put,
+    document_delete: document_calls::delete,
+    document_list: document_calls::list,
+    document_apply: document_calls::apply,
+    document_consume: document_calls::consume,
     call_wait,
     call_then,
     host_info,
@@ -137,7 +137,7 @@ pub(super) fn with(context: u64, body: impl FnOnce(&Arc<Context>) -> i32) -> i32
 ///
 /// # Safety
 /// `call` is the plug-in's to be filled in.
-unsafe fn answer_call(
+pub(super) unsafe fn answer_call(
     context: u64,
     name: &str,
     right: Option<&str>,
@@ -178,7 +178,7 @@ unsafe fn answer_now(
     })
 }
 
-fn to_bytes(value: Result<Value, HostError>) -> Answer {
+pub(super) fn to_bytes(value: Result<Value, HostError>) -> Answer {
     value.map(|value| value.to_string().into_bytes())
 }
 
@@ -452,116 +452,6 @@ unsafe extern "C" fn timer(context: u64, delay_ms: u64, call: *mut abi::HostCall
         unsafe { hand_out_timer(context, Duration::from_millis(delay_ms), call) };
         code::OK
     })
-}
-
-unsafe extern "C" fn document_get(context: u64, collection: abi::Str, key: abi::Str, call: *mut abi::HostCall) -> i32 {
-    let answer = |context: &Arc<Context>| {
-        let mut state = context.world.lock();
-        let now_ms = context.world.now_ms(&state);
-        let store = state.stores.entry(context.place()).or_default();
-        to_bytes(store.get(&text(collection), &text(key), now_ms))
-    };
-    // SAFETY: the plug-in's to be filled in.
-    unsafe { answer_call(context, "document_get", None, call, answer) }
-}
-
-/// Changes documents; a migration only reads.
-fn change<R>(
-    context: &Context,
-    work: impl FnOnce(&mut documents::Store, u64) -> Result<R, HostError>,
-) -> Result<R, HostError> {
-    if context.phase() == Phase::Library {
-        return Err(HostError::Unsupported("a migration only reads".to_owned()));
-    }
-    let mut state = context.world.lock();
-    let now_ms = context.world.now_ms(&state);
-    work(state.stores.entry(context.place()).or_default(), now_ms)
-}
-
-unsafe extern "C" fn document_put(
-    context: u64,
-    collection: abi::Str,
-    key: abi::Str,
-    value: abi::Str,
-    options: abi::Str,
-    call: *mut abi::HostCall,
-) -> i32 {
-    let answer = |context: &Arc<Context>| {
-        let value: Value = serde_json::from_slice(bytes_of(value))
-            .map_err(|error| HostError::Parameter(format!("the value is no JSON: {error}")))?;
-        let mut put: Value = documents::read(&text(options), "`options`")?;
-        if put.is_null() {
-            put = json!({});
-        }
-        put["collection"] = text(collection).into();
-        put["key"] = text(key).into();
-        put["value"] = value;
-        let put = documents::read_put(put)?;
-        let version = change(context, |store, now_ms| store.put(put, &context.index_fields, now_ms))?;
-        to_bytes(Ok(json!({ "version": version })))
-    };
-    // SAFETY: the plug-in's to be filled in.
-    unsafe { answer_call(context, "document_put", None, call, answer) }
-}
-
-unsafe extern "C" fn document_delete(
-    context: u64,
-    collection: abi::Str,
-    key: abi::Str,
-    options: abi::Str,
-    call: *mut abi::HostCall,
-) -> i32 {
-    let answer = |context: &Arc<Context>| {
-        let options: Value = documents::read(&text(options), "`options`")?;
-        let version = options.get("version").and_then(Value::as_u64);
-        let delete = documents::Delete { collection: text(collection), key: text(key), version };
-        change(context, |store, now_ms| store.delete(&delete, now_ms))?;
-        to_bytes(Ok(json!({})))
-    };
-    // SAFETY: the plug-in's to be filled in.
-    unsafe { answer_call(context, "document_delete", None, call, answer) }
-}
-
-unsafe extern "C" fn document_list(
-    context: u64,
-    collection: abi::Str,
-    options: abi::Str,
-    call: *mut abi::HostCall,
-) -> i32 {
-    let answer = |context: &Arc<Context>| {
-        let list: documents::List = documents::read(&text(options), "`options`")?;
-        let mut state = context.world.lock();
-        let now_ms = context.world.now_ms(&state);
-        let store = state.stores.entry(context.place()).or_default();
-        to_bytes(store.list(&text(collection), &list, &context.index_fields, now_ms))
-    };
-    // SAFETY: the plug-in's to be filled in.
-    unsafe { answer_call(context, "document_list", None, call, answer) }
-}
-
-unsafe extern "C" fn document_apply(context: u64, operations: abi::Str, call: *mut abi::HostCall) -> i32 {
-    let answer = |context: &Arc<Context>| {
-        let operations: Vec<Operation> = documents::read(&text(operations), "the operations")?;
-        let versions = change(context, |store, now_ms| {
-            store.apply(operations, &context.index_fields, now_ms).map_err(documents::of_operation)
-        })?;
-        to_bytes(Ok(json!({ "versions": versions })))
-    };
-    // SAFETY: the plug-in's to be filled in.
-    unsafe { answer_call(context, "document_apply", None, call, answer) }
-}
-
-unsafe extern "C" fn document_consume(
-    context: u64,
-    collection: abi::Str,
-    key: abi::Str,
-    call: *mut abi::HostCall,
-) -> i32 {
-    let answer = |context: &Arc<Context>| {
-        to_bytes(change(context, |store, now_ms| store.consume(&text(collection), &text(key), now_ms)))
-    };
-    // SAFETY: the plug-in's to be filled in.
-    unsafe { answer_call(context, "document_consume", None, call, answer) }
 }
 
 unsafe extern "C" fn call_wait(context: u64, call: *mut abi::HostCall, result: *mut abi::Bytes) -> i32 {
