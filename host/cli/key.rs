@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::output::Output;
 use super::{Failure, Place, local, now_ms};
 use crate::config::Config;
 use crate::domain::keys::ApiKeys;
@@ -11,7 +12,7 @@ use crate::store::Db;
 use crate::supervisor::{DataLock, LockError, local_path};
 
 /// Makes a key: a running server does it, or this process, which then keeps one from starting meanwhile.
-pub(super) fn new(name: &str, place: &Place) -> Result<ExitCode, Failure> {
+pub(super) fn new(name: &str, place: &Place, output: Output) -> Result<ExitCode, Failure> {
     let config = place.load(None, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let key = match DataLock::take(&config.data) {
@@ -25,7 +26,7 @@ pub(super) fn new(name: &str, place: &Place) -> Result<ExitCode, Failure> {
             .map_err(|failure| Failure::new(format!("{in_use}, and {}", failure.message)))?,
         Err(other) => return Err(other.into()),
     };
-    println!("{key}");
+    output.print(&json!({"key": key}), |_| println!("{key}"));
     Ok(ExitCode::SUCCESS)
 }
 

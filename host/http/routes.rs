@@ -89,7 +89,8 @@ pub(super) fn api(serves: Serves) -> Routes {
         .public("/auth/grant/{client_id}", put(grants::put))
         .public("/auth/grant/{client_id}/{scopes}", get(grants::show))
         .public("/profile_list", get(profile::list))
-        .route("/local/key", post(local::new_key));
+        .route("/local/key", post(local::new_key))
+        .route("/local/status", get(local::status));
     let api = profile_routes(api, Routes::public, "/profile");
     // An administrator acts for somebody by the same routes, with and without `profile` in the path.
     ["/delegate/{username}/profile", "/delegate/{username}"]
