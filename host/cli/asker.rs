@@ -17,17 +17,22 @@ pub(super) struct Asker {
     runtime: tokio::runtime::Runtime,
     /// Held while no server may start.
     own: Option<(offline::Offline, DataLock)>,
+    /// Who has the directory, if that was found out.
+    in_use: Option<LockError>,
 }
 
 impl Asker {
     /// The server of a place, or else this process with its store.
     pub(super) fn new(place: &Place) -> Result<Self, Failure> {
         let mut asker = Self::server(place)?;
-        asker.own = match DataLock::take(&asker.config().data) {
-            Ok(lock) => Some((asker.runtime.block_on(offline::Offline::open(asker.config().clone()))?, lock)),
-            Err(LockError::InUse { .. }) => None,
+        match DataLock::take(&asker.config().data) {
+            Ok(lock) => {
+                let offline = asker.runtime.block_on(offline::Offline::open(asker.config().clone()))?;
+                asker.own = Some((offline, lock));
+            }
+            Err(in_use @ LockError::InUse { .. }) => asker.in_use = Some(in_use),
             Err(other) => return Err(other.into()),
-        };
+        }
         Ok(asker)
     }
 
@@ -35,7 +40,7 @@ impl Asker {
     pub(super) fn server(place: &Place) -> Result<Self, Failure> {
         let loaded = place.loaded(None, None)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        Ok(Self { loaded, runtime, own: None })
+        Ok(Self { loaded, runtime, own: None, in_use: None })
     }
 
     /// The configuration as it is now, which need not be the one that the server has read.
@@ -47,11 +52,6 @@ impl Asker {
         &self.loaded.config
     }
 
-    /// Whether a server answers, and not this process.
-    pub(super) fn is_server(&self) -> bool {
-        self.own.is_none()
-    }
-
     /// What the route below the API's prefix answers.
     pub(super) fn ask(&mut self, method: Method, route: &str, body: Option<Value>) -> Result<Value, Failure> {
         let path = format!("/{}/{route}", self.config().api_prefix);
@@ -60,12 +60,11 @@ impl Asker {
             Some((offline, _)) => self.runtime.block_on(offline.ask(method, &path, body)),
             None => {
                 let socket = local_path(&self.config().data);
-                self.runtime.block_on(local::ask(&socket, method, &path, body)).map_err(|error| {
-                    let code = match error {
-                        LocalError::NoAnswer { .. } | LocalError::Silence { .. } => EXIT_NO_SERVER,
-                        LocalError::Refused(_) => 1,
-                    };
-                    Failure { code, message: error.to_string() }
+                let asked = self.runtime.block_on(local::ask(&socket, method, &path, body));
+                asked.map_err(|error| match (&error, &self.in_use) {
+                    (LocalError::Refused(_), _) => error.into(),
+                    (_, Some(in_use)) => Failure { code: EXIT_NO_SERVER, message: format!("{in_use}, and {error}") },
+                    (_, None) => Failure { code: EXIT_NO_SERVER, message: error.to_string() },
                 })
             }
         }
@@ -103,4 +102,4 @@ pub(super) fn encoded(text: &str) -> String {
 }
 
 /// How many records one request asks for: as many as there may be.
-const PAGE: usize = 200;
+pub(super) const PAGE: usize = 200;

@@ -3,6 +3,7 @@
 //! Start at [`main`]. One file for each command; `serve` starts the parent, `child` is the server itself.
 
 mod asker;
+mod audit;
 mod backup;
 mod check_config;
 mod child;
@@ -18,6 +19,7 @@ mod scratch;
 mod serve;
 mod services;
 mod status;
+mod time;
 mod version;
 
 use std::net::SocketAddr;
@@ -42,7 +44,8 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(arguments) => check_config::run(&arguments, output),
         Command::Child => child::run(),
         Command::Probe { copy, library } => crate::abi::probe::main(&copy, &library),
-        Command::Key { command: KeyCommand::New { name, place } } => key::new(&name, &place, output),
+        Command::Key { command } => key::run(command, output),
+        Command::Audit(arguments) => audit::run(arguments, output),
         Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file, output),
         Command::Plugin { command: PluginCommand::Allow { file, place } } => plugin::allow(&file, &place, output),
         Command::Plugin { command: PluginCommand::List { plugins, place } } => plugin::list(plugins, &place, output),
@@ -91,8 +94,10 @@ enum Command {
     /// Keys with which programs administer the server.
     Key {
         #[command(subcommand)]
-        command: KeyCommand,
+        command: key::KeyCommand,
     },
+    /// What administrators, their programs and plug-ins did: of a running server or else in its store.
+    Audit(audit::Arguments),
     /// Users, of a running server or else in its store.
     User {
         #[command(subcommand)]
@@ -126,18 +131,6 @@ enum Command {
     Plugin {
         #[command(subcommand)]
         command: PluginCommand,
-    },
-}
-
-#[derive(Subcommand)]
-enum KeyCommand {
-    /// Makes a key and prints it, alone on the first line. It is never shown again.
-    New {
-        /// What people call the key.
-        #[arg(long)]
-        name: String,
-        #[command(flatten)]
-        place: Place,
     },
 }
 

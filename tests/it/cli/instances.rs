@@ -60,7 +60,7 @@ fn an_instance_lives_at_a_terminal() {
     assert!(done(&server, &["instance", "list"]).lines().any(|line| line.starts_with("plugin/g")));
     assert_eq!(json_of(&server, &["instance", "delete", "g"]), json!({"deleted": "g"}));
     let (code, _, complaint) = run(&server, &["instance", "show", "g"]);
-    assert_eq!((code, complaint.contains("there is no instance `plugin/g`")), (1, true), "{complaint}");
+    assert_eq!((code, complaint.contains("there is no plugin instance `g`")), (1, true), "{complaint}");
     let (code, _, complaint) = run(&server, &["instance", "list", "--kind", "plugins"]);
     assert_eq!((code, complaint.contains("there is no kind `plugins`")), (1, true), "{complaint}");
 }
