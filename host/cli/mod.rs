@@ -44,21 +44,9 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(arguments) => check_config::run(&arguments, output),
         Command::Child => child::run(),
         Command::Probe { copy, library } => crate::abi::probe::main(&copy, &library),
-<<<<<<< HEAD
-        Command::Key { command } => key::run(command),
-        Command::Audit(arguments) => audit::run(arguments),
-        Command::Plugin { command: PluginCommand::New(arguments) } => plugin::new::run(&arguments),
-        Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file),
-        Command::Plugin { command: PluginCommand::Allow { file, place } } => plugin::allow(&file, &place),
-        Command::Plugin { command: PluginCommand::List { plugins, place } } => plugin::list(plugins, &place),
-        Command::Backup(arguments) => backup::back_up(&arguments),
-        Command::Restore(arguments) => backup::restore(&arguments),
-        Command::User { command } => records::run(command),
-        Command::Client { command } => records::run(command),
-        Command::Scope { command } => records::run(command),
-=======
         Command::Key { command } => key::run(command, output),
         Command::Audit(arguments) => audit::run(arguments, output),
+        Command::Plugin { command: PluginCommand::New(arguments) } => plugin::new::run(&arguments, output),
         Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file, output),
         Command::Plugin { command: PluginCommand::Allow { file, place } } => plugin::allow(&file, &place, output),
         Command::Plugin { command: PluginCommand::List { plugins, place } } => plugin::list(plugins, &place, output),
@@ -69,7 +57,6 @@ pub fn main() -> ExitCode {
         Command::User { command } => records::run(command, output),
         Command::Client { command } => records::run(command, output),
         Command::Scope { command } => records::run(command, output),
->>>>>>> main
     };
     done.unwrap_or_else(|failure| {
         output.fail(&failure);

@@ -9,8 +9,10 @@ use std::process::{Command, ExitCode, Stdio};
 
 use clap::{Args, ValueEnum};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde_json::json;
 
 use super::super::Failure;
+use super::super::output::Output;
 use super::template::{Names, Template};
 use crate::domain::instances::check_name;
 
@@ -70,7 +72,7 @@ type SdkFile = (&'static str, &'static str);
 const SDK: &[SdkFile] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
 
 /// Makes the folder, whole or not at all.
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode, Failure> {
     let Arguments { place, kind, c, with, sdk } = arguments;
     let name = place.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     check(name)?;
@@ -91,9 +93,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         files.extend(if *c { c_sdk() } else { rust_sdk()? });
     }
     write(place, &files)?;
-    println!("`{}` is made. Its README.md has the commands; the first is", place.display());
-    println!();
-    println!("    cd {} && {}", place.display(), if *c { "make test" } else { "cargo test" });
+    let next = format!("cd {} && {}", place.display(), if *c { "make test" } else { "cargo test" });
+    output.print(&json!({"folder": place, "next": next}), |_| {
+        println!("`{}` is made. Its README.md has the commands; the first is\n\n    {next}", place.display());
+    });
     Ok(ExitCode::SUCCESS)
 }
 
