@@ -12,6 +12,7 @@ use super::App;
 use super::caller::Admin;
 use crate::config::DeleteProfile;
 use crate::telemetry::metrics::{Exposition, MEDIA_TYPE};
+use crate::telemetry;
 
 /// `GET /health/live`: the process answers.
 pub(super) async fn live() -> Json<Value> {
@@ -31,7 +32,10 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
 /// there are and how they are used, and behind a proxy every caller looks local.
 pub(super) async fn metrics(_: Admin, State(app): State<App>) -> Response {
     let mut exposition = Exposition::default();
-    crate::telemetry::process::expose(&mut exposition);
+    telemetry::process::expose(&mut exposition);
+    telemetry::server::expose(&mut exposition);
+    app.0.measured.expose(&mut exposition);
+    app.0.store.expose(&mut exposition);
     app.0.runtime.expose(&mut exposition);
     ([(http::header::CONTENT_TYPE, MEDIA_TYPE)], exposition.into_text()).into_response()
 }

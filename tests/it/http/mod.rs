@@ -6,6 +6,7 @@ mod back_ends;
 mod identity;
 mod ids;
 mod kinds;
+mod metrics;
 mod listeners;
 mod modules;
 mod mount;
