@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::App;
 use super::caller::Admin;
 use crate::config::DeleteProfile;
-use crate::telemetry::metrics::{Exposition, MEDIA_TYPE};
 use crate::telemetry;
+use crate::telemetry::metrics::{Exposition, MEDIA_TYPE};
 
 /// `GET /health/live`: the process answers.
 pub(super) async fn live() -> Json<Value> {

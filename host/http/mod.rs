@@ -3,8 +3,8 @@
 //! Start at [`router`]; [`server`] answers connections with it. A handler here extracts, calls one service
 //! of the domain or the runtime, and maps the answer; rules and SQL are elsewhere.
 
-mod audit;
 mod access;
+mod audit;
 mod auth;
 mod body;
 mod caller;

@@ -19,9 +19,9 @@ use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt as _};
 
 use super::App;
+use super::access::{Line, Place, Unanswered};
 use super::caller::{self, Caller};
 use super::error::{self, BAD_PATH, INSTANCE_NOT_RUNNING, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
-use super::access::{Line, Place, Unanswered};
 use super::measured::{Asked, NO_ROUTE};
 use super::{body, client_credentials, path, peer};
 use crate::config::Serves;

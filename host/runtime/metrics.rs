@@ -89,8 +89,7 @@ fn expose_requests(meters: &Meters, exposition: &mut Exposition) {
     for (key, meter) in meters {
         for ((route, method), counted) in meter.routes() {
             for (reason, count) in counted.failures().filter(|(_, count)| *count > 0) {
-                let pairs =
-                    [("instance", instance(key)), ("method", &*method), ("reason", reason), ("route", &*route)];
+                let pairs = [("instance", instance(key)), ("method", &*method), ("reason", reason), ("route", &*route)];
                 exposition.sample(name, &labels(&pairs), count);
             }
         }

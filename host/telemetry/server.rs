@@ -55,7 +55,8 @@ pub fn expose(exposition: &mut Exposition) {
     let help = "Connections that could not be accepted, for want of descriptors or memory";
     exposition.single("porth_accept_errors_total", Kind::Counter, help, NOT_ACCEPTED.value());
     let name = "porth_log_ins_total";
-    let help = "Attempts to prove who one is, by password, scheme or client secret; those locked out were not looked at";
+    let help =
+        "Attempts to prove who one is, by password, scheme or client secret; those locked out were not looked at";
     exposition.family(name, Kind::Counter, help);
     for (outcome, counter) in &LOG_INS {
         exposition.sample(name, &labels(&[("outcome", outcome)]), counter.value());

@@ -162,7 +162,8 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
 }
 
 fn is_name(name: &str) -> bool {
-    let fine = |(at, byte): (usize, u8)| byte.is_ascii_alphabetic() || byte == b'_' || (at > 0 && byte.is_ascii_digit());
+    let fine =
+        |(at, byte): (usize, u8)| byte.is_ascii_alphabetic() || byte == b'_' || (at > 0 && byte.is_ascii_digit());
     !name.is_empty() && name.bytes().enumerate().all(fine)
 }
 
