@@ -233,7 +233,11 @@ pub(super) fn run<F: Fields>(command: RecordCommand<F>) -> Result<ExitCode, Fail
             Asker::new(&place)?.ask(Method::PUT, &path::<F>(&id), Some(body.into()))?;
         }
         RecordCommand::Delete { id, place } => {
-            Asker::new(&place)?.ask(Method::DELETE, &path::<F>(&id), None)?;
+            let answer = Asker::new(&place)?.ask(Method::DELETE, &path::<F>(&id), None)?;
+            // It is gone all the same.
+            for failure in answer["failures"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                eprintln!("porth: `{id}` is deleted, but not forgotten everywhere: {failure}");
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -5,6 +5,7 @@
 
 pub mod api_keys;
 pub mod clients;
+pub mod departures;
 pub mod document_sets;
 pub mod documents;
 pub mod grants;

@@ -2,6 +2,7 @@
 
 mod back_ends;
 mod clients;
+mod departures;
 mod documents;
 mod grants;
 mod instances;
