@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Login};
 use crate::domain::access::Access;
+use crate::domain::audit::Audit;
 use crate::domain::clients::Clients;
 use crate::domain::documents::Documents;
 use crate::domain::grants::Grants;
@@ -34,6 +35,7 @@ pub(super) fn identity(db: &Db, login: &Login, documents: &Documents) -> (Access
         sessions: LoginSessions::new(db.clone(), milliseconds(login.session_lifetime_s)),
         lockout: Lockout::new(db.clone(), rules),
         schemes: Schemes::new(db.clone()),
+        audit: Audit::new(db.clone()),
     };
     access.users.departing().connect_documents(documents.clone());
     let clients = Clients::new(db.clone(), passwords).of(access.users.back_ends().clone());

@@ -7,6 +7,7 @@ mod schemes;
 use std::net::IpAddr;
 
 use super::StoreError;
+use super::audit::Audit;
 use super::clients::{Client, Clients};
 use super::lockout::{Attempt, Guesser, LockedOut, Lockout};
 use super::login::{LoginSession, LoginSessions, Means, Origin, ProveError, Standing};
@@ -30,6 +31,8 @@ pub struct Access {
     pub lockout: Lockout,
     /// What there is beside the password.
     pub schemes: Schemes,
+    /// What of all that administrators, their programs and plug-ins did.
+    pub audit: Audit,
 }
 
 /// Why somebody was not logged in.

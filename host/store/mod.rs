@@ -4,6 +4,8 @@
 //! with its queries. How SQL must be written for both is said at [`Db`].
 
 pub mod api_keys;
+pub mod audit_events;
+pub mod backup;
 pub mod clients;
 pub mod departures;
 pub mod document_sets;
@@ -23,6 +25,9 @@ mod migrate;
 mod postgres;
 mod sqlite;
 mod value;
+
+/// What the file of a SQLite database is called, in the data directory.
+pub const SQLITE_FILE: &str = "porth.db";
 
 pub use db::{Condition, Db, Statement, Transaction, Written};
 pub use error::{OpenError, StoreError};
