@@ -236,7 +236,8 @@ pub(super) fn run<F: Fields>(command: RecordCommand<F>) -> Result<ExitCode, Fail
         RecordCommand::Delete { id, place } => {
             let answer = Asker::new(&place)?.ask(Method::DELETE, &path::<F>(&id), None)?;
             // It is gone all the same.
-            for failure in answer["failures"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let failures = answer.get("failures").and_then(Value::as_array);
+            for failure in failures.into_iter().flatten().filter_map(Value::as_str) {
                 eprintln!("porth: `{id}` is deleted, but not forgotten everywhere: {failure}");
             }
         }
