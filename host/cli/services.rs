@@ -14,6 +14,7 @@ use crate::domain::passwords::Passwords;
 use crate::domain::schemes::Schemes;
 use crate::domain::scopes::{PutScopeError, Scopes};
 use crate::domain::setup::Setup;
+use crate::domain::store_meter::StoreMeter;
 use crate::domain::users::Users;
 use crate::http::Services;
 use crate::store::Db;
@@ -34,10 +35,10 @@ pub(super) fn identity(db: &Db, login: &Login, documents: &Documents) -> (Access
         scopes: Scopes::new(db.clone()),
         sessions: LoginSessions::new(db.clone(), milliseconds(login.session_lifetime_s)),
         lockout: Lockout::new(db.clone(), rules),
-        documents: documents.clone(),
         schemes: Schemes::new(db.clone()),
         audit: Audit::new(db.clone()),
     };
+    access.users.departing().connect_documents(documents.clone());
     let clients = Clients::new(db.clone(), passwords).of(access.users.back_ends().clone());
     (access, clients)
 }
@@ -49,6 +50,7 @@ pub(super) fn services(db: &Db, config: &Config, access: Access, clients: Client
         grants: Grants::new(db.clone(), access.scopes.clone(), clients.clone()),
         misc: Misc::new(db.clone()),
         setup: Setup::new(db.clone(), access.users.clone(), config.admin_scope.clone()),
+        store: StoreMeter::new(db.clone()),
         access,
         clients,
     }

@@ -7,6 +7,7 @@ pub mod api_keys;
 pub mod audit_events;
 pub mod backup;
 pub mod clients;
+pub mod departures;
 pub mod document_sets;
 pub mod documents;
 pub mod grants;
@@ -18,6 +19,7 @@ pub mod scopes;
 pub mod setup_links;
 pub mod users;
 
+mod counts;
 mod db;
 mod error;
 mod migrate;
@@ -28,6 +30,7 @@ mod value;
 /// What the file of a SQLite database is called, in the data directory.
 pub const SQLITE_FILE: &str = "porth.db";
 
+pub use counts::StoreCounts;
 pub use db::{Condition, Db, Statement, Transaction, Written};
 pub use error::{OpenError, StoreError};
 pub(crate) use value::values;
