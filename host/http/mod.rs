@@ -25,6 +25,7 @@ mod local;
 mod misc;
 mod modules;
 mod mount;
+mod openapi;
 mod origin;
 mod page;
 mod path;

@@ -9,6 +9,7 @@ mod listeners;
 mod modules;
 mod mount;
 mod notes;
+mod openapi;
 mod profile;
 mod schemes;
 mod setup;
