@@ -4,6 +4,7 @@ mod administration;
 mod audit;
 mod back_ends;
 mod identity;
+mod ids;
 mod kinds;
 mod listeners;
 mod modules;
