@@ -5,7 +5,9 @@
 
 mod client;
 mod endpoints;
+#[expect(clippy::indexing_slicing, reason = "of JSON, where what is not there is null")]
 mod exercise;
+#[expect(clippy::indexing_slicing, reason = "of JSON, where what is not there is null")]
 mod params;
 mod report;
 mod seen;

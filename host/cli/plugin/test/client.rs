@@ -91,10 +91,9 @@ async fn exchange(address: SocketAddr, request: Request) -> Exchanged {
         }
         Ok::<_, hyper::Error>(())
     };
-    match tokio::time::timeout(BODY_PATIENCE, read).await {
-        Ok(Err(error)) => return Err(error.into()),
-        // It is endless, or slow: it has begun.
-        Ok(Ok(())) | Err(_) => {}
+    // Who has not come to the end by then is endless, or slow: it has begun.
+    if let Ok(Err(error)) = tokio::time::timeout(BODY_PATIENCE, read).await {
+        return Err(error.into());
     }
     drop(connection);
     Ok(Answer { status: parts.status.as_u16(), json: serde_json::from_slice(&bytes).unwrap_or(Value::Null), cookie })
