@@ -17,6 +17,7 @@ use tower::Layer;
 
 use super::connection::{self, Drain, reached};
 use super::{Edge, Local, Mount};
+use crate::telemetry;
 
 /// How long a listener waits after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -153,6 +154,7 @@ pub fn serve_local(listener: UnixListener, router: Edge<Mount>, connections: Con
 }
 
 async fn refused(error: &std::io::Error) {
+    telemetry::server::accept_failed();
     tracing::warn!(%error, "a connection could not be accepted: {error}");
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
@@ -163,8 +165,9 @@ where
     S::Future: Send,
 {
     let (opened, draining) = (connections.count(|open| &open.connections), connections.draining.subscribe());
+    let counted = telemetry::server::connection();
     tokio::spawn(async move {
         connection::serve(stream, service, draining).await;
-        drop(opened);
+        drop((opened, counted));
     });
 }
