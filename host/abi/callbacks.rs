@@ -201,8 +201,8 @@ unsafe extern "C" fn log(context: u64, record: LogRecordIn) {
         if record.0.is_null() {
             return;
         }
-        // SAFETY: not null, and every record is at least its size. No reference before it is known to be whole.
-        if unsafe { (&raw const (*record.0).size).read() } < size_of::<LogRecord>() {
+        // SAFETY: not null, and every record begins with its size. No reference before it is known to be whole.
+        if unsafe { record.0.cast::<usize>().read() } < size_of::<LogRecord>() {
             return;
         }
         // SAFETY: as long as its size says, and valid for this call.
@@ -264,8 +264,8 @@ unsafe fn new_endpoint(endpoint: EndpointIn) -> Result<NewEndpoint, CallbackErro
     if endpoint.0.is_null() {
         return Err(CallbackError::parameter("no endpoint"));
     }
-    // SAFETY: not null, and every endpoint is at least its size. No reference before it is known to be whole.
-    let size = unsafe { (&raw const (*endpoint.0).size).read() };
+    // SAFETY: not null, and every endpoint begins with its size. No reference before it is known to be whole.
+    let size = unsafe { endpoint.0.cast::<usize>().read() };
     if size < size_of::<Endpoint>() {
         return Err(CallbackError::parameter(format!(
             "an endpoint of {size} bytes, expected at least {}",
@@ -341,8 +341,8 @@ unsafe extern "C" fn complete(context: u64, token: u64, answer: i32, response: R
         if response.0.is_null() {
             return code::PARAM;
         }
-        // SAFETY: not null, and every response is at least its size. No reference before it is known to be whole.
-        if unsafe { (&raw const (*response.0).size).read() } < size_of::<porth_abi::Response>() {
+        // SAFETY: not null, and every response begins with its size. No reference before it is known to be whole.
+        if unsafe { response.0.cast::<usize>().read() } < size_of::<porth_abi::Response>() {
             return code::PARAM;
         }
         // SAFETY: as long as its size says, and valid for this call.
