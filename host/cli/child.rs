@@ -147,7 +147,7 @@ async fn start(
     let (keys, setup) = (services.keys.clone(), services.setup.clone());
     let app = App::new(Arc::clone(&config), runtime.clone(), services);
     let router = http::router(&app);
-    let connections = Connections::default();
+    let connections = Connections::new(&config.limits);
     for listener in listeners {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;

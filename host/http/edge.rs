@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use axum::response::Response;
-use http::{HeaderValue, Request, header};
+use http::{HeaderMap, HeaderValue, Request, header};
 use pin_project_lite::pin_project;
 use tower::Service;
 
@@ -61,16 +61,20 @@ where
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         let mut answer = std::task::ready!(self.project().inner.poll(task));
         if let Ok(response) = &mut answer {
-            let headers = response.headers_mut();
-            for (name, value) in [
-                (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-                (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            ] {
-                headers.entry(name).or_insert(value);
-            }
+            protect(response.headers_mut());
         }
         Poll::Ready(answer)
+    }
+}
+
+/// The header fields that every answer has.
+pub(super) fn protect(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ] {
+        headers.entry(name).or_insert(value);
     }
 }
 

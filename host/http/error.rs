@@ -5,6 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::body;
+use super::framing::Refusal;
 use crate::domain::StoreError;
 use crate::domain::access::{ChangePasswordError, LogInError};
 use crate::domain::clients::PutClientError;
@@ -32,6 +33,11 @@ kinds! {
     BAD_PATH: BAD_REQUEST "bad_path" "The path is malformed";
     BAD_REQUEST: BAD_REQUEST "bad_request" "The request is malformed";
     INVALID: BAD_REQUEST "invalid" "The request asks for something that cannot be";
+    TARGET_TOO_LONG: URI_TOO_LONG "target_too_long" "The request target is too long";
+    HEADER_TOO_LARGE: REQUEST_HEADER_FIELDS_TOO_LARGE "header_too_large" "The header of the request is too large";
+    TOO_SLOW: REQUEST_TIMEOUT "too_slow" "The request came too slowly";
+    HTTP_VERSION: HTTP_VERSION_NOT_SUPPORTED "http_version" "This version of HTTP is not spoken here";
+    TRANSFER_CODING: NOT_IMPLEMENTED "transfer_coding" "This transfer coding is not understood here";
     UNAUTHORIZED: UNAUTHORIZED "unauthorized" "Credentials are missing or not sufficient";
     FORBIDDEN: FORBIDDEN "forbidden" "What was shown is not enough";
     FOREIGN_ORIGIN: FORBIDDEN "foreign_origin" "Pages of another origin may not do this";
@@ -40,6 +46,7 @@ kinds! {
     CONFLICT: CONFLICT "conflict" "The resource is in a state that forbids it";
     RECYCLING: CONFLICT "recycling" "The server is being recycled";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is larger than allowed";
+    CONTENT_CODING: UNSUPPORTED_MEDIA_TYPE "content_coding" "The body is encoded in a way that is not read here";
     LOCKED_OUT: TOO_MANY_REQUESTS "locked_out" "Too many log-ins failed";
     PASSWORDS_BUSY: SERVICE_UNAVAILABLE "passwords_busy" "Too many log in at once";
     INTERNAL: INTERNAL_SERVER_ERROR "internal" "Something failed here";
@@ -115,6 +122,19 @@ impl IntoResponse for Problem {
         }
         headers.extend(self.headers);
         response
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Malformed(what) => Self::new(BAD_REQUEST, what),
+            Refusal::TargetTooLong => Self::new(TARGET_TOO_LONG, "expected a shorter path and query"),
+            Refusal::HeaderTooLarge => Self::new(HEADER_TOO_LARGE, "expected fewer or shorter header fields"),
+            Refusal::Version => Self::new(HTTP_VERSION, "expected version 1.1 or 1.0"),
+            Refusal::Coding => Self::new(TRANSFER_CODING, "expected `chunked` alone"),
+            Refusal::TooSlow => Self::new(TOO_SLOW, "expected the rest of the request earlier"),
+        }
     }
 }
 

@@ -1,14 +1,15 @@
 //! `/setup`: where the link for the first administrator leads to. A plain form, or JSON.
 
-use axum::body::{Body, to_bytes};
-use axum::extract::{Query, State};
+use axum::body::Body;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Request, StatusCode, header};
 use serde::Deserialize;
 
-use super::error::{BODY_TOO_LARGE, NOT_FOUND, Problem};
+use super::error::{NOT_FOUND, Problem};
 use super::fields::Fields;
-use super::{App, form as form_body, now_ms};
+use super::query::Query;
+use super::{App, body, form as form_body, now_ms};
 use crate::domain::setup::RedeemError;
 use crate::domain::users::{NewUser, PutUserError};
 
@@ -54,9 +55,9 @@ pub(super) async fn redeem(State(app): State<App>, request: Request<Body>) -> Re
         add(&app, &entered).await?;
         return Ok(StatusCode::OK.into_response());
     }
-    let body = to_bytes(request.into_body(), FORM_BYTES_MAX).await;
-    let body = body.map_err(|_| Problem::new(BODY_TOO_LARGE, format!("expected at most {FORM_BYTES_MAX} bytes")))?;
-    let entered: Entered = form_body::read(&body)?;
+    body::check_coding(request.headers())?;
+    let body = body::read_bytes(request.into_body(), FORM_BYTES_MAX).await?;
+    let entered: Entered = form_body::read(&body, |_| true)?;
     let errors = match add(&app, &entered).await {
         Ok(()) => return Ok(page(StatusCode::OK, "<p>Done. You can log in now.</p>")),
         Err(RedeemError::Closed) => {
@@ -134,7 +135,7 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
-const FORM_BYTES_MAX: usize = 16 << 10;
+const FORM_BYTES_MAX: u64 = 16 << 10;
 const POLICY: &str = "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod administration;
 mod back_ends;
+mod edge;
 mod identity;
 mod kinds;
 mod modules;
