@@ -63,10 +63,12 @@ impl Allowed {
     /// Adds a digest to the list at `path`, with a comment line above it. Answers whether it was not listed yet.
     ///
     /// The list is renamed into place: whoever reads meanwhile sees it before or after, and a crash leaves one of both.
+    /// Of several who add at once, each waits for the one before.
     ///
     /// # Errors
     /// See [`AllowedError`]; the list is as it was then.
     pub fn add(path: &Path, digest: Digest, name: &str, comment: &str) -> Result<bool, AllowedError> {
+        let _alone = lock_folder(path).map_err(|cause| AllowedError::System { path: path.to_owned(), cause })?;
         let (mut text, allowed) = read(path)?.unwrap_or_default();
         if allowed.has(digest) {
             return Ok(false);
@@ -112,6 +114,20 @@ fn read(path: &Path) -> Result<Option<(String, Allowed)>, AllowedError> {
     let text = io::read_to_string(file).map_err(failed)?;
     let allowed = Allowed::parse(&text).map_err(|line| AllowedError::Line { path: path.to_owned(), line })?;
     Ok(Some((text, allowed)))
+}
+
+/// Waits for the others who change a file beside `path`, until what it answers is dropped. The file itself cannot be
+/// locked, because another is renamed into its place.
+fn lock_folder(path: &Path) -> io::Result<File> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = File::open(folder)?;
+    match folder.lock() {
+        // Some network file systems lock no folders; there one administrator at a time has to do.
+        Err(error) if error.kind() != io::ErrorKind::Unsupported && error.raw_os_error() != Some(libc::EBADF) => {
+            Err(error)
+        }
+        _ => Ok(folder),
+    }
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {
@@ -165,6 +181,20 @@ mod tests {
         "#]]
         .assert_eq(&fs::read_to_string(&path).unwrap());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_many_who_add_at_once_none_is_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("plugins.lock");
+        std::thread::scope(|scope| {
+            for number in 0..16_u8 {
+                let path = &path;
+                scope.spawn(move || Allowed::add(path, Digest::of(&[number]), "liba.so", "together").unwrap());
+            }
+        });
+        let allowed = Allowed::read(&path).unwrap();
+        assert!((0..16_u8).all(|number| allowed.has(Digest::of(&[number]))));
     }
 
     #[test]

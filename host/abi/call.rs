@@ -1,6 +1,7 @@
 //! Calling a handler and polling its future.
 
 use std::ffi::c_void;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -9,6 +10,7 @@ use porth_abi::{Future as RawFuture, ResponseOut, code};
 
 use super::answer::{self, Answer, Failure};
 use super::fault::{self, InstanceSlot};
+use super::nested;
 use super::request::CallRequest;
 use super::token::Deferred;
 use super::waker;
@@ -59,13 +61,15 @@ impl Handler {
         let mut response = answer::empty_response();
         let number = {
             let _blamed = fault::enter(slot);
-            // SAFETY: the instance is open (the runtime's promise), the request and the response outlive the call.
-            unsafe { (self.call.call)(self.user, request.view(), ResponseOut(&raw mut response)) }
+            nested::call_for(request.peer(), || {
+                // SAFETY: the instance is open (the runtime's promise), the request and the response outlive the call.
+                unsafe { (self.call.call)(self.user, request.view(), ResponseOut(&raw mut response)) }
+            })
         };
-        let future = response.future;
+        let (future, peer) = (response.future, request.peer());
         match number {
             code::PENDING if future.poll.is_some() => {
-                let future = HandlerFuture { future, slot };
+                let future = HandlerFuture { future, slot, peer };
                 // Whatever else a handler filled in is freed: only the future's answer counts.
                 // SAFETY: nobody else owns what the response carries.
                 unsafe { answer::discard(response) };
@@ -77,7 +81,7 @@ impl Handler {
             },
             number => {
                 // A future that comes with a final answer is never polled, but it is dropped.
-                drop(HandlerFuture { future, slot });
+                drop(HandlerFuture { future, slot, peer });
                 // SAFETY: nobody else owns what the response carries.
                 let taken = unsafe { answer::take(if number == code::NEXT { code::FAILED } else { number }, response) };
                 if number == code::NEXT { Called::Next } else { taken.map_or_else(Called::Failed, Called::Ready) }
@@ -91,6 +95,7 @@ impl Handler {
 pub struct HandlerFuture {
     future: RawFuture,
     slot: &'static InstanceSlot,
+    peer: Option<IpAddr>,
 }
 
 // SAFETY: the border says that a future is polled by one thread at a time, not always the same.
@@ -108,8 +113,10 @@ impl Future for HandlerFuture {
         let waker = waker::lend(task.waker());
         let number = {
             let _blamed = fault::enter(self.slot);
-            // SAFETY: the future is not finished, and waker and response outlive the call.
-            unsafe { poll(self.future.state, &raw const waker, ResponseOut(&raw mut response)) }
+            nested::call_for(self.peer, || {
+                // SAFETY: the future is not finished, and waker and response outlive the call.
+                unsafe { poll(self.future.state, &raw const waker, ResponseOut(&raw mut response)) }
+            })
         };
         if number == code::PENDING {
             return Poll::Pending;

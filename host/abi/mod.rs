@@ -55,7 +55,7 @@ pub use hooks::{HookFailure, Hooks};
 pub use judge::{Judged, Panic, judge};
 pub use layout::Layout;
 pub use library::{CloseError, InitError, Instance, Library, LoadError, MigrateError, NewInstance};
-pub use nested::{call_within, calls_here};
+pub use nested::{Led, call_within, led_here};
 pub use open::{Opened, open};
 pub use probe::Prober;
 pub use questions::Question;

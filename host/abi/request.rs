@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ffi::c_void;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct RequestParts {
     pub request_id: RequestId,
     /// Who calls, as JSON.
     pub caller: Cow<'static, str>,
+    /// The address that it comes from, where that is known.
+    pub peer: Option<IpAddr>,
 }
 
 /// The id of a request in log and error pages: 16 hexadecimal digits.
@@ -106,7 +109,7 @@ impl CallRequest {
     }
 
     fn fill(&mut self, handle: *const c_void, hidden: impl Fn(&http::HeaderName) -> bool) {
-        let RequestParts { parts, path_start, parameters, deadline, request_id, caller } = &self.source;
+        let RequestParts { parts, path_start, parameters, deadline, request_id, caller, .. } = &self.source;
         self.headers.extend(parts.headers.iter().filter(|(name, _)| !hidden(name)).map(|(name, value)| Header {
             name: Str::new(name.as_str().as_bytes()),
             value: Str::new(value.as_bytes()),
@@ -132,6 +135,12 @@ impl CallRequest {
             request_id: Str::new(&request_id.0),
             caller: Str::new(caller.as_bytes()),
         };
+    }
+
+    /// The address that it comes from, where that is known.
+    #[must_use]
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.source.peer
     }
 
     /// The header fields, target and method.

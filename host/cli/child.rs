@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 use super::{Failure, now_ms, services};
 use crate::abi;
 use crate::config::Config;
-use crate::config::Limits;
+use crate::config::{Limits, Serves};
 use crate::domain::StoreError;
 use crate::domain::access::Access;
 use crate::domain::documents::{DocumentLimits, Documents};
@@ -131,6 +131,9 @@ async fn start(
     );
     let told = control.clone();
     runtime.watch_workers(workers, move |stuck| told.stuck(&stuck.instance, stuck.library.as_deref()))?;
+    if config.limits.health_every_ms > 0 {
+        runtime.watch_health(Duration::from_millis(config.limits.health_every_ms));
+    }
     let (drain, drained) = watch::channel(None);
     let wishes = Wishes { token: Arc::new(token), take_over: go_on, drain };
     tokio::spawn(heed(control.clone(), inbox, wishes, runtime.clone()));
@@ -146,15 +149,8 @@ async fn start(
     let services = services::services(&db, &config, access, clients);
     let (keys, setup) = (services.keys.clone(), services.setup.clone());
     let app = App::new(Arc::clone(&config), runtime.clone(), services);
-    let router = http::router(&app);
     let connections = Connections::new(&config.limits);
-    for listener in listeners {
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
-        tokio::spawn(serve_tcp(listener, router.clone(), connections.clone()));
-    }
-    local.set_nonblocking(true)?;
-    tokio::spawn(serve_local(UnixListener::from_std(local)?, router, connections.clone()));
+    listen(&app, &config, listeners, local, &connections)?;
     // A child that stands in for another finds the link that was printed.
     show_setup_link(&setup, &config, first_child).await;
     app.set_ready(true);
@@ -162,6 +158,37 @@ async fn start(
         .filter(|_| config.watch)
         .map(|watch| tokio::spawn(watch_while_leading(watch, config, runtime.clone(), leadership.clone())));
     Ok((Server { app, connections, runtime, leadership, watching, keys, db, _lock: lock }, drained))
+}
+
+/// Accepts at every listener and at the control socket.
+fn listen(
+    app: &App,
+    config: &Config,
+    listeners: Vec<std::net::TcpListener>,
+    local: std::os::unix::net::UnixListener,
+    connections: &Connections,
+) -> Result<(), Failure> {
+    // Nearly always everything is answered at all of them.
+    let mut routers = vec![(Serves::All, http::router(app, Serves::All))];
+    let mut router = |serves| match routers.iter().find(|(served, _)| *served == serves) {
+        Some((_, router)) => router.clone(),
+        None => {
+            let router = http::router(app, serves);
+            routers.push((serves, router.clone()));
+            router
+        }
+    };
+    for (listener, configured) in listeners.into_iter().zip(config.listeners()) {
+        if configured.tls.is_some() || configured.speaks_http2() {
+            return Err(Failure::new(format!("{}: neither TLS nor HTTP/2 is there yet", configured.url())));
+        }
+        listener.set_nonblocking(true)?;
+        let router = router(config.serves(&configured));
+        tokio::spawn(serve_tcp(TcpListener::from_std(listener)?, router, connections.clone()));
+    }
+    local.set_nonblocking(true)?;
+    tokio::spawn(serve_local(UnixListener::from_std(local)?, router(Serves::All), connections.clone()));
+    Ok(())
 }
 
 /// Initialises everything beside the process that serves, and waits until that one has resigned.
@@ -306,7 +333,7 @@ async fn show_setup_link(setup: &Setup, config: &Config, first_child: bool) {
         Ok(None) => {}
         Ok(Some(token)) => {
             let mut output = std::io::stdout();
-            let link = format!("{}/setup?token={token}", config.external_url());
+            let link = format!("{}/setup?token={token}", config.administration_url());
             // A server whose output nobody reads serves all the same.
             let _ =
                 writeln!(output, "nobody administers yet; this link opens once: {link}").and_then(|()| output.flush());

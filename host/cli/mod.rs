@@ -2,6 +2,7 @@
 //!
 //! Start at [`main`]. One file for each command; `serve` starts the parent, `child` is the server itself.
 
+mod backup;
 mod child;
 mod key;
 mod local;
@@ -35,6 +36,8 @@ pub fn main() -> ExitCode {
         Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file),
         Command::Plugin { command: PluginCommand::Allow { file, place } } => plugin::allow(&file, &place),
         Command::Plugin { command: PluginCommand::List { plugins, place } } => plugin::list(plugins, &place),
+        Command::Backup(arguments) => backup::back_up(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
         Command::User { command } => records::run(command),
         Command::Client { command } => records::run(command),
         Command::Scope { command } => records::run(command),
@@ -88,6 +91,10 @@ enum Command {
         #[command(subcommand)]
         command: RecordCommand<ScopeFields>,
     },
+    /// Copies the database into a file, also while a server works with it.
+    Backup(backup::BackupArguments),
+    /// Makes a copy of the database the database again; no server may be running.
+    Restore(backup::RestoreArguments),
     /// Libraries that declare plug-ins.
     Plugin {
         #[command(subcommand)]

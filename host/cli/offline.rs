@@ -11,7 +11,7 @@ use tower::ServiceExt as _;
 use super::local::{self, LocalError};
 use super::scratch::Scratch;
 use super::{Failure, now_ms, services};
-use crate::config::Config;
+use crate::config::{Config, Serves};
 use crate::domain::documents::{DocumentLimits, Documents};
 use crate::domain::grants::Grants;
 use crate::domain::instances::Instances;
@@ -52,7 +52,7 @@ impl Offline {
             hooks,
         );
         let services = services::services(&db, &config, access, clients);
-        let routes = routes::router(&App::new(config, runtime, services));
+        let routes = routes::router(&App::new(config, runtime, services), Serves::All);
         Ok(Self { routes, db, _leader: leader, _no_plugins: no_plugins })
     }
 

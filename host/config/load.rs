@@ -12,7 +12,7 @@ pub struct Overrides {
     pub data: Option<PathBuf>,
     /// The directory of libraries.
     pub plugins: Option<PathBuf>,
-    /// Where to listen.
+    /// Where to listen, in plain HTTP and instead of all listeners of the file.
     pub listen: Option<SocketAddr>,
 }
 
@@ -64,13 +64,17 @@ impl Config {
                 config.plugins = directory.join(config.plugins);
                 let lock = config.plugins_lock.unwrap_or_else(|| PLUGINS_LOCK.into());
                 config.plugins_lock = Some(directory.join(lock));
+                config.place_certificates(directory);
                 config
             }
         };
         let Overrides { data, plugins, listen } = overrides;
         config.data = data.unwrap_or(config.data);
         config.plugins = plugins.unwrap_or(config.plugins);
-        config.listen = listen.unwrap_or(config.listen);
+        if listen.is_some() {
+            config.listen = listen;
+            config.listeners.clear();
+        }
         config.validate()?;
         Ok(config)
     }
@@ -103,7 +107,7 @@ mod tests {
     fn without_a_file_everything_has_a_default() {
         let config = Config::load(None, Overrides::default()).unwrap();
         assert_eq!(config, Config::default());
-        assert_eq!(config.listen.to_string(), "127.0.0.1:4593");
+        assert_eq!(config.external_url(), "http://127.0.0.1:4593");
     }
 
     #[test]
@@ -134,7 +138,7 @@ mod tests {
         let config = load("data = '/srv'\nlisten = '127.0.0.1:2'\nplugins = '/opt/p'", overrides).unwrap();
         assert_eq!(config.data, Path::new("d"));
         assert_eq!(config.plugins, Path::new("/opt/p"));
-        assert_eq!(config.listen.to_string(), "[::1]:1");
+        assert_eq!(config.external_url(), "http://[::1]:1");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Start at [`Config`]; [`Config::load`] reads the file and lets the command line have the last word. A leaf: it names
 //! no other floor.
 
+mod listener;
 mod load;
 mod network;
 mod validate;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use listener::{LISTENERS_MAX, Listener, Serves, Tls};
 pub use load::{ConfigError, Overrides};
 pub use network::Network;
 
@@ -22,8 +24,11 @@ pub use network::Network;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where the server listens.
-    pub listen: SocketAddr,
+    /// Where the server listens, in plain HTTP: the short form of one `[[listener]]`; 127.0.0.1:4593 unless it is said.
+    pub listen: Option<SocketAddr>,
+    /// Where the server listens, how, and for whom; see [`Config::listeners`].
+    #[serde(rename = "listener")]
+    pub listeners: Vec<Listener>,
     /// The data directory: lock, control socket, staging, database.
     pub data: PathBuf,
     /// The directory that administrators drop libraries into.
@@ -36,7 +41,7 @@ pub struct Config {
     pub plugins_lock: Option<PathBuf>,
     /// `sqlite` (a file in the data directory) or `postgres://…`.
     pub database: String,
-    /// How clients reach the server from outside, without a trailing slash; by default `http://<listen>`.
+    /// How clients reach the server from outside, without a trailing slash; by default that of the first public listener.
     pub external_url: Option<String>,
     /// The first path segment of the API.
     pub api_prefix: String,
@@ -191,6 +196,8 @@ pub struct Limits {
     /// How long code that runs between other requests may keep a worker, in milliseconds, until its instance has to run
     /// on threads of its own.
     pub stuck_ms: u64,
+    /// How often instances that know how well they do are asked for it, in milliseconds; 0 means never.
+    pub health_every_ms: u64,
     /// How many panics of an instance within `panics_window_ms` close it to requests; 0 means never.
     pub panics_max: u32,
     /// How long a panic counts, in milliseconds.
@@ -250,12 +257,6 @@ fn plugin_kind() -> String {
 }
 
 impl Config {
-    /// How clients reach the server from outside, without a trailing slash.
-    #[must_use]
-    pub fn external_url(&self) -> String {
-        self.external_url.clone().unwrap_or_else(|| format!("http://{}", self.listen))
-    }
-
     /// The list of digests that `trust = "lock"` goes by: beside the configuration file, or without one in the data
     /// directory.
     #[must_use]
@@ -265,12 +266,6 @@ impl Config {
 }
 
 impl Config {
-    /// Whether clients come by https.
-    #[must_use]
-    pub fn is_https(&self) -> bool {
-        self.external_url.as_deref().is_some_and(|url| url.starts_with("https://"))
-    }
-
     /// The name of the session cookie as browsers see it: under https with the prefix that keeps other hosts and plain
     /// http from setting it (RFC 6265bis, section 4.1.3.2).
     #[must_use]
@@ -286,7 +281,8 @@ const PLUGINS_LOCK: &str = "plugins.lock";
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 4593)),
+            listen: None,
+            listeners: Vec::new(),
             data: PathBuf::from("data"),
             plugins: PathBuf::from("plugins"),
             // Dropping a file into the directory is how plug-ins are installed, and a bad one changes nothing.
@@ -343,6 +339,7 @@ impl Default for Limits {
             instance_threads_max: 16,
             hang_ms: 10_000,
             stuck_ms: 1000,
+            health_every_ms: 15_000,
             panics_max: 10,
             panics_window_ms: 60_000,
             broken_ms: 30_000,

@@ -14,6 +14,7 @@ impl Config {
         let mut problems = Vec::new();
         self.check_texts(&mut problems);
         self.check_numbers(&mut problems);
+        self.check_listeners(&mut problems);
         self.check_instances(&mut problems);
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid { problems }) }
     }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use super::StoreError;
 use super::clients::{Client, Clients};
 use super::documents::Documents;
-use super::lockout::{Attempt, LockedOut, Lockout};
+use super::lockout::{Attempt, Guesser, LockedOut, Lockout};
 use super::login::{LoginSession, LoginSessions, Means, Origin, ProveError, Standing};
 use super::passwords::PasswordError;
 use super::schemes::{SchemeError, Schemes};
@@ -107,12 +107,12 @@ impl Access {
         user_agent: &str,
         now_ms: i64,
     ) -> Result<String, LogInError> {
-        let user_id = self.check_password(username, password, peer, now_ms).await?;
+        let user_id = self.check_password(username, password, peer.into(), now_ms).await?;
         self.proved(cookie, &user_id, Means::Password, peer, user_agent, now_ms).await
     }
 
     /// The id of the user whom a name and a password tell, without a session: what fails counts for the lock-out of the name
-    /// and, where it is known, the peer.
+    /// and of whoever guesses.
     ///
     /// # Errors
     /// [`LogInError`].
@@ -120,10 +120,10 @@ impl Access {
         &self,
         username: &str,
         password: &str,
-        peer: Option<IpAddr>,
+        guesser: Guesser<'_>,
         now_ms: i64,
     ) -> Result<String, LogInError> {
-        let attempt = Attempt::new(username, peer);
+        let attempt = Attempt::new(username, guesser);
         if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await? {
             return Err(locked_out.into());
         }
@@ -214,7 +214,7 @@ impl Access {
         }
     }
 
-    /// The application that a client id and one of these secrets tell, if it is enabled. Failures lock the peer only:
+    /// The application that a client id and one of these secrets tell, if it is enabled. Failures lock who guesses only:
     /// whoever knows a client id must not be able to keep the application out.
     ///
     /// # Errors
@@ -224,10 +224,10 @@ impl Access {
         clients: &Clients,
         client_id: &str,
         secrets: &[String],
-        peer: Option<IpAddr>,
+        guesser: Guesser<'_>,
         now_ms: i64,
     ) -> Result<Option<Client>, LogInError> {
-        let attempt = Attempt::of_peer(peer);
+        let attempt = Attempt::of_guesser(guesser);
         if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await? {
             return Err(locked_out.into());
         }

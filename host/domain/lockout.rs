@@ -40,6 +40,23 @@ pub struct LockedOut {
     pub retry_after_ms: i64,
 }
 
+/// Against whom a failure counts beside the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guesser<'a> {
+    /// Nobody knows.
+    Unknown,
+    /// The peer of this address.
+    Peer(IpAddr),
+    /// An instance that asks without saying for whom, by its key.
+    Instance(&'a str),
+}
+
+impl From<Option<IpAddr>> for Guesser<'_> {
+    fn from(peer: Option<IpAddr>) -> Self {
+        peer.map_or(Self::Unknown, Self::Peer)
+    }
+}
+
 /// Who tries to log in.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -48,20 +65,24 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// By the name that was given, and the peer's address where it is known.
+    /// By the name that was given, and whoever guesses where that is known.
     #[must_use]
-    pub fn new(username: &str, peer: Option<IpAddr>) -> Self {
+    pub fn new<'a>(username: &str, guesser: impl Into<Guesser<'a>>) -> Self {
         // Nobody has a longer name, and normalising is work.
         let username: String = username.chars().take(WRITTEN_CHARS_MAX).collect();
         let name = Sha256::new().chain_update("name:").chain_update(fold(&username)).finalize().into();
-        Self { name: Some(name), ..Self::of_peer(peer) }
+        Self { name: Some(name), ..Self::of_guesser(guesser) }
     }
 
-    /// By the peer's address alone: for names that nobody shall be able to lock.
+    /// By who guesses alone: for names that nobody shall be able to lock.
     #[must_use]
-    pub fn of_peer(peer: Option<IpAddr>) -> Self {
-        let peer = peer.map(|peer| Sha256::new().chain_update("peer:").chain_update(network(peer)).finalize().into());
-        Self { name: None, peer }
+    pub fn of_guesser<'a>(guesser: impl Into<Guesser<'a>>) -> Self {
+        let peer = match guesser.into() {
+            Guesser::Unknown => None,
+            Guesser::Peer(peer) => Some(Sha256::new().chain_update("peer:").chain_update(network(peer))),
+            Guesser::Instance(key) => Some(Sha256::new().chain_update("instance:").chain_update(key)),
+        };
+        Self { name: None, peer: peer.map(|hash| hash.finalize().into()) }
     }
 
     /// By a scheme. Counted apart from the password: who knows the one could else guess the other for ever. Where nobody

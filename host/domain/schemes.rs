@@ -124,7 +124,7 @@ impl Scheme {
 pub struct Sent {
     /// What the scheme is to make of it.
     pub data: Value,
-    /// Where it comes from; none where a plug-in asks.
+    /// Where it comes from; none where a plug-in asks that does not know.
     pub origin: Option<Origin>,
 }
 
@@ -251,9 +251,9 @@ impl Schemes {
     ///
     /// # Errors
     /// [`SchemeError`].
-    pub async fn registration(&self, scheme: &Scheme, user: &User, by: By) -> Result<Value, SchemeError> {
+    pub async fn registration(&self, scheme: &Scheme, user: &User, sent: &Sent, by: By) -> Result<Value, SchemeError> {
         self.check_by(scheme, by, true)?;
-        let arguments = json!({"username": user.username.as_str()});
+        let arguments = sent.arguments(Some(user.username.as_str()));
         Ok(self.ask(scheme, SchemeHook::RegisterGet, &arguments).await?)
     }
 
@@ -261,8 +261,8 @@ impl Schemes {
     ///
     /// # Errors
     /// [`SchemeError`].
-    pub async fn deregister(&self, scheme: &Scheme, user: &User) -> Result<Value, SchemeError> {
-        let arguments = json!({"username": user.username.as_str()});
+    pub async fn deregister(&self, scheme: &Scheme, user: &User, sent: &Sent) -> Result<Value, SchemeError> {
+        let arguments = sent.arguments(Some(user.username.as_str()));
         Ok(self.ask(scheme, SchemeHook::Deregister, &arguments).await?)
     }
 

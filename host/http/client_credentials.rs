@@ -32,7 +32,7 @@ pub(super) async fn caller(app: &App, parts: &Parts, posted: &[u8]) -> Result<Ca
     let Some((client_id, secrets)) = shown else { return Ok(Caller::Nobody) };
     let (access, clients) = (&app.0.access, &app.0.clients);
     let peer = peer::of(&parts.extensions, &parts.headers, &app.0.config);
-    let client = access.check_client(clients, &client_id, &secrets, peer, now_ms()).await?;
+    let client = access.check_client(clients, &client_id, &secrets, peer.into(), now_ms()).await?;
     Ok(client.map_or(Caller::Nobody, |client| Caller::Client(client.details.client_id)))
 }
 

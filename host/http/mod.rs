@@ -38,12 +38,12 @@ pub mod server;
 mod setup;
 mod users;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 
-use crate::config::Config;
+use crate::config::{Config, Serves};
 use crate::domain::access::Access;
 use crate::domain::clients::Clients;
 use crate::domain::grants::Grants;
@@ -84,7 +84,9 @@ struct Parts {
     services: Services,
     ready: AtomicBool,
     /// The host's routes once more, for paths that only differ in their slashes.
-    host_routes: std::sync::OnceLock<Router>,
+    host_routes: OnceLock<Router>,
+    /// Those of them that a listener has which is public only.
+    public_routes: OnceLock<Router>,
 }
 
 impl std::ops::Deref for Parts {
@@ -92,6 +94,15 @@ impl std::ops::Deref for Parts {
 
     fn deref(&self) -> &Services {
         &self.services
+    }
+}
+
+impl Parts {
+    fn routes_again(&self, serves: Serves) -> &OnceLock<Router> {
+        match serves {
+            Serves::All | Serves::Administration => &self.host_routes,
+            Serves::Public => &self.public_routes,
+        }
     }
 }
 
@@ -104,7 +115,8 @@ impl App {
             runtime,
             services,
             ready: AtomicBool::new(false),
-            host_routes: std::sync::OnceLock::new(),
+            host_routes: OnceLock::new(),
+            public_routes: OnceLock::new(),
         }))
     }
 
@@ -114,23 +126,25 @@ impl App {
     }
 }
 
-/// Everything the server answers: the host's [`routes`], and below the API's prefix the plug-ins'.
+/// What a listener answers: the host's [`routes`], and below the API's prefix the plug-ins'.
 ///
 /// The routes are written without a trailing slash and with single ones; what no route matched asks them again for a
 /// path that has others.
 #[must_use]
-pub fn router(app: &App) -> Edge<Mount> {
-    let api = routes::api().into_router().route_layer(axum::middleware::from_fn_with_state(app.clone(), origin::check));
-    let host_routes = routes::outside()
+pub fn router(app: &App, serves: Serves) -> Edge<Mount> {
+    let api =
+        routes::api(serves).into_router().route_layer(axum::middleware::from_fn_with_state(app.clone(), origin::check));
+    let host_routes = routes::outside(serves)
         .into_router()
         .nest(&format!("/{}", app.0.config.api_prefix), api)
         .method_not_allowed_fallback(error::method_not_allowed);
-    let _ = app.0.host_routes.set(host_routes.clone().fallback(error::not_found).with_state(app.clone()));
-    let mut host_routes = host_routes.fallback(mount::unmatched);
+    let again = host_routes.clone().fallback(error::not_found).with_state(app.clone());
+    let _ = app.0.routes_again(serves).set(again);
+    let mut host_routes = host_routes.fallback(move |app, request| mount::unmatched(serves, app, request));
     if !app.0.config.cors_origins.is_empty() {
         host_routes = host_routes.layer(axum::middleware::from_fn_with_state(app.clone(), cors::layer));
     }
-    Edge::new(Mount::new(app.clone(), host_routes.with_state(app.clone())))
+    Edge::new(Mount::new(app.clone(), host_routes.with_state(app.clone()), serves))
 }
 
 /// Milliseconds since 1970, UTC.

@@ -22,6 +22,7 @@ use super::App;
 use super::caller::{self, Caller};
 use super::error::{self, BAD_PATH, INSTANCE_NOT_RUNNING, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
 use super::{body, client_credentials, path, peer};
+use crate::config::Serves;
 use crate::runtime::{Auth, Call, Chain, Found, Incoming, Looked, PathParameters, RequestBody};
 
 /// The plug-ins at their paths, the routes of the host at all others.
@@ -32,12 +33,13 @@ use crate::runtime::{Auth, Call, Chain, Found, Incoming, Looked, PathParameters,
 pub struct Mount {
     app: App,
     routes: Router,
+    serves: Serves,
 }
 
 impl Mount {
     /// In front of the host's routes.
-    pub(super) fn new(app: App, routes: Router) -> Self {
-        Self { app, routes }
+    pub(super) fn new(app: App, routes: Router, serves: Serves) -> Self {
+        Self { app, routes, serves }
     }
 }
 
@@ -56,8 +58,9 @@ where
 
     fn call(&mut self, request: Request<B>) -> Answering {
         let path = request.uri().path();
-        if let Some((name, path_start)) =
-            instance(path, &self.app.0.config.api_prefix).or_else(|| outside(path, &self.app))
+        if self.serves != Serves::Administration
+            && let Some((name, path_start)) =
+                instance(path, &self.app.0.config.api_prefix).or_else(|| outside(path, &self.app))
             && let Looked::Call(call) = self.app.0.runtime.begin(name)
         {
             let answer = dispatch(self.app.clone(), call, path_start, request);
@@ -124,7 +127,8 @@ where
         let by_proxy = peer::is_trusted_proxy(&parts.extensions, &app.0.config);
         let hidden = if by_proxy { is_identity } else { is_identity_or_forwarded };
         let instance = Arc::clone(&call);
-        let incoming = Incoming { parts, path_start, body, parameters, request_id, caller };
+        let from = peer::of(&parts.extensions, &parts.headers, &app.0.config);
+        let incoming = Incoming { parts, path_start, body, parameters, request_id, caller, peer: from };
         let answer = crate::runtime::call(call, &chain, incoming, hidden).await;
         answer.map(|response| response.map(Body::new)).map_err(|error| error::from_call(&error, &instance.key))
     }
@@ -157,13 +161,18 @@ fn found(found: Found) -> Result<(Chain, PathParameters), Problem> {
 
 /// What no running instance and no route has: a path that is refused, an instance that does not run, or perhaps a path
 /// that a route has with other slashes.
-pub(super) async fn unmatched(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
+pub(super) async fn unmatched(
+    serves: Serves,
+    State(app): State<App>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
     let path = request.uri().path();
     path::decode(path).map_err(|bad| Problem::new(BAD_PATH, bad.to_string()))?;
-    match instance(path, &app.0.config.api_prefix).or_else(|| outside(path, &app)) {
+    let here = || instance(path, &app.0.config.api_prefix).or_else(|| outside(path, &app));
+    match if serves == Serves::Administration { None } else { here() } {
         // One that runs by now did not when the request came.
         Some((name, _)) if !matches!(app.0.runtime.begin(name), Looked::Nothing) => Err(not_running(name)),
-        _ => host_again(&app, request).await,
+        _ => host_again(&app, serves, request).await,
     }
 }
 
@@ -194,14 +203,14 @@ fn well_known<'a>(path: &'a str, prefix: &str, root: Option<&'a str>) -> Option<
 const WELL_KNOWN: &str = "/.well-known/";
 
 /// A path that no route and no instance has: perhaps a route of the host has it with other slashes.
-async fn host_again(app: &App, mut request: Request<Body>) -> Result<Response, Problem> {
+async fn host_again(app: &App, serves: Serves, mut request: Request<Body>) -> Result<Response, Problem> {
     let Some(normal) = path::normalise(request.uri().path()) else { return Err(error::not_found().await) };
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     *request.uri_mut() = http::Uri::builder()
         .path_and_query(format!("{normal}{query}"))
         .build()
         .map_err(|_| Problem::new(BAD_PATH, "the path is malformed"))?;
-    let Some(routes) = app.0.host_routes.get().cloned() else { return Err(error::not_found().await) };
+    let Some(routes) = app.0.routes_again(serves).get().cloned() else { return Err(error::not_found().await) };
     routes.oneshot(request).await.map_err(|never| match never {})
 }
 

@@ -1,6 +1,7 @@
 //! The table of the host's own routes.
 //!
-//! Start at [`api`]. Each is written without a trailing slash and with single ones.
+//! Start at [`api`]. Each is written without a trailing slash and with single ones. A route is for administration, and so
+//! where a listener of its own is configured for that answered nowhere else, unless the table calls it public.
 
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post, put};
@@ -8,19 +9,31 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use super::{
     App, auth, clients, grants, health, keys, libraries, local, misc, modules, profile, schemes, scopes, setup, users,
 };
+use crate::config::Serves;
 
 /// Routes, and a list of their paths.
 pub(super) struct Routes {
     router: Router<App>,
+    serves: Serves,
     paths: Vec<String>,
 }
 
 impl Routes {
-    fn new() -> Self {
-        Self { router: Router::new(), paths: Vec::new() }
+    fn new(serves: Serves) -> Self {
+        Self { router: Router::new(), serves, paths: Vec::new() }
     }
 
-    fn route(mut self, path: &str, handlers: MethodRouter<App>) -> Self {
+    /// A route for administration.
+    fn route(self, path: &str, handlers: MethodRouter<App>) -> Self {
+        if self.serves == Serves::Public { self } else { self.add(path, handlers) }
+    }
+
+    /// A route that people and programs need that administer nothing.
+    fn public(self, path: &str, handlers: MethodRouter<App>) -> Self {
+        self.add(path, handlers)
+    }
+
+    fn add(mut self, path: &str, handlers: MethodRouter<App>) -> Self {
         self.router = self.router.route(path, handlers);
         self.paths.push(path.to_owned());
         self
@@ -31,27 +44,27 @@ impl Routes {
     }
 }
 
-/// The paths of all routes of the host, with their parameters in braces. Which methods one has, `Allow` tells in the answer
-/// to another.
+/// The paths of all routes of the host that a listener answers, with their parameters in braces. Which methods one has,
+/// `Allow` tells in the answer to another.
 #[must_use]
-pub fn paths(api_prefix: &str) -> Vec<String> {
-    let below = api().paths.into_iter().map(|path| format!("/{api_prefix}{path}"));
-    outside().paths.into_iter().chain(below).collect()
+pub fn paths(api_prefix: &str, serves: Serves) -> Vec<String> {
+    let below = api(serves).paths.into_iter().map(|path| format!("/{api_prefix}{path}"));
+    outside(serves).paths.into_iter().chain(below).collect()
 }
 
 /// The routes outside the prefix.
-pub(super) fn outside() -> Routes {
-    Routes::new()
-        .route("/config", get(health::config))
+pub(super) fn outside(serves: Serves) -> Routes {
+    Routes::new(serves)
+        .public("/config", get(health::config))
         .route("/setup", get(setup::form).post(setup::redeem))
         .route("/metrics", get(health::metrics))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
+        .public("/health/live", get(health::live))
+        .public("/health/ready", get(health::ready))
 }
 
 /// The routes below the prefix.
-pub(super) fn api() -> Routes {
-    let api = Routes::new()
+pub(super) fn api(serves: Serves) -> Routes {
+    let api = Routes::new(serves)
         .route("/mod/type", get(modules::types))
         .route("/mod/{kind}", get(modules::list).post(modules::add))
         .route("/mod/{kind}/{name}", get(modules::show).put(modules::replace).delete(modules::delete))
@@ -70,25 +83,29 @@ pub(super) fn api() -> Routes {
         .route("/key/{hash}", delete(keys::delete))
         .route("/misc", get(misc::list))
         .route("/misc/{name}", get(misc::show).put(misc::put).delete(misc::delete))
-        .route("/auth", post(auth::log_in).delete(auth::log_out))
-        .route("/auth/scheme", get(schemes::offers))
-        .route("/auth/scheme/trigger", post(schemes::trigger))
-        .route("/auth/grant/{client_id}", put(grants::put))
-        .route("/auth/grant/{client_id}/{scopes}", get(grants::show))
-        .route("/profile_list", get(profile::list))
+        .public("/auth", post(auth::log_in).delete(auth::log_out))
+        .public("/auth/scheme", get(schemes::offers))
+        .public("/auth/scheme/trigger", post(schemes::trigger))
+        .public("/auth/grant/{client_id}", put(grants::put))
+        .public("/auth/grant/{client_id}/{scopes}", get(grants::show))
+        .public("/profile_list", get(profile::list))
         .route("/local/key", post(local::new_key));
+    let api = profile_routes(api, Routes::public, "/profile");
     // An administrator acts for somebody by the same routes, with and without `profile` in the path.
-    ["/profile", "/delegate/{username}/profile", "/delegate/{username}"].into_iter().fold(api, profile_routes)
+    ["/delegate/{username}/profile", "/delegate/{username}"]
+        .into_iter()
+        .fold(api, |api, base| profile_routes(api, Routes::route, base))
 }
 
 /// What people see and change of themselves.
-fn profile_routes(api: Routes, base: &str) -> Routes {
-    api.route(base, get(profile::show).put(profile::change).delete(profile::delete))
-        .route(&format!("{base}/password"), put(profile::password))
-        .route(&format!("{base}/grant"), get(profile::grants))
-        .route(&format!("{base}/scheme"), get(schemes::list))
-        .route(&format!("{base}/scheme/register"), post(schemes::register).put(schemes::registration))
-        .route(&format!("{base}/plugin"), get(profile::plug_ins))
-        .route(&format!("{base}/session"), get(profile::sessions))
-        .route(&format!("{base}/session/{{hash}}"), delete(profile::end_session))
+fn profile_routes(api: Routes, route: fn(Routes, &str, MethodRouter<App>) -> Routes, base: &str) -> Routes {
+    let below = |api, path, handlers| route(api, &format!("{base}{path}"), handlers);
+    let api = below(api, "", get(profile::show).put(profile::change).delete(profile::delete));
+    let api = below(api, "/password", put(profile::password));
+    let api = below(api, "/grant", get(profile::grants));
+    let api = below(api, "/scheme", get(schemes::list));
+    let api = below(api, "/scheme/register", post(schemes::register).put(schemes::registration));
+    let api = below(api, "/plugin", get(profile::plug_ins));
+    let api = below(api, "/session", get(profile::sessions));
+    below(api, "/session/{hash}", delete(profile::end_session))
 }

@@ -131,8 +131,8 @@ pub(super) async fn registration(
     State(app): State<App>,
     request: Request<Body>,
 ) -> Result<Json<Value>, Problem> {
-    let Told { module, name, .. } = Told::read(request, &app).await?;
+    let Told { module, name, sent, .. } = Told::read(request, &app).await?;
     let schemes = &app.0.access.schemes;
     let scheme = schemes.find(Some(&module), &name).await?;
-    Ok(Json(schemes.registration(&scheme, &subject.user, by(&subject)).await?))
+    Ok(Json(schemes.registration(&scheme, &subject.user, &sent, by(&subject)).await?))
 }

@@ -4,6 +4,7 @@
 //! of the instance), watches the deadline, and turns what comes back into a response or a [`CallError`].
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -72,6 +73,8 @@ pub struct Incoming {
     pub request_id: RequestId,
     /// Who calls, as JSON.
     pub caller: Cow<'static, str>,
+    /// The address that it comes from, where that is known.
+    pub peer: Option<IpAddr>,
 }
 
 /// Calls the handlers of a chain in turn until one answers. `hidden` says which header fields they must not see.
@@ -84,9 +87,9 @@ pub fn call(
     incoming: Incoming,
     hidden: fn(&http::HeaderName) -> bool,
 ) -> impl Future<Output = Result<Response<Body>, CallError>> {
-    let Incoming { parts, path_start, body, parameters, request_id, caller } = incoming;
+    let Incoming { parts, path_start, body, parameters, request_id, caller, peer } = incoming;
     let deadline = chain.first().map_or(Duration::ZERO, |endpoint| endpoint.deadline);
-    let source = RequestParts { parts, path_start, parameters, deadline, request_id, caller };
+    let source = RequestParts { parts, path_start, parameters, deadline, request_id, caller, peer };
     let comes_in = matches!(body, RequestBody::Pieces(_));
     // Made before there is a future, so that none carries the parts.
     let request = CallRequest::new(source, body, hidden);

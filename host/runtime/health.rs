@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::breaker::{Breaker, whole_seconds};
+use super::reported::Reporting;
 use super::threads::Counts;
 use crate::config::Limits;
 
@@ -18,6 +19,8 @@ pub struct Health {
     pub(super) breaker: Breaker,
     place: AtomicU8,
     recent: Mutex<[Recent; TROUBLES.len()]>,
+    /// What the instance says itself; see [`super::reported`].
+    pub(super) reported: Reporting,
     stuck_limit: Duration,
 }
 
@@ -61,9 +64,9 @@ struct Recent {
 pub enum HealthStatus {
     /// Nothing went wrong lately.
     Healthy,
-    /// Something did.
+    /// Something did, or the instance says that it does less than it should.
     Degraded,
-    /// It is closed to requests.
+    /// It is closed to requests, or says itself that it cannot do what it is for.
     Broken,
 }
 
@@ -118,6 +121,7 @@ impl Health {
             breaker: Breaker::new(limits.into()),
             place: AtomicU8::new(Place::Workers as u8),
             recent: Mutex::default(),
+            reported: Reporting::default(),
             stuck_limit: Duration::from_millis(limits.stuck_ms),
         }
     }
@@ -191,7 +195,12 @@ impl Health {
         if threads.overdue > 0 {
             reasons.push(format!("{} of its threads outlived the deadline of their call", threads.overdue));
         }
-        HealthView { status: status_of(&reasons), reasons, place: self.place(), totals, threads, calls }
+        let mut status = status_of(&reasons);
+        if let Some(reported) = self.reported.last() {
+            status = status.max(reported.status);
+            reasons.extend(reported.reasons.iter().map(|reason| format!("it says: {reason}")));
+        }
+        HealthView { status, reasons, place: self.place(), totals, threads, calls }
     }
 }
 

@@ -15,7 +15,7 @@ use super::call::CallError;
 use super::instances::{Runtime, key};
 use super::running::Call;
 use super::threads::Overdue;
-use crate::abi::{self, HookFailure, Hooks};
+use crate::abi::{self, HookFailure, Hooks, Led};
 
 /// Which hook: the id of a table of `porth_abi::HOOK_TABLES`, and the place in it, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +96,8 @@ impl Runtime {
         let hooks = call.hooks.get(hook.table).filter(|hooks| hooks.has(hook.place)).cloned();
         let hooks = hooks.ok_or(HookError::Unsupported)?;
         let deadline = Duration::from_millis(self.shared().config.limits.deadline_ms);
-        let within = WITHIN.try_with(|calls| *calls).unwrap_or_default();
-        if within >= CALLS_WITHIN_MAX {
+        let within = led();
+        if within.calls >= CALLS_WITHIN_MAX {
             let key = &call.key;
             let detail = format!("{key} was not asked: calls within calls are {CALLS_WITHIN_MAX} deep already");
             tracing::warn!(instance = key, "{detail}");
@@ -110,8 +110,13 @@ impl Runtime {
 }
 
 tokio::task_local! {
-    /// How many calls led to the callback that this task answers.
-    static WITHIN: usize;
+    /// What led to the callback that this task answers.
+    static WITHIN: Led;
+}
+
+/// What led to the callback that this task answers.
+pub(super) fn led() -> Led {
+    WITHIN.try_with(|led| *led).unwrap_or_default()
 }
 
 /// How many calls may be within each other, an endpoint's among them.
@@ -119,7 +124,7 @@ pub(super) const CALLS_WITHIN_MAX: usize = 4;
 
 /// The answer to a callback that is made on this thread now: the hooks that it asks know what led to them.
 pub(super) fn led_here<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
-    WITHIN.scope(abi::calls_here(), work)
+    WITHIN.scope(abi::led_here(), work)
 }
 
 /// A call of a hook.
@@ -128,7 +133,7 @@ struct Asking {
     place: usize,
     arguments: String,
     deadline: Duration,
-    within: usize,
+    within: Led,
 }
 
 async fn ask(call: &Call, asking: Asking) -> Result<Value, HookError> {
@@ -161,7 +166,7 @@ struct Progress {
 /// On the instance's own threads.
 async fn on_threads(call: &Call, asking: Asking) -> Result<Value, HookError> {
     let Asking { hooks, place, arguments, deadline, within } = asking;
-    let threads = call.threads_within(within);
+    let threads = call.threads_within(within.calls);
     let (sender, receiver) = oneshot::channel();
     let progress = Arc::new(Mutex::new(Progress::default()));
     let job = {

@@ -19,6 +19,7 @@ mod meter;
 mod metrics;
 mod own;
 mod questions;
+mod reported;
 mod reserve;
 mod rights;
 pub mod routes;

@@ -5,27 +5,30 @@
 use porth_abi::code;
 use serde_json::{Value, json};
 
+use super::hooks;
 use super::services::Shared;
 use crate::abi::{CallbackError, Question};
 use crate::domain::access::LogInError;
 use crate::domain::clients::{Client, ClientDetails, ClientSecrets, PutClientError};
 use crate::domain::fields::Fields;
 use crate::domain::grants::ClientGrant;
+use crate::domain::lockout::Guesser;
 use crate::domain::passwords::PasswordError;
 use crate::domain::users::{NewUser, PutUserError, User, UserChange};
 use crate::domain::{Page, StoreError};
 
-/// The answer to a question; `arguments` is JSON.
+/// The answer to a question of an instance; `arguments` is JSON.
 pub(super) async fn answer(
     shared: &Shared,
+    asker: &str,
     question: Question,
     arguments: &str,
     now_ms: i64,
 ) -> Result<Value, CallbackError> {
     let fields = read(arguments)?;
     match question {
-        Question::CheckUserValid => check_user(shared, fields, now_ms).await,
-        Question::CheckClientValid => check_client(shared, fields).await,
+        Question::CheckUserValid => check_user(shared, asker, fields, now_ms).await,
+        Question::CheckClientValid => check_client(shared, asker, fields, now_ms).await,
         Question::GetClientGrantedScopes => granted_scopes(shared, fields).await,
         Question::GetUserList => {
             let users = shared.access.users.list(&page(fields)?).await.map_err(store)?;
@@ -56,7 +59,13 @@ pub(super) async fn answer(
     }
 }
 
-async fn check_user(shared: &Shared, mut fields: Fields, now_ms: i64) -> Result<Value, CallbackError> {
+/// Against whom a wrong guess counts: where the request comes from that led here. From a thread that a plug-in started
+/// itself that is not known, and the instance stands for all for whom it asks.
+fn guesser(asker: &str) -> Guesser<'_> {
+    hooks::led().peer.map_or(Guesser::Instance(asker), Guesser::Peer)
+}
+
+async fn check_user(shared: &Shared, asker: &str, mut fields: Fields, now_ms: i64) -> Result<Value, CallbackError> {
     let username = fields.required_text("username");
     let password = fields.text("password");
     let scopes = fields.texts("scope_list").flatten();
@@ -66,7 +75,7 @@ async fn check_user(shared: &Shared, mut fields: Fields, now_ms: i64) -> Result<
         None => user(shared, &username).await?,
         Some(password) => {
             // By the name that was asked for; who has it meanwhile under another id is not who proved to be.
-            let id = access.check_password(&username, &password, None, now_ms).await.map_err(refused)?;
+            let id = access.check_password(&username, &password, guesser(asker), now_ms).await.map_err(refused)?;
             let found = access.users.get(&username).await.map_err(store)?;
             found.filter(|user| user.id == id).ok_or_else(|| refused(LogInError::Wrong))?
         }
@@ -82,19 +91,28 @@ async fn check_user(shared: &Shared, mut fields: Fields, now_ms: i64) -> Result<
     Ok(json!({"user": user.view(), "scope_list": opened}))
 }
 
-async fn check_client(shared: &Shared, mut fields: Fields) -> Result<Value, CallbackError> {
+async fn check_client(shared: &Shared, asker: &str, mut fields: Fields, now_ms: i64) -> Result<Value, CallbackError> {
     let client_id = fields.required_text("client_id");
     let password = fields.text("password");
     finish([fields])?;
-    let mut client = client(shared, &client_id).await?;
-    if !client.details.enabled {
-        return Err(CallbackError::new(code::UNAUTHORIZED, format!("the client `{client_id}` is disabled")));
-    }
     if let Some(password) = password {
-        let told = shared.clients.check_secret(&client_id, &password).await.map_err(|error| refused(error.into()))?;
-        client = told.ok_or_else(|| CallbackError::new(code::UNAUTHORIZED, "the secret is wrong"))?;
+        let (access, secrets) = (&shared.access, [password]);
+        let told = access.check_client(&shared.clients, &client_id, &secrets, guesser(asker), now_ms).await;
+        if let Some(client) = told.map_err(refused)? {
+            return Ok(json!({"client": client.view()}));
+        }
+        // Which client ids there are is no secret.
+        return Err(match client(shared, &client_id).await?.details.enabled {
+            true => CallbackError::new(code::UNAUTHORIZED, "the secret is wrong"),
+            false => disabled(&client_id),
+        });
     }
-    Ok(json!({"client": client.view()}))
+    let client = client(shared, &client_id).await?;
+    if client.details.enabled { Ok(json!({"client": client.view()})) } else { Err(disabled(&client_id)) }
+}
+
+fn disabled(client_id: &str) -> CallbackError {
+    CallbackError::new(code::UNAUTHORIZED, format!("the client `{client_id}` is disabled"))
 }
 
 async fn granted_scopes(shared: &Shared, mut fields: Fields) -> Result<Value, CallbackError> {
@@ -115,9 +133,10 @@ async fn user_errors(shared: &Shared, mut fields: Fields) -> Result<Value, Callb
         if let Some(username) = username {
             record.set("username", username.into());
         }
+        let source = record.text("source");
         let new = NewUser::read(&mut record);
         let errors = read_errors(fields, record)?;
-        return told(errors, shared.access.users.errors_to_add(&new).await.map_err(store)?);
+        return told(errors, shared.access.users.errors_to_add(source.as_deref(), &new).await.map_err(store)?);
     }
     let change = UserChange::read(&mut record);
     let errors = read_errors(fields, record)?;
@@ -130,6 +149,7 @@ async fn client_errors(shared: &Shared, mut fields: Fields) -> Result<Value, Cal
     let client_id = fields.text("client_id");
     let add = fields.flag("add").unwrap_or(false);
     let mut record = fields.required_object("client");
+    let source = record.text("source").filter(|_| add);
     let secrets = ClientSecrets::read(&mut record);
     let details = if add {
         if let Some(client_id) = client_id {
@@ -140,7 +160,7 @@ async fn client_errors(shared: &Shared, mut fields: Fields) -> Result<Value, Cal
         client(shared, &client_id.unwrap_or_default()).await?.details.changed(&mut record)
     };
     let errors = read_errors(fields, record)?;
-    let more = shared.clients.errors_to_put(&details, &secrets, add).await;
+    let more = shared.clients.errors_to_put(source.as_deref(), &details, &secrets, add).await;
     told(errors, more.map_err(store)?.ok_or_else(|| no_client(&details.client_id))?)
 }
 

@@ -2,15 +2,17 @@
 
 use std::sync::Weak;
 
+use http::header::USER_AGENT;
 use porth_abi::code;
 use serde_json::{Value, json};
 
 use super::call::CallError;
 use super::hooks::{Hook, HookError};
 use super::instances::{Inner, Runtime, SCHEME};
-use crate::abi::{CallbackError, SchemeCall};
+use crate::abi::{CallRequest, CallbackError, SchemeCall};
 use crate::domain::StoreError;
 use crate::domain::access::Access;
+use crate::domain::login::Origin;
 use crate::domain::schemes::{AskError, Asking, By, Scheme, SchemeError, SchemeHook, SchemePort, Sent};
 use crate::domain::users::User;
 
@@ -66,19 +68,22 @@ pub(super) async fn answer(access: &Access, call: SchemeCall) -> Result<Vec<u8>,
             });
             shown.collect()
         }
-        SchemeCall::Register { scheme, username, data } => {
+        SchemeCall::Register { scheme, request, username, data } => {
             let data = serde_json::from_str(&data)
                 .map_err(|error| CallbackError::parameter(format!("`data` is no JSON: {error}")))?;
             let (scheme, user) = (find(access, &scheme).await?, user(access, &username).await?);
-            schemes.register(&scheme, &user, &Sent { data, origin: None }, By::Others).await.map_err(refused)?
+            schemes.register(&scheme, &user, &sent(data, request.as_deref()), By::Others).await.map_err(refused)?
         }
-        SchemeCall::RegisterGet { scheme, username } => {
+        SchemeCall::RegisterGet { scheme, request, username } => {
             let (scheme, user) = (find(access, &scheme).await?, user(access, &username).await?);
-            schemes.registration(&scheme, &user, By::Others).await.map_err(refused)?
+            schemes
+                .registration(&scheme, &user, &sent(Value::Null, request.as_deref()), By::Others)
+                .await
+                .map_err(refused)?
         }
-        SchemeCall::Deregister { scheme, username } => {
+        SchemeCall::Deregister { scheme, request, username } => {
             let (scheme, user) = (find(access, &scheme).await?, user(access, &username).await?);
-            schemes.deregister(&scheme, &user).await.map_err(refused)?
+            schemes.deregister(&scheme, &user, &sent(Value::Null, request.as_deref())).await.map_err(refused)?
         }
         SchemeCall::CanUse { scheme, username } => {
             let (scheme, user) = (find(access, &scheme).await?, user(access, &username).await?);
@@ -87,6 +92,16 @@ pub(super) async fn answer(access: &Access, call: SchemeCall) -> Result<Vec<u8>,
         }
     };
     Ok(answer.to_string().into_bytes())
+}
+
+/// What a plug-in hands to a scheme, with where the request comes from that led to it.
+fn sent(data: Value, request: Option<&CallRequest>) -> Sent {
+    let origin = request.map(|request| {
+        let user_agent = request.parts().headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+        let peer = request.peer().map(|peer| peer.to_string());
+        Origin { user_agent: user_agent.unwrap_or_default().to_owned(), peer: peer.unwrap_or_default() }
+    });
+    Sent { data, origin }
 }
 
 async fn find(access: &Access, scheme: &str) -> Result<Scheme, CallbackError> {

@@ -285,10 +285,10 @@ impl Services for InstanceServices {
 
     fn ask(&self, question: Question, arguments: &str) -> Result<HostFuture, CallbackError> {
         self.need(question.right())?;
-        let (shared, arguments) = (self.shared.clone(), arguments.to_owned());
+        let (shared, asker, arguments) = (self.shared.clone(), self.key.clone(), arguments.to_owned());
         let runtime = shared.runtime.clone();
         Ok(driven(runtime, async move {
-            let answer = questions::answer(&shared, question, &arguments, now_ms()).await?;
+            let answer = questions::answer(&shared, &asker, question, &arguments, now_ms()).await?;
             Ok(answer.to_string().into_bytes())
         }))
     }

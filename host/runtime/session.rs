@@ -69,23 +69,23 @@ pub(super) async fn check(
 ) -> Result<Vec<u8>, CallbackError> {
     let present = present(access, cookie, now_ms).await?;
     let mut shown = Map::new();
-    let mut missing = Vec::new();
+    let mut missing = Map::new();
     for name in scopes {
-        let asked = access.asked(&present, name, now_ms).await.map_err(store)?;
-        match asked {
-            Some(asked) if asked.permitted() => {
-                shown.insert(name.clone(), view(&asked));
-            }
-            Some(asked) => missing.push(format!("{name}: {}", wanting(&asked))),
-            None => missing.push(format!("{name}: there is no such scope")),
+        let asked = access.asked(&present, name, now_ms).await.map_err(store)?.ok_or_else(no_scope)?;
+        if asked.permitted() {
+            shown.insert(name.clone(), view(&asked));
+        } else {
+            missing.insert(name.clone(), wanting(&asked).into());
         }
-    }
-    if !missing.is_empty() {
-        return Err(CallbackError::new(code::UNAUTHORIZED, missing.join("; ")));
     }
     let user = &present.user;
     let user =
         json!({"username": user.username.as_str(), "name": user.name, "email": user.email, "scope": user.scopes});
+    if !missing.is_empty() {
+        // Who it is suffices to let them prove the rest.
+        let detail = json!({"session": {"user": user}, "missing": missing});
+        return Err(CallbackError::new(code::UNAUTHORIZED, detail.to_string()));
+    }
     Ok(json!({"session": {"user": user, "scope": shown}}).to_string().into_bytes())
 }
 
@@ -104,10 +104,10 @@ fn view(asked: &Asked) -> Value {
 /// What a session lacks for a scope.
 fn wanting(asked: &Asked) -> &'static str {
     if !asked.available {
-        "the user does not have it"
+        "scope"
     } else if asked.scope.password_required && !asked.standing.password_proved {
-        "the password is missing"
+        "password"
     } else {
-        "a scheme is missing"
+        "scheme"
     }
 }

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use super::postgres::{Postgres, PostgresTransaction};
 use super::sqlite::{Sqlite, SqliteTransaction};
-use super::{OpenError, Row, StoreError, Value};
+use super::{OpenError, Row, SQLITE_FILE, StoreError, Value};
 
 /// The database. A clone is cheap and the same database.
 ///
@@ -99,7 +99,7 @@ impl Db {
     /// Without a time, the schema must not be changed.
     async fn open_at(database: &str, data: &Path, now_ms: Option<i64>) -> Result<Self, OpenError> {
         let engine = if database == "sqlite" {
-            Engine::Sqlite(Sqlite::open(data.join("porth.db"), now_ms).await?)
+            Engine::Sqlite(Sqlite::open(data.join(SQLITE_FILE), now_ms).await?)
         } else if database.starts_with("postgres://") || database.starts_with("postgresql://") {
             Engine::Postgres(Postgres::open(database, now_ms).await?)
         } else {

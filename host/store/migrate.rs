@@ -37,6 +37,18 @@ pub(super) fn look(connection: &mut Connection, database: &str) -> Result<(), Op
     check_file(&transaction, database).map(drop)
 }
 
+/// The schema's version of a file; refuses one that is not Porth's, newer than this Porth, or damaged.
+pub(super) fn version(connection: &mut Connection, database: &str) -> Result<i64, OpenError> {
+    let transaction = connection.transaction().map_err(|error| not_opened(database, &error))?;
+    if check_file(&transaction, database)? {
+        return Err(OpenError::Foreign { database: database.to_owned(), reason: "it is empty".to_owned() });
+    }
+    let ledger = || sqlite::query(&transaction, LEDGER_READ, &[]).map_err(|error| unreadable(database, &error));
+    steps(database, Some(ledger()?), Dialect::Sqlite)?;
+    let last = ledger()?.pop().map(|mut row| row.take::<i64>(0)).transpose();
+    Ok(last.map_err(|error| damaged(database, &error))?.unwrap_or_default())
+}
+
 /// Refuses a file that is not Porth's, and says whether it is empty. In a transaction, since another process may fill the
 /// file between two looks.
 fn check_file(connection: &Transaction<'_>, database: &str) -> Result<bool, OpenError> {

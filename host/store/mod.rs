@@ -4,6 +4,7 @@
 //! with its queries. How SQL must be written for both is said at [`Db`].
 
 pub mod api_keys;
+pub mod backup;
 pub mod clients;
 pub mod document_sets;
 pub mod documents;
@@ -22,6 +23,9 @@ mod migrate;
 mod postgres;
 mod sqlite;
 mod value;
+
+/// What the file of a SQLite database is called, in the data directory.
+pub const SQLITE_FILE: &str = "porth.db";
 
 pub use db::{Condition, Db, Statement, Transaction, Written};
 pub use error::{OpenError, StoreError};

@@ -15,10 +15,12 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::config::LISTENERS_MAX;
+
 /// The largest message in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
-/// How many descriptors a message may carry.
-pub(super) const DESCRIPTORS_MAX: usize = 16;
+/// How many descriptors a message may carry: listeners, and four others.
+pub(super) const DESCRIPTORS_MAX: usize = LISTENERS_MAX + 4;
 
 /// Which protocol this program speaks. A child that is told another in [`Start::protocol`] says [`ToParent::Failed`] and
 /// leaves, so a new program that an older parent starts never half-understands it. Every protocol keeps those two, and

@@ -18,7 +18,6 @@ mod signals;
 mod sockets;
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,8 +36,8 @@ use self::process::{Belongings, Death, Process};
 use self::program::Program;
 use self::recycle::{Inquiry, Leader, Next, Plan, Wanted};
 use self::signals::{Asked, Signals};
-use self::sockets::Sockets;
-use crate::config::{Config, ConfigError};
+use self::sockets::{Listening, Local};
+use crate::config::{Config, ConfigError, Listener, Serves};
 
 pub use self::lock::{DataLock, LockError};
 pub use self::sockets::{ListenError, local_path};
@@ -55,8 +54,6 @@ pub struct Sources {
 /// A server: from its lock and its sockets to the end of its last child.
 pub struct Supervisor {
     sources: Sources,
-    /// Where to listen, as configured.
-    listen: SocketAddr,
     /// The path by which the program was started.
     program_path: PathBuf,
     signals: Signals,
@@ -88,7 +85,7 @@ pub struct Supervisor {
     /// Whether a child did not finish after that.
     cut_short: bool,
     /// None once the server stops.
-    sockets: Option<Sockets>,
+    local: Option<Local>,
     // Last, so that it is the last to go.
     lock: DataLock,
 }
@@ -129,20 +126,15 @@ impl Supervisor {
     /// See [`SupervisorError`].
     pub fn new(mut config: Config, sources: Sources) -> Result<Self, SupervisorError> {
         let lock = DataLock::take_within(&config.data, LOCK_PATIENCE)?;
-        let sockets = Sockets::open(&[config.listen], &config.data)?;
-        let listen = config.listen;
-        if let Some(listener) = sockets.listeners.first() {
-            // With port 0 the system has chosen one, and children name it in links.
-            config.listen = listener.local_addr()?;
-        }
+        let listening = Listening::none().open(&mut config)?;
+        let local = Local::open(&config.data)?;
         let now = Instant::now();
         Ok(Self {
             sources,
-            listen,
             program_path: program::started_as()?,
             signals: Signals::listen()?,
             ledger: Ledger::new(config.quarantine.clone()),
-            plan: Plan { config: Arc::new(config), program: Program::own()? },
+            plan: Plan { config: Arc::new(config), listening, program: Program::own()? },
             plan_before: None,
             child: None,
             next: None,
@@ -158,7 +150,7 @@ impl Supervisor {
             announced: false,
             asked: None,
             cut_short: false,
-            sockets: Some(sockets),
+            local: Some(local),
             lock,
         })
     }
@@ -220,7 +212,7 @@ impl Supervisor {
         refused: Vec<RefusedLibrary>,
         must_run: Option<&OwnedFd>,
     ) -> std::io::Result<Process> {
-        let Some(sockets) = &self.sockets else { return Err(std::io::ErrorKind::NotConnected.into()) };
+        let Some(local) = &self.local else { return Err(std::io::ErrorKind::NotConnected.into()) };
         self.children_started += 1;
         let (quarantine, without_plugins) = self.ledger.decisions();
         let take_over = must_run.is_some();
@@ -235,7 +227,7 @@ impl Supervisor {
             crashes: self.crashes,
         };
         let command = (self.sources.command)(&plan.program.path());
-        let belongings = Belongings { sockets, lock: &self.lock };
+        let belongings = Belongings { listening: &plan.listening, local, lock: &self.lock };
         Process::start(command, &belongings, Arc::clone(&plan.config), start, must_run)
     }
 
@@ -278,7 +270,9 @@ impl Supervisor {
     fn stop(&mut self, now: Instant) {
         self.asked = Some(now);
         // New connections are refused from now on instead of waiting for a child that will not come.
-        self.sockets = None;
+        self.local = None;
+        self.plan.listening = Listening::none();
+        self.plan_before = None;
         self.stop_recycle(now);
         if let Some(child) = &mut self.child {
             let deadline = child.drain(now);
@@ -326,7 +320,7 @@ impl Supervisor {
         if !std::mem::replace(&mut self.announced, true) {
             // Whoever started us may have closed standard output.
             let mut output = std::io::stdout();
-            let _ = writeln!(output, "listening on http://{}", self.plan.config.listen).and_then(|()| output.flush());
+            let _ = output.write_all(announcement(&self.plan.config).as_bytes()).and_then(|()| output.flush());
         }
     }
 
@@ -386,6 +380,18 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// A line for each listener.
+fn announcement(config: &Config) -> String {
+    let line = |listener: &Listener| {
+        let whom = match config.serves(listener) {
+            Serves::All | Serves::Public => "",
+            Serves::Administration => " for administration",
+        };
+        format!("listening on {}{whom}\n", listener.url())
+    };
+    config.listeners().iter().map(line).collect()
 }
 
 /// How long to wait for the lock of a server that was killed, whose child needs a moment to notice.

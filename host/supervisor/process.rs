@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags};
 
 use super::DataLock;
 use super::message::{self, Fault, Quarantined, Received, Start, ToChild, ToParent};
-use super::sockets::Sockets;
+use super::sockets::{Listening, Local};
 use crate::config::Config;
 
 /// A running child. Dropping one ends it.
@@ -45,7 +45,8 @@ pub(super) struct Process {
 
 /// What every child of a server gets.
 pub(super) struct Belongings<'a> {
-    pub(super) sockets: &'a Sockets,
+    pub(super) listening: &'a Listening,
+    pub(super) local: &'a Local,
     pub(super) lock: &'a DataLock,
 }
 
@@ -286,9 +287,9 @@ fn hand_over(
     let file = rustix::fs::memfd_create("porth-configuration", MemfdFlags::CLOEXEC)?;
     let mut file = File::from(file);
     file.write_all(&serde_json::to_vec(config)?)?;
-    let Belongings { sockets, lock } = belongings;
-    let mut descriptors: Vec<BorrowedFd<'_>> = sockets.listeners.iter().map(AsFd::as_fd).collect();
-    descriptors.extend([sockets.local.as_fd(), lock.as_fd(), file.as_fd()]);
+    let Belongings { listening, local, lock } = belongings;
+    let mut descriptors: Vec<BorrowedFd<'_>> = listening.descriptors().collect();
+    descriptors.extend([local.listener.as_fd(), lock.as_fd(), file.as_fd()]);
     descriptors.extend(must_run.map(AsFd::as_fd));
     Ok(message::send(socket, &ToChild::Start(start.clone()), &descriptors, SendFlags::DONTWAIT)?)
 }

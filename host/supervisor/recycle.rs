@@ -18,14 +18,26 @@ use super::ledger::Culprit;
 use super::message::{ToChild, ToParent};
 use super::process::{Death, Process};
 use super::program::Program;
+use super::sockets::{ListenError, Listening};
 use super::{Supervisor, SupervisorError};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 
 /// What a child is started with.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) config: Arc<Config>,
+    /// The sockets for the configuration's listeners.
+    pub(super) listening: Listening,
     pub(super) program: Program,
+}
+
+/// Why there is no other plan.
+#[derive(Debug, thiserror::Error)]
+enum NoPlan {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
 }
 
 /// A recycle that somebody asked for.
@@ -136,7 +148,7 @@ impl Supervisor {
     }
 
     /// The configuration and the program as they are now.
-    fn new_plan(&self) -> Result<Plan, crate::config::ConfigError> {
+    fn new_plan(&self) -> Result<Plan, NoPlan> {
         let mut config = (self.sources.config)()?;
         let old = &self.plan.config;
         let keep = |key: &str, changed: bool| {
@@ -144,14 +156,13 @@ impl Supervisor {
                 tracing::warn!("`{key}` has changed in the configuration; that needs a restart, until then it stays");
             }
         };
-        // The parent holds the sockets and the lock, and two children at once must work on one store.
-        keep("listen", config.listen != self.listen);
+        // The parent holds the lock, and two children at once must work on one store.
         keep("data", config.data != old.data);
         keep("database", config.database != old.database);
-        config.listen = old.listen;
         config.data.clone_from(&old.data);
         config.database.clone_from(&old.database);
-        Ok(Plan { config: Arc::new(config), program: self.program_now() })
+        let listening = self.plan.listening.open(&mut config)?;
+        Ok(Plan { config: Arc::new(config), listening, program: self.program_now() })
     }
 
     /// The program that is now under the path by which the server was started.
@@ -409,6 +420,7 @@ impl Supervisor {
         self.inquiry = None;
         if let Some(mut next) = self.next.take_if(|next| next.stage == Stage::TakingOver) {
             next.process.drain(now);
+            next.plan.listening = Listening::none();
             self.next = Some(next);
         } else if let Some(next) = self.next.take() {
             self.leads_no_more(next.process.generation());

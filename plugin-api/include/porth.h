@@ -27,7 +27,7 @@
 extern "C" {
 #endif
 
-#define PORTH_ABI_DRAFT 3
+#define PORTH_ABI_DRAFT 4
 #define PORTH_ABI_MAJOR 1
 #define PORTH_ABI_MINOR 0
 /* The oldest minor version of a host that a plug-in made with this header can work with. */
@@ -347,8 +347,9 @@ typedef struct porth_host {
      * or never given out. */
     int32_t (*complete)(uint64_t context, uint64_t token, int32_t answer, porth_response *response);
     /* The session behind the request's cookie: {"session": {"user": {...}, "scope": {...}}}. `scopes` are separated by
-     * spaces, or empty. Right "sessions". The call's code: PORTH_NOT_FOUND no such session; PORTH_UNAUTHORIZED no cookie, or
-     * a scope that is not satisfied. */
+     * spaces, or empty. Right "sessions". The call's code: PORTH_NOT_FOUND no such session or scope; PORTH_UNAUTHORIZED no
+     * cookie, and then the result is a text; or a scope not satisfied, and then it is {"session": {"user"}, "missing":
+     * {scope: what}}, where what is "scope" (the user does not have it), "password" or "scheme". */
     int32_t (*check_session_valid)(uint64_t context, const void *request, porth_str scopes, porth_host_call *call);
     /* Counts a use of every proof that these scopes rely on (a scheme's proofs count only so often): {}. Right "sessions".
      * PORTH_NOT_FOUND no such session or scope; PORTH_UNAUTHORIZED no cookie, or a scope that is not satisfied, and then
@@ -365,14 +366,17 @@ typedef struct porth_host {
     /* The schemes that a user's scopes name: a list of what get_scheme_module answers, each with "can_use", which is null
      * where it is not known. PORTH_NOT_FOUND for no such user. */
     int32_t (*get_scheme_list)(uint64_t context, porth_str username, porth_host_call *call);
-    /* Registers a user with a scheme, or goes a step on: what the scheme answers. `data` is JSON. PORTH_NOT_FOUND for no such
-     * scheme or user, PORTH_UNSUPPORTED where nobody registers. */
-    int32_t (*scheme_register)(uint64_t context, porth_str scheme, porth_str username, porth_str data,
+    /* Registers a user with a scheme, or goes a step on: what the scheme answers. `data` is JSON. `request` is the one that it
+     * comes of, lent or retained, and tells the scheme address and browser; NULL where there is none. PORTH_NOT_FOUND for no
+     * such scheme or user, PORTH_UNSUPPORTED where nobody registers. */
+    int32_t (*scheme_register)(uint64_t context, porth_str scheme, const void *request, porth_str username, porth_str data,
                                porth_host_call *call);
-    /* What is registered of a user, as the scheme says it. */
-    int32_t (*scheme_register_get)(uint64_t context, porth_str scheme, porth_str username, porth_host_call *call);
-    /* Makes a scheme forget what a user registered: null, also for nothing. */
-    int32_t (*scheme_deregister)(uint64_t context, porth_str scheme, porth_str username, porth_host_call *call);
+    /* What is registered of a user, as the scheme says it. `request` as in the one before. */
+    int32_t (*scheme_register_get)(uint64_t context, porth_str scheme, const void *request, porth_str username,
+                                   porth_host_call *call);
+    /* Makes a scheme forget what a user registered: null, also for nothing. `request` as in the one before. */
+    int32_t (*scheme_deregister)(uint64_t context, porth_str scheme, const void *request, porth_str username,
+                                 porth_host_call *call);
     /* Whether a user can prove something with a scheme: 0 unavailable, 1 available, 2 registered. */
     int32_t (*scheme_can_use)(uint64_t context, porth_str scheme, porth_str username, porth_host_call *call);
     /* A call that succeeds after `delay_ms` milliseconds. */
@@ -419,11 +423,13 @@ typedef struct porth_host {
     /* Whether a user may come in: {"username", "password", "scope_list"} -> {"user", "scope_list"}. Without password:
      * PORTH_NOT_FOUND for nobody, PORTH_UNAUTHORIZED for one who is disabled. With it: PORTH_UNAUTHORIZED for whatever is
      * wrong, PORTH_BUSY when too many failed before or too many passwords are being compared; failures count for the
-     * lock-out of the name. Of the scopes asked for, a list, those come back that the user has and that want no scheme;
+     * lock-out of the name, and of the peer whose request led here; asked from a thread that the plug-in started itself, of
+     * the instance. Of the scopes asked for, a list, those come back that the user has and that want no scheme;
      * PORTH_UNAUTHORIZED when some are asked for and none comes back. Right "users:read". */
     porth_question check_user_valid;
     /* Whether a client may come in: {"client_id", "password"} -> {"client"}. PORTH_NOT_FOUND for none; PORTH_UNAUTHORIZED
-     * for one that is disabled, and when a password is given that is neither its client_secret nor its password. Without
+     * for one that is disabled, and when a password is given that is neither its client_secret nor its password; PORTH_BUSY
+     * when too many failed before, which count for the peer or the instance as above, never for the client. Without
      * password nothing was proved: ask so only where the client is not the one who calls. Right "clients:read". */
     porth_question check_client_valid;
     /* What a user granted to a client: {"client_id", "username", "scope_list"} -> {"client": {"client_id", "name"},
@@ -431,9 +437,10 @@ typedef struct porth_host {
      * the user has. PORTH_NOT_FOUND for an unknown client or user, and for a client that is
      * disabled. Right "grants". */
     porth_question get_client_granted_scopes;
-    /* Users: {"pattern", "offset", "limit"} -> a list of users, by name. All may be left out; pattern must occur in the
-     * name, the full name or the address; limit is 1 to 200 (100). A user is {"username", "name", "email", "scope",
-     * "enabled", "source", and properties}. Right "users:read", as the next three. */
+    /* Users: {"pattern", "offset", "limit"} -> a list of users, by back end in their order, in the database by
+     * name. All may be left out; pattern must occur in the name, the full name or the address; limit is 1 to 200 (100). A
+     * user is {"username", "name", "email", "scope", "enabled", "source", and properties}. Right "users:read", as the next
+     * three. */
     porth_question get_user_list;
     /* A user as administrators see them: {"username"} -> the user. PORTH_NOT_FOUND for nobody. */
     porth_question get_user;
@@ -684,6 +691,17 @@ typedef struct porth_user_revoke {
 
 #define PORTH_USER_REVOKE "porth.user-revoke/1"
 
+/* The extension PORTH_HEALTH: for modules of any kind that know how well they do. */
+typedef struct porth_health {
+    size_t size;
+    /* {}: {"status", "reasons"}, with `healthy`, `degraded` (it answers, with less than it should) or `broken` (it cannot do
+     * what it is for), and a list of sentences for administrators, which may be empty. Asked from time to time, never twice at
+     * once; it should answer what it knows, not find it out. */
+    porth_hook health;
+} porth_health;
+
+#define PORTH_HEALTH "porth.health/1"
+
 /* ---- Helpers: nothing in them is part of the border ---------------------------------------------------------------- */
 
 /* Text with its length. */
@@ -817,7 +835,7 @@ typedef struct porth_layout_row {
     uint32_t align;
 } porth_layout_row;
 
-#define PORTH_ROWS_LEN 199
+#define PORTH_ROWS_LEN 202
 
 typedef struct porth_note {
     uint32_t owner_len;
@@ -942,7 +960,8 @@ typedef struct porth_note {
     PORTH_ROW(22, 1, porth_user_middleware, size), PORTH_ROW(22, 2, porth_user_middleware, show),                         \
     PORTH_ROW(22, 3, porth_user_middleware, store), PORTH_ROW(22, 4, porth_user_middleware, delete_),                     \
     PORTH_ROW_OF(23, porth_user_revoke), PORTH_ROW(23, 1, porth_user_revoke, size),                                       \
-    PORTH_ROW(23, 2, porth_user_revoke, user_revoke)
+    PORTH_ROW(23, 2, porth_user_revoke, user_revoke), PORTH_ROW_OF(24, porth_health),                                     \
+    PORTH_ROW(24, 1, porth_health, size), PORTH_ROW(24, 2, porth_health, health)
 
 extern __attribute__((visibility("default"))) const porth_plugin PORTH_PLUGIN_V1;
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::HostBytes;
 use crate::guard::Entered;
 use crate::host_error::HostError;
+use crate::request::Request;
 use crate::waker::with_host_waker;
 
 /// The host's table, and the context that every call names.
@@ -195,22 +196,43 @@ impl Callbacks {
     }
 
     /// Registers a user with a scheme.
-    pub(crate) fn scheme_register(self, scheme: &str, username: &str, data: &str) -> Result<HostCall, HostError> {
+    pub(crate) fn scheme_register(
+        self,
+        scheme: &str,
+        request: Option<&Request>,
+        username: &str,
+        data: &str,
+    ) -> Result<HostCall, HostError> {
         let [scheme, username, data] = [scheme, username, data].map(str);
-        // SAFETY: the texts and `call` are borrowed for the call.
-        self.start(|call| unsafe { (self.table.scheme_register)(self.context, scheme, username, data, call) })
+        let request = request.map_or(core::ptr::null(), Request::handle);
+        // SAFETY: the request is none or lives as long as it is borrowed here; texts and `call` are borrowed for the call.
+        self.start(|call| unsafe { (self.table.scheme_register)(self.context, scheme, request, username, data, call) })
     }
 
     /// Asks what a user has registered with a scheme.
-    pub(crate) fn scheme_register_get(self, scheme: &str, username: &str) -> Result<HostCall, HostError> {
-        // SAFETY: the texts and `call` are borrowed for the call.
-        self.start(|call| unsafe { (self.table.scheme_register_get)(self.context, str(scheme), str(username), call) })
+    pub(crate) fn scheme_register_get(
+        self,
+        scheme: &str,
+        request: Option<&Request>,
+        username: &str,
+    ) -> Result<HostCall, HostError> {
+        let [scheme, username] = [scheme, username].map(str);
+        let request = request.map_or(core::ptr::null(), Request::handle);
+        // SAFETY: as in `scheme_register`.
+        self.start(|call| unsafe { (self.table.scheme_register_get)(self.context, scheme, request, username, call) })
     }
 
     /// Makes a scheme forget a user.
-    pub(crate) fn scheme_deregister(self, scheme: &str, username: &str) -> Result<HostCall, HostError> {
-        // SAFETY: the texts and `call` are borrowed for the call.
-        self.start(|call| unsafe { (self.table.scheme_deregister)(self.context, str(scheme), str(username), call) })
+    pub(crate) fn scheme_deregister(
+        self,
+        scheme: &str,
+        request: Option<&Request>,
+        username: &str,
+    ) -> Result<HostCall, HostError> {
+        let [scheme, username] = [scheme, username].map(str);
+        let request = request.map_or(core::ptr::null(), Request::handle);
+        // SAFETY: as in `scheme_register`.
+        self.start(|call| unsafe { (self.table.scheme_deregister)(self.context, scheme, request, username, call) })
     }
 
     /// Asks whether a user can prove something with a scheme.

@@ -78,6 +78,8 @@ pub enum Extension {
     UserMiddleware,
     /// `porth.user-revoke/1`.
     UserRevoke,
+    /// `porth.health/1`.
+    Health,
 }
 
 impl Extension {
@@ -93,18 +95,20 @@ impl Extension {
             2 => Some(Self::ClientBackEnd),
             3 => Some(Self::UserMiddleware),
             4 => Some(Self::UserRevoke),
+            5 => Some(Self::Health),
             _ => None,
         }
     }
 
     /// The table of an id, if there is one.
     fn of_id(id: &[u8]) -> Option<(Self, *const c_void)> {
-        let tables: [(&str, Self, *const c_void); 5] = [
+        let tables: [(&str, Self, *const c_void); 6] = [
             (abi::SCHEME, Self::Scheme, core::ptr::from_ref(SCHEME).cast()),
             (abi::USER_BACK_END, Self::UserBackEnd, core::ptr::from_ref(USER_BACK_END).cast()),
             (abi::CLIENT_BACK_END, Self::ClientBackEnd, core::ptr::from_ref(CLIENT_BACK_END).cast()),
             (abi::USER_MIDDLEWARE, Self::UserMiddleware, core::ptr::from_ref(USER_MIDDLEWARE).cast()),
             (abi::USER_REVOKE, Self::UserRevoke, core::ptr::from_ref(USER_REVOKE).cast()),
+            (abi::HEALTH, Self::Health, core::ptr::from_ref(HEALTH).cast()),
         ];
         let found = tables.into_iter().find(|(known, ..)| known.as_bytes() == id);
         found.map(|(_, extension, table)| (extension, table))
@@ -239,6 +243,11 @@ const USER_MIDDLEWARE: &abi::UserMiddleware = {
 const USER_REVOKE: &abi::UserRevoke = {
     const NUMBER: u8 = Extension::UserRevoke.number();
     &abi::UserRevoke { size: size_of::<abi::UserRevoke>(), user_revoke: hook::<NUMBER, 0>() }
+};
+
+const HEALTH: &abi::Health = {
+    const NUMBER: u8 = Extension::Health.number();
+    &abi::Health { size: size_of::<abi::Health>(), health: hook::<NUMBER, 0>() }
 };
 
 /// The function at a place of a table.

@@ -124,6 +124,7 @@ mod event;
 mod export;
 mod guard;
 mod handler;
+mod health;
 mod hooks;
 mod host;
 mod host_error;
@@ -150,6 +151,7 @@ pub use endpoint::{Auth, Endpoints, NewEndpoint};
 pub use error::Error;
 pub use event::Event;
 pub use handler::Handler;
+pub use health::{Health, HealthReport};
 pub use hooks::HookError;
 pub use host::{Host, HostInfo, Login};
 pub use host_error::HostError;
@@ -159,7 +161,7 @@ pub use request::{Caller, Request};
 pub use response::Response;
 pub use scheme::{CanUse, Scheme, Sent};
 pub use schemes::{SchemeRecord, Schemes};
-pub use session::{Session, SessionRecord, User};
+pub use session::{Missing, Session, SessionRecord, Standing, User};
 pub use user_middleware::{UserMiddleware, UserRevoke};
 pub use users::{UserFields, UserRecord, Users, ValidUser};
 
@@ -173,9 +175,9 @@ pub mod prelude {
     pub use tracing;
 
     pub use crate::{
-        Auth, Caller, CanUse, ClientBackEnd, Collection, Consumed, Document, Documents, Error, Event, HookError, Host,
-        HostError, InitError, Kind, Module, Operation, Plugin, Request, Response, Right, Scheme, Sent, UserBackEnd,
-        UserMiddleware, UserRevoke, export_plugin,
+        Auth, Caller, CanUse, ClientBackEnd, Collection, Consumed, Document, Documents, Error, Event, Health,
+        HealthReport, HookError, Host, HostError, InitError, Kind, Module, Operation, Plugin, Request, Response, Right,
+        Scheme, Sent, UserBackEnd, UserMiddleware, UserRevoke, export_plugin,
     };
 }
 
@@ -191,6 +193,7 @@ pub mod __private {
     pub mod extensions {
         pub use crate::back_end::ClientHooks as ClientBackEnd;
         pub use crate::back_end::UserHooks as UserBackEnd;
+        pub use crate::health::HealthHooks as Health;
         pub use crate::scheme::Hooks as Scheme;
         pub use crate::user_middleware::MiddlewareHooks as UserMiddleware;
         pub use crate::user_middleware::RevokeHooks as UserRevoke;

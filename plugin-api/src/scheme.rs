@@ -140,16 +140,17 @@ pub trait Scheme: Plugin {
         async { Err(HookError::Unsupported) }
     }
 
-    /// What a client gets to know of the user's registration.
+    /// What a client gets to know of the user's registration. Nothing is sent but where the question comes from.
     ///
     /// # Errors
     /// When that cannot be told.
-    fn registration(&self, username: &str) -> impl Future<Output = Result<Value, HookError>> + Send {
-        let _ = username;
+    fn registration(&self, username: &str, sent: Sent) -> impl Future<Output = Result<Value, HookError>> + Send {
+        let _ = (username, sent);
         async { Ok(Value::Null) }
     }
 
-    /// Forgets the user's registration, if there is one.
+    /// Forgets the user's registration, if there is one. The user may be gone already; whoever has the name next must find
+    /// nothing.
     ///
     /// # Errors
     /// When that failed.
@@ -217,7 +218,7 @@ impl<P: Scheme> Extends<P> for Hooks {
         match hook {
             0 => answer(block_on(plugin.can_use(&username)).map(CanUse::number)),
             1 => answer(block_on(plugin.register(&username, sent))),
-            2 => answer(block_on(plugin.registration(&username))),
+            2 => answer(block_on(plugin.registration(&username, sent))),
             3 => answer(block_on(plugin.deregister(&username))),
             5 => answer(block_on(plugin.validate(&username, sent))),
             _ => Err(HookError::Unsupported),

@@ -11,6 +11,7 @@ use crate::bytes::HostBytes;
 use crate::callbacks::{Callbacks, decode};
 use crate::documents::Ask;
 use crate::host_error::HostError;
+use crate::request::Request;
 use crate::scheme::CanUse;
 
 /// Asks for the host's schemes, by the names of their instances. Needs [`Right::Schemes`](crate::Right::Schemes): without
@@ -80,31 +81,38 @@ impl Schemes {
         Ask::new(self.callbacks.get_scheme_list(username), |answer| decode(&answer?))
     }
 
-    /// Registers a user with a scheme, or goes a step on with it. Gives what the scheme answers.
+    /// Registers a user with a scheme, or goes a step on with it. Gives what the scheme answers. The request that it comes of
+    /// tells the scheme address and browser; give none where nobody asked.
     ///
     /// # Errors
     /// [`HostError::NotFound`] for no such scheme or user, [`HostError::Unsupported`] where nobody registers, what the
     /// scheme itself refuses, and what else the host fails with.
-    pub fn register<D: Serialize>(&self, scheme: &str, username: &str, data: &D) -> Ask<Value> {
+    pub fn register<D: Serialize>(
+        &self,
+        scheme: &str,
+        request: Option<&Request>,
+        username: &str,
+        data: &D,
+    ) -> Ask<Value> {
         let data = serde_json::to_string(data)
             .map_err(|error| HostError::Parameter(format!("the data cannot be written as JSON: {error}")));
-        Ask::new(data.and_then(|data| self.callbacks.scheme_register(scheme, username, &data)), value)
+        Ask::new(data.and_then(|data| self.callbacks.scheme_register(scheme, request, username, &data)), value)
     }
 
-    /// What is registered of a user, as the scheme says it.
+    /// What is registered of a user, as the scheme says it. For the request see [`register`](Self::register).
     ///
     /// # Errors
     /// As [`register`](Self::register).
-    pub fn registration(&self, scheme: &str, username: &str) -> Ask<Value> {
-        Ask::new(self.callbacks.scheme_register_get(scheme, username), value)
+    pub fn registration(&self, scheme: &str, request: Option<&Request>, username: &str) -> Ask<Value> {
+        Ask::new(self.callbacks.scheme_register_get(scheme, request, username), value)
     }
 
-    /// Makes a scheme forget what a user registered, if anything.
+    /// Makes a scheme forget what a user registered, if anything. For the request see [`register`](Self::register).
     ///
     /// # Errors
     /// As [`register`](Self::register).
-    pub fn deregister(&self, scheme: &str, username: &str) -> Ask<()> {
-        Ask::new(self.callbacks.scheme_deregister(scheme, username), |answer| answer.map(drop))
+    pub fn deregister(&self, scheme: &str, request: Option<&Request>, username: &str) -> Ask<()> {
+        Ask::new(self.callbacks.scheme_deregister(scheme, request, username), |answer| answer.map(drop))
     }
 
     /// Whether a user can prove something with a scheme.

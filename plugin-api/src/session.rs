@@ -1,5 +1,6 @@
 //! The session behind a request, as the host knows it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -40,9 +41,36 @@ pub struct User {
     pub properties: Map<String, Value>,
 }
 
+/// How a session stands towards some scopes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Standing {
+    /// The current user.
+    pub user: User,
+    /// What is missing, by scope; nothing when the session satisfies all.
+    pub missing: BTreeMap<String, Missing>,
+    /// What the host says about each scope, when it satisfies all.
+    pub scope: Map<String, Value>,
+}
+
+/// What a session lacks for a scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Missing {
+    /// The user does not have the scope: nothing helps that they could prove.
+    Scope,
+    /// The password, or a newer proof of it.
+    Password,
+    /// A scheme.
+    Scheme,
+}
+
 #[derive(Deserialize)]
 struct Answer {
     session: SessionRecord,
+    #[serde(default)]
+    missing: BTreeMap<String, Missing>,
 }
 
 impl<'a> Session<'a> {
@@ -69,11 +97,11 @@ impl<'a> Session<'a> {
     /// The session, if it is valid and satisfies all `scopes` (separated by spaces).
     ///
     /// # Errors
-    /// [`HostError::NotFound`] for no such session, [`HostError::Unauthorized`] for no cookie or a scope that is not
-    /// satisfied, and what else the host fails with.
+    /// [`HostError::NotFound`] for no such session or scope, [`HostError::Unauthorized`] for no cookie or a scope that is not
+    /// satisfied (see [`standing`](Self::standing)), and what else the host fails with.
     pub async fn check(self, scopes: &str) -> Result<SessionRecord, HostError> {
         let call = self.start(scopes)?;
-        Ok(decode::<Answer>(&call.await?)?.session)
+        Ok(decode::<Answer>(&call.await.map_err(readable)?)?.session)
     }
 
     /// As [`check`](Self::check), but waits on this thread.
@@ -81,7 +109,25 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As [`check`](Self::check).
     pub fn check_blocking(self, scopes: &str) -> Result<SessionRecord, HostError> {
-        Ok(decode::<Answer>(&self.start(scopes)?.wait()?)?.session)
+        Ok(decode::<Answer>(&self.start(scopes)?.wait().map_err(readable)?)?.session)
+    }
+
+    /// Who it is, and what they must still prove for `scopes` (separated by spaces): to send them where they can.
+    ///
+    /// # Errors
+    /// [`HostError::NotFound`] for no such session or scope, [`HostError::Unauthorized`] for no cookie, and what else the
+    /// host fails with.
+    pub fn standing(self, scopes: &str) -> Ask<Standing> {
+        Ask::new(self.start(scopes), |answer| {
+            let Answer { session, missing } = match answer {
+                Ok(answer) => decode(&answer)?,
+                Err(HostError::Unauthorized(detail)) => {
+                    serde_json::from_str(&detail).map_err(|_| HostError::Unauthorized(detail))?
+                }
+                Err(error) => return Err(error),
+            };
+            Ok(Standing { user: session.user, missing, scope: session.scope })
+        })
     }
 
     /// Counts a use of every proof that these scopes (separated by spaces) rely on: the proofs of a scheme count only as
@@ -116,6 +162,18 @@ impl<'a> Session<'a> {
         // SAFETY: the handle is valid as long as the request, which is borrowed here.
         unsafe { self.request.callbacks().check_session_valid(self.request.handle(), scopes) }
     }
+}
+
+/// The detail of a session that does not suffice, as a sentence.
+fn readable(error: HostError) -> HostError {
+    let HostError::Unauthorized(detail) = error else { return error };
+    let Ok(Answer { missing, .. }) = serde_json::from_str(&detail) else { return HostError::Unauthorized(detail) };
+    let wanting = missing.iter().map(|(scope, what)| match what {
+        Missing::Scope => format!("{scope}: the user does not have it"),
+        Missing::Password => format!("{scope}: the password is missing"),
+        Missing::Scheme => format!("{scope}: a scheme is missing"),
+    });
+    HostError::Unauthorized(wanting.collect::<Vec<_>>().join("; "))
 }
 
 fn user_of(session: Result<SessionRecord, HostError>) -> Result<Option<User>, HostError> {

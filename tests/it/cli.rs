@@ -1,5 +1,6 @@
 //! The commands as a person at a terminal sees them. Signals and crashes are in `supervisor`.
 
+mod backup;
 mod records;
 
 use std::path::Path;

@@ -4,13 +4,14 @@ use super::{ClientDetails, ClientSecrets, Clients, Found, Kept, Nobody, PutClien
 use crate::domain::StoreError;
 
 impl Clients {
-    /// All for which [`add`](Self::add) or, when it is not `new`, [`set`](Self::set) would refuse an application, but what a
-    /// back end outside of the house has against it; `None` means that there is none to set.
+    /// All for which [`add_to`](Self::add_to) or, when it is not `new`, [`set`](Self::set) would refuse an application, but
+    /// what a back end outside of the house has against it; `None` means that there is none to set.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn errors_to_put(
         &self,
+        source: Option<&str>,
         details: &ClientDetails,
         secrets: &ClientSecrets,
         new: bool,
@@ -20,7 +21,7 @@ impl Clients {
         match found {
             Found::Nobody(Nobody { failure: Some(failure), .. }) => return Err(failure),
             Found::Nobody(_) if !new => return Ok(None),
-            Found::Nobody(_) => errors.extend(self.back_ends.clients().target(None).err()),
+            Found::Nobody(_) => errors.extend(self.back_ends.clients().target(source).err()),
             _ if new => {
                 let taken = PutClientError::IdTaken { client_id: details.client_id.clone() };
                 errors.push(format!("client_id: {taken}"));

@@ -9,13 +9,13 @@ use crate::domain::{StoreError, identity};
 use crate::store::users as rows;
 
 impl Users {
-    /// All for which [`add`](Self::add) would refuse a person, but what a back end outside of the house has against them.
+    /// All for which [`add_to`](Self::add_to) would refuse a person, but what a back end outside of the house has against them.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn errors_to_add(&self, new: &NewUser) -> Result<Vec<String>, StoreError> {
+    pub async fn errors_to_add(&self, source: Option<&str>, new: &NewUser) -> Result<Vec<String>, StoreError> {
         let mut errors = Self::errors(new);
-        errors.extend(self.back_ends.users().target(None).err());
+        errors.extend(self.back_ends.users().target(source).err());
         if let Ok(username) = Username::new(&new.username) {
             if self.get(username.as_str()).await?.is_some() {
                 errors.push(format!("username: {}", PutUserError::NameTaken { username }));

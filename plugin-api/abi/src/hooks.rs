@@ -28,7 +28,7 @@ pub struct Hook {
 /// The extension [`SCHEME`]: a way to authenticate, which every module of kind `scheme` has.
 ///
 /// `data` is what a client sent, any JSON; wherever it stands, there is `request`, too: `{"peer", "user_agent"}`, texts that
-/// may be empty, or null where a plug-in asks. The username is normalised, and somebody who exists has it.
+/// may be empty, or null where a plug-in asks without one. The username is normalised, and somebody who exists has it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "layout", derive(StableAbi))]
@@ -42,9 +42,9 @@ pub struct Scheme {
     /// `{"username", "data"}`: registers the user with it, or goes a step on, or registers anew; answers what the client
     /// gets. PARAM for data that is wrong, UNAUTHORIZED for a user who may not.
     pub register: Hook,
-    /// `{"username"}`: what a client gets to know of the user's registration.
+    /// `{"username", "request"}`: what a client gets to know of the user's registration.
     pub register_get: Hook,
-    /// `{"username"}`: forgets the user's registration; OK also if there is none.
+    /// `{"username", "request"}`: forgets the user's registration; OK also if there is none. The user may be gone already.
     pub deregister: Hook,
     /// `{"username", "data"}`: begins a proof, as sending a code does; answers what the client gets. The username is null
     /// when nobody is told yet, for schemes that `identify`. UNAUTHORIZED for a user who is not registered.
@@ -173,5 +173,23 @@ pub struct UserRevoke {
 /// The id of [`UserRevoke`].
 pub const USER_REVOKE: &str = "porth.user-revoke/1";
 
+/// The extension [`HEALTH`]: for modules of any kind that know how well they do.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "layout", derive(StableAbi))]
+#[cfg_attr(feature = "layout", sabi(kind(Prefix(prefix_ref = HealthRef, prefix_fields = HealthPrefix))))]
+pub struct Health {
+    /// How many bytes of this struct the library filled in.
+    pub size: usize,
+    /// `{}`: `{"status", "reasons"}`, with `healthy`, `degraded` (it answers, with less than it should) or `broken` (it
+    /// cannot do what it is for), and a list of sentences for administrators, which may be empty. Asked from time to time,
+    /// never twice at once; it should answer what it knows, not find it out.
+    #[cfg_attr(feature = "layout", sabi(last_prefix_field))]
+    pub health: Hook,
+}
+
+/// The id of [`Health`].
+pub const HEALTH: &str = "porth.health/1";
+
 /// The ids of all tables of hooks.
-pub const HOOK_TABLES: [&str; 5] = [SCHEME, USER_BACK_END, CLIENT_BACK_END, USER_MIDDLEWARE, USER_REVOKE];
+pub const HOOK_TABLES: [&str; 6] = [SCHEME, USER_BACK_END, CLIENT_BACK_END, USER_MIDDLEWARE, USER_REVOKE, HEALTH];

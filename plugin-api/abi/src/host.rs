@@ -126,8 +126,9 @@ pub struct Host {
     /// was used or never given out.
     pub complete: unsafe extern "C" fn(context: u64, token: u64, answer: i32, response: ResponseOut) -> i32,
     /// The session behind the request's cookie: `{"session": {"user": {…}, "scope": {…}}}`. `scopes` are separated by
-    /// spaces, or empty. Right `sessions`. The result's code: NOT_FOUND no such session; UNAUTHORIZED no cookie, or a
-    /// scope not satisfied.
+    /// spaces, or empty. Right `sessions`. The result's code: NOT_FOUND no such session or scope; UNAUTHORIZED no cookie, and
+    /// then the result is a text; or a scope not satisfied, and then it is `{"session": {"user"}, "missing": {scope: what}}`,
+    /// where `what` is `scope` (the user does not have it), `password` or `scheme`.
     pub check_session_valid:
         unsafe extern "C" fn(context: u64, request: *const c_void, scopes: Str, call: *mut HostCall) -> i32,
     /// Counts a use of every proof that these scopes rely on (a scheme's proofs count only so often): `{}`. Right `sessions`.
@@ -146,14 +147,33 @@ pub struct Host {
     /// The schemes that a user's scopes name: a list of what [`get_scheme_module`](Self::get_scheme_module) answers, each
     /// with `can_use`, which is null where it is not known. NOT_FOUND for no such user.
     pub get_scheme_list: unsafe extern "C" fn(context: u64, username: Str, call: *mut HostCall) -> i32,
-    /// Registers a user with a scheme, or goes a step on: what the scheme answers. `data` is JSON. NOT_FOUND for no such
-    /// scheme or user, UNSUPPORTED where nobody registers.
-    pub scheme_register:
-        unsafe extern "C" fn(context: u64, scheme: Str, username: Str, data: Str, call: *mut HostCall) -> i32,
-    /// What is registered of a user, as the scheme says it.
-    pub scheme_register_get: unsafe extern "C" fn(context: u64, scheme: Str, username: Str, call: *mut HostCall) -> i32,
-    /// Makes a scheme forget what a user registered: `null`, also for nothing.
-    pub scheme_deregister: unsafe extern "C" fn(context: u64, scheme: Str, username: Str, call: *mut HostCall) -> i32,
+    /// Registers a user with a scheme, or goes a step on: what the scheme answers. `data` is JSON. `request` is the one that
+    /// it comes of, lent or retained, and tells the scheme address and browser; null where there is none. NOT_FOUND for no
+    /// such scheme or user, UNSUPPORTED where nobody registers.
+    pub scheme_register: unsafe extern "C" fn(
+        context: u64,
+        scheme: Str,
+        request: *const c_void,
+        username: Str,
+        data: Str,
+        call: *mut HostCall,
+    ) -> i32,
+    /// What is registered of a user, as the scheme says it. `request` as in the one before.
+    pub scheme_register_get: unsafe extern "C" fn(
+        context: u64,
+        scheme: Str,
+        request: *const c_void,
+        username: Str,
+        call: *mut HostCall,
+    ) -> i32,
+    /// Makes a scheme forget what a user registered: `null`, also for nothing. `request` as in the one before.
+    pub scheme_deregister: unsafe extern "C" fn(
+        context: u64,
+        scheme: Str,
+        request: *const c_void,
+        username: Str,
+        call: *mut HostCall,
+    ) -> i32,
     /// Whether a user can prove something with a scheme: `0` unavailable, `1` available, `2` registered.
     pub scheme_can_use: unsafe extern "C" fn(context: u64, scheme: Str, username: Str, call: *mut HostCall) -> i32,
     /// A result with code OK after `delay_ms` milliseconds.
@@ -206,20 +226,23 @@ pub struct Host {
     /// Whether a user may come in: `{"username", "password", "scope_list"}` → `{"user", "scope_list"}`. Without
     /// `password`: NOT_FOUND for nobody, UNAUTHORIZED for one who is disabled. With it: UNAUTHORIZED for whatever is
     /// wrong, BUSY when too many failed before or too many passwords are being compared; failures count for the lock-out
-    /// of the name. Of the scopes asked for, a list, those come back that the user has and that want no scheme;
+    /// of the name, and of the peer whose request led here; asked from a thread that the plug-in started itself, of the
+    /// instance. Of the scopes asked for, a list, those come back that the user has and that want no scheme;
     /// UNAUTHORIZED when some are asked for and none comes back. Right `users:read`.
     pub check_user_valid: Question,
     /// Whether a client may come in: `{"client_id", "password"}` → `{"client"}`. NOT_FOUND for none; UNAUTHORIZED for one
-    /// that is disabled, and when a `password` is given that is neither its `client_secret` nor its password. Without
+    /// that is disabled, and when a `password` is given that is neither its `client_secret` nor its password; BUSY
+    /// when too many failed before, which count for the peer or the instance as above, never for the client. Without
     /// `password` nothing was proved: ask so only where the client is not the one who calls. Right `clients:read`.
     pub check_client_valid: Question,
     /// What a user granted to a client: `{"client_id", "username", "scope_list"}` → `{"client": {"client_id", "name"},
     /// "scope": [{"name", "display_name", "description", "password_required", "granted"}]}`, of those scopes asked for
     /// that the user has. NOT_FOUND for an unknown client or user, and for a client that is disabled. Right `grants`.
     pub get_client_granted_scopes: Question,
-    /// Users: `{"pattern", "offset", "limit"}` → a list of users, by name. All may be left out; `pattern` must occur in
-    /// the name, the full name or the address; `limit` is 1 to 200 (100). A user is `{"username", "name", "email",
-    /// "scope", "enabled", "source", …properties}`. Right `users:read`, as the next three.
+    /// Users: `{"pattern", "offset", "limit"}` → a list of users, by back end in their order, in the
+    /// database by name. All may be left out; `pattern` must occur in the name, the full name or the address; `limit` is 1 to
+    /// 200 (100). A user is `{"username", "name", "email", "scope", "enabled", "source", …properties}`. Right `users:read`, as
+    /// the next three.
     pub get_user_list: Question,
     /// A user as administrators see them: `{"username"}` → the user. NOT_FOUND for nobody.
     pub get_user: Question,

@@ -8,7 +8,7 @@ use abi_stable::library::AbiHeader;
 use abi_stable::type_layout::TypeLayout;
 
 use crate::call::{EndpointRef, HostCall, RequestRef, ResponseRef};
-use crate::hooks::{ClientBackEndRef, SchemeRef, UserBackEndRef, UserMiddlewareRef, UserRevokeRef};
+use crate::hooks::{ClientBackEndRef, HealthRef, SchemeRef, UserBackEndRef, UserMiddlewareRef, UserRevokeRef};
 use crate::host::{Done, HostRef, LogRecordRef};
 use crate::plugin::{DocumentMigrationsRef, InitArgumentsRef, InitResultRef, PluginRef};
 
@@ -31,6 +31,7 @@ pub struct Root {
     pub client_back_end: ClientBackEndRef,
     pub user_middleware: UserMiddlewareRef,
     pub user_revoke: UserRevokeRef,
+    pub health: HealthRef,
     pub host_call: HostCall,
     pub done: Done,
 }

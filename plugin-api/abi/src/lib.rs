@@ -36,15 +36,15 @@ pub use call::{
     ResponseOut, Str, Stream, Waker, WakerTable,
 };
 pub use hooks::{
-    CLIENT_BACK_END, ClientBackEnd, HOOK_TABLES, Hook, SCHEME, Scheme, USER_BACK_END, USER_MIDDLEWARE, USER_REVOKE,
-    UserBackEnd, UserMiddleware, UserRevoke,
+    CLIENT_BACK_END, ClientBackEnd, HEALTH, HOOK_TABLES, Health, Hook, SCHEME, Scheme, USER_BACK_END, USER_MIDDLEWARE,
+    USER_REVOKE, UserBackEnd, UserMiddleware, UserRevoke,
 };
 pub use host::{Done, Host, HostIn, LogRecord, LogRecordIn, Question};
 pub use note::{LayoutRow, Note};
 pub use plugin::{DOCUMENT_MIGRATIONS, DocumentMigrations, InitArguments, InitIn, InitOut, InitResult, Plugin};
 
 /// The draft of this ABI; 0 once it is frozen. Host and plug-in must agree exactly.
-pub const ABI_DRAFT: u32 = 3;
+pub const ABI_DRAFT: u32 = 4;
 /// The major version; also in the name of the exported symbol. Host and plug-in must agree exactly.
 pub const ABI_MAJOR: u32 = 1;
 /// The minor version: how many times fields were appended. Either side may be newer.

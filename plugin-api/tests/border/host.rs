@@ -116,8 +116,8 @@ pub(crate) static TABLE: Table = Table(abi::Host {
     get_scheme_module,
     get_scheme_list: get_scheme_module,
     scheme_register,
-    scheme_register_get: scheme_can_use,
-    scheme_deregister: scheme_can_use,
+    scheme_register_get,
+    scheme_deregister: scheme_register_get,
     scheme_can_use,
     timer,
     document_get: documents::get,
@@ -360,7 +360,24 @@ unsafe extern "C" fn get_scheme_module(_: u64, _: abi::Str, _: *mut abi::HostCal
     code::DENIED
 }
 
-unsafe extern "C" fn scheme_register(_: u64, _: abi::Str, _: abi::Str, _: abi::Str, _: *mut abi::HostCall) -> i32 {
+unsafe extern "C" fn scheme_register(
+    _: u64,
+    _: abi::Str,
+    _: *const c_void,
+    _: abi::Str,
+    _: abi::Str,
+    _: *mut abi::HostCall,
+) -> i32 {
+    code::DENIED
+}
+
+unsafe extern "C" fn scheme_register_get(
+    _: u64,
+    _: abi::Str,
+    _: *const c_void,
+    _: abi::Str,
+    _: *mut abi::HostCall,
+) -> i32 {
     code::DENIED
 }
 

@@ -71,7 +71,7 @@ impl Scheme for MockScheme {
         Ok(Value::Null)
     }
 
-    async fn registration(&self, username: &str) -> Result<Value, HookError> {
+    async fn registration(&self, username: &str, _: Sent) -> Result<Value, HookError> {
         Ok(self.is_registered(username).await?.into())
     }
 

@@ -48,7 +48,7 @@ impl Default for Library {
 }
 
 /// The table of a good library.
-pub(crate) const TABLE: &str = "sizeof(struct plugin), 3, 1, 0, 0, load, unload, init, close_instance, NULL";
+pub(crate) const TABLE: &str = "sizeof(struct plugin), 4, 1, 0, 0, load, unload, init, close_instance, NULL";
 
 /// The note of a good library that is not Rust.
 pub(crate) fn good_note() -> Note {

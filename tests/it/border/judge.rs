@@ -43,7 +43,7 @@ fn a_good_library_is_described() {
         &Library { arguments: &["-Wl,--build-id=0xfeed", "-Wl,-z,nodelete"], ..Library::default() },
     );
     let (_, judged) = workshop.judge("libx.so").unwrap();
-    assert_eq!((judged.abi_draft, judged.abi_major, judged.abi_minor), (3, 1, 0));
+    assert_eq!((judged.abi_draft, judged.abi_major, judged.abi_minor), (4, 1, 0));
     assert_eq!(judged.panic, Panic::None);
     assert!(judged.target.ends_with("-linux-gnu"), "{}", judged.target);
     assert!(!judged.has_layout && judged.is_kept_mapped);
@@ -56,11 +56,11 @@ fn a_good_library_is_described() {
 fn another_abi_is_refused_with_both_sides() {
     check_refused(
         &with_note(|note| note.abi_draft = 99),
-        expect!["library `libx.so` speaks draft 99 of the ABI, this host speaks draft 3 of the ABI; build it anew"],
+        expect!["library `libx.so` speaks draft 99 of the ABI, this host speaks draft 4 of the ABI; build it anew"],
     );
     check_refused(
         &with_note(|note| note.abi_draft = 0),
-        expect!["library `libx.so` speaks the frozen ABI, this host speaks draft 3 of the ABI; build it anew"],
+        expect!["library `libx.so` speaks the frozen ABI, this host speaks draft 4 of the ABI; build it anew"],
     );
     check_refused(
         &with_note(|note| note.abi_major = 2),
@@ -121,7 +121,7 @@ fn a_damaged_note_is_refused() {
     check_refused(
         &with_note(|note| note.rows_len -= 1),
         expect![
-            "library `libx.so` lays out field 2 of struct `UserRevoke` differently: it says nothing of it, this host says 8 bytes at 8"
+            "library `libx.so` lays out field 2 of struct `Health` differently: it says nothing of it, this host says 8 bytes at 8"
         ],
     );
     check_refused(

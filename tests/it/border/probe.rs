@@ -173,13 +173,13 @@ fn a_table_that_contradicts_the_note_is_refused() {
         ],
     );
     check_refused(
-        &table("sizeof(struct plugin), 3, 2, 0, 0, load, unload, init, close_instance"),
+        &table("sizeof(struct plugin), 4, 2, 0, 0, load, unload, init, close_instance"),
         expect![
             "library `libx.so` has a bad table `PORTH_PLUGIN_V1`: abi_major is 2, this host expects 1 (of its note)"
         ],
     );
     check_refused(
-        &table("sizeof(struct plugin), 3, 1, 0, 0, load, unload, NULL, close_instance"),
+        &table("sizeof(struct plugin), 4, 1, 0, 0, load, unload, NULL, close_instance"),
         expect!["library `libx.so` has a bad table `PORTH_PLUGIN_V1`: init is null, this host expects a function"],
     );
 }
@@ -279,7 +279,7 @@ fn a_library_of_a_newer_minor_version_opens() {
     note.abi_minor = 1;
     let library = Library {
         note: Some(note_bytes(&note)),
-        table: Some("sizeof(struct plugin), 3, 1, 1, 0, load, unload, init, close_instance"),
+        table: Some("sizeof(struct plugin), 4, 1, 1, 0, load, unload, init, close_instance"),
         ..Library::default()
     };
     workshop.compile("libx.so", &library);

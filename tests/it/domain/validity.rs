@@ -27,7 +27,7 @@ async fn a_user_is_refused_for_what_was_told(store: &Store) {
     let users = users(store).await;
     users.add(user("Anna"), NOW_MS).await.unwrap();
     users.add(user("paypal"), NOW_MS).await.unwrap();
-    let texts = |new: NewUser| async { (users.errors_to_add(&new).await.unwrap(), new) };
+    let texts = |new: NewUser| async { (users.errors_to_add(None, &new).await.unwrap(), new) };
     for (new, expected) in [
         (user("bob"), 0),
         (user("ANNA"), 1),
@@ -50,6 +50,10 @@ async fn a_user_is_refused_for_what_was_told(store: &Store) {
         assert_eq!(users.list(&Page::all()).await.unwrap().len(), before);
         assert_eq!(refusal(users.add(new, NOW_MS).await.map(drop)), told);
     }
+    // Where it is to be is looked at, too.
+    let told = users.errors_to_add(Some("nowhere"), &user("erin")).await.unwrap();
+    assert_eq!(told, ["source: there is no back end `nowhere`"]);
+    assert_eq!(refusal(users.add_to(Some("nowhere"), user("erin"), NOW_MS).await.map(drop)), told);
     // What cannot be written at all is told together with what only the database knows.
     let (told, _) = texts(NewUser { name: "x".repeat(300), scopes: vec!["none".to_owned()], ..user("Anna") }).await;
     assert_eq!(told.len(), 3, "{told:?}");
@@ -79,6 +83,8 @@ async fn a_client_is_refused_for_what_was_told(store: &Store) {
     let details = |client_id: &str| ClientDetails { client_id: client_id.to_owned(), ..ClientDetails::default() };
     clients.add(details("app"), ClientSecrets::default(), NOW_MS).await.unwrap();
     let secrets = ClientSecrets { password: SecretChange::Set(String::new()), ..ClientSecrets::default() };
+    let told = clients.errors_to_put(Some("nowhere"), &details("other"), &ClientSecrets::default(), true).await;
+    assert_eq!(told.unwrap().unwrap(), ["source: there is no back end `nowhere`"]);
     for (details, secrets, new, expected) in [
         (details("other"), ClientSecrets::default(), true, Some(0)),
         (details("app"), ClientSecrets::default(), true, Some(1)),
@@ -87,7 +93,7 @@ async fn a_client_is_refused_for_what_was_told(store: &Store) {
         (details("a/b"), secrets.clone(), true, Some(2)),
         (ClientDetails { scopes: vec!["none".to_owned()], ..details("app") }, secrets, false, Some(2)),
     ] {
-        let told = clients.errors_to_put(&details, &secrets, new).await.unwrap();
+        let told = clients.errors_to_put(None, &details, &secrets, new).await.unwrap();
         assert_eq!(told.as_ref().map(Vec::len), expected, "{told:?}");
         let put = if new {
             clients.add(details, secrets, NOW_MS).await.map(drop)

@@ -5,6 +5,7 @@ mod back_ends;
 mod edge;
 mod identity;
 mod kinds;
+mod listeners;
 mod modules;
 mod mount;
 mod notes;

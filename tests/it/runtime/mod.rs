@@ -11,6 +11,7 @@ mod questions;
 mod raw;
 mod recycle;
 mod reload;
+mod reported;
 mod schemes;
 mod streams;
 mod timers;

@@ -237,6 +237,37 @@ fn some_is_answered_at_once_without_any_right() {
 }
 
 #[test]
+fn wrong_guesses_count_against_who_sends_them() {
+    let config = "trusted_proxies = [\"127.0.0.1\"]\n[login]\nname_failures_max = 0\npeer_failures_max = 3";
+    let server = Setup::new().libraries(&["asks"]).c_library("asks_c").config(config).start();
+    server.add("asks", "a", &json!({}));
+    server.add("asks_c", "c", &json!({}));
+    let app = json!({"client_id": "app", "client_secret": "secret"});
+    assert_eq!(server.admin("POST", "/api/client/", Some(&app)).status, 200);
+    let user = json!({"username": "bob", "password": "secret"});
+    assert_eq!(server.admin("POST", "/api/user/", Some(&user)).status, 200);
+    for (index, way) in WAYS.into_iter().enumerate() {
+        for (place, question, name) in [(0, "check_client_valid", "client_id"), (1, "check_user_valid", "username")] {
+            let guess = |address: &str, whom: &str, password: &str| {
+                let headers = [("content-type", "application/json"), ("x-forwarded-for", address)];
+                let body = json!({name: whom, "password": password}).to_string();
+                let reply = server.send("POST", &format!("/api/{way}/{question}"), &headers, body.as_bytes());
+                reply.body.split(' ').next().unwrap().to_owned()
+            };
+            let busy = if way.starts_with('a') { "Busy" } else { "13" };
+            let (one, other) =
+                (format!("192.0.2.{}", 10 * index + place), format!("198.51.100.{}", 10 * index + place));
+            let known = if place == 0 { "app" } else { "bob" };
+            assert_ne!(guess(&one, known, "wrong"), busy, "{way} {question}");
+            assert_ne!(guess(&one, "nobody", "wrong"), busy, "{way} {question}");
+            assert_eq!(guess(&one, known, "wrong"), busy, "{way} {question}");
+            assert_eq!(guess(&one, known, "secret"), busy, "{way} {question}: the right one is told nothing either");
+            assert_eq!(guess(&other, known, "secret"), if busy == "13" { "0" } else { "Ok" }, "{way} {question}");
+        }
+    }
+}
+
+#[test]
 fn nothing_blocks_where_nothing_may() {
     let server = server();
     for way in ["a/short", "c/short"] {

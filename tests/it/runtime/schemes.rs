@@ -161,7 +161,13 @@ fn plugins_are_told_of_schemes() {
     assert_eq!(get("can-use/code/anna"), "Registered");
     assert_eq!(server.send("DELETE", registration, &[], b"").json(), Value::Null);
     assert_eq!(get("registration/code/anna"), false);
-    assert_eq!(get("registration/odd/anna"), Value::Null);
+    // The scheme is told where the request comes from that led to it.
+    let origin = || {
+        let headers = [("content-type", "application/json"), ("user-agent", "test")];
+        server.send("PUT", "/api/a/registration/odd/anna", &headers, br#""origin""#).json()
+    };
+    assert_eq!(origin(), json!(["127.0.0.1", "test"]));
+    assert_eq!(get("registration/odd/anna"), json!(["127.0.0.1", null]));
     // A scheme that asks for itself while it is asked.
     let nested = server.send("PUT", "/api/a/registration/odd/anna", &[("content-type", "application/json")], b"1");
     assert_eq!(nested.json(), "Registered");
@@ -209,6 +215,29 @@ fn plugins_count_uses_and_ask_how_old_a_proof_is() {
     assert_eq!(prove(&server, cookie, "mock", "code", json!({"code": "42"})).status, 200);
     assert_eq!(ask("POST", "used/safe", cookie), Value::Null);
     assert!(ask("GET", "age/safe", cookie).as_u64().unwrap() >= logged_in);
+}
+
+#[test]
+fn who_has_not_proved_enough_is_told_apart() {
+    let server = Setup::new().libraries(&["proves", "mock"]).start();
+    user(&server, "code");
+    server.add("asks_schemes", "a", &json!({}));
+    let asked = |scopes: &str, cookie: Option<&str>| {
+        let headers: Vec<_> = cookie.map(|cookie| ("cookie", cookie)).into_iter().collect();
+        server.send("GET", &format!("/api/a/standing/{scopes}"), &headers, b"").json()
+    };
+    let none = asked("safe", None);
+    assert_eq!(none["refused"], "the request has no session cookie", "{none}");
+    assert_eq!(asked("safe", Some("PORTH_SESSION=x")), json!({"error": "NotFound"}));
+    let cookie = log_in(&server);
+    let asked = |scopes: &str| asked(scopes, Some(&cookie));
+    assert_eq!(asked("g_profile"), json!(["anna", [], ["g_profile"]]));
+    let lacks = json!({
+        "refused": "g_admin: the user does not have it; safe: a scheme is missing",
+        "standing": {"Ok": ["anna", [["g_admin", "Scope"], ["safe", "Scheme"]], []]},
+    });
+    assert_eq!(asked("safe%20g_profile%20g_admin"), lacks);
+    assert_eq!(asked("safe%20nothing"), json!({"error": "NotFound"}), "as `used` and `age` say it");
 }
 
 /// With one thread, that thread waits for what only this instance can answer.

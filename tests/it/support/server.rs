@@ -19,6 +19,7 @@ pub(crate) struct Setup {
     directory: tempfile::TempDir,
     config: String,
     program: PathBuf,
+    has_listeners: bool,
 }
 
 impl Setup {
@@ -27,7 +28,7 @@ impl Setup {
         let directory = tempfile::tempdir().unwrap();
         std::fs::DirBuilder::new().mode(0o755).create(directory.path().join("plugins")).unwrap();
         let config = "[quarantine]\ncrashes = 0\nunattributed_crashes = 0\n".to_owned();
-        Self { directory, config, program: env!("CARGO_BIN_EXE_porth").into() }
+        Self { directory, config, program: env!("CARGO_BIN_EXE_porth").into(), has_listeners: false }
     }
 
     /// Puts libraries that `cargo test` built into the plug-in directory, by the names of their crates.
@@ -64,6 +65,11 @@ impl Setup {
         self
     }
 
+    /// The configuration says where to listen.
+    pub(crate) fn with_listeners(self) -> Self {
+        Self { has_listeners: true, ..self }
+    }
+
     /// Runs another program than the one under test, such as a copy of it.
     pub(crate) fn program(self, program: &Path) -> Self {
         Self { program: program.to_owned(), ..self }
@@ -77,6 +83,7 @@ impl Setup {
     pub(crate) fn start(self) -> Server {
         let config = self.directory.path().join("porth.toml");
         std::fs::write(&config, &self.config).unwrap();
+        let listen: &[&str] = if self.has_listeners { &[] } else { &["--listen", "127.0.0.1:0"] };
         let mut process = Command::new(&self.program)
             .arg("serve")
             .arg("--config")
@@ -85,7 +92,7 @@ impl Setup {
             .arg(self.directory.path().join("data"))
             .arg("--plugins")
             .arg(self.plugins())
-            .args(["--listen", "127.0.0.1:0"])
+            .args(listen)
             .env_remove("PORTH_LISTEN")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -131,13 +138,14 @@ impl<R: Read> Read for Heard<R> {
     }
 }
 
-/// The address that a server says it listens at, once it does. The rest of its output is read to nowhere.
+/// The first address that a server says it listens at, once it does. The rest of its output is read to nowhere.
 pub(crate) fn listening_at(output: impl Read + Send + 'static) -> mpsc::Receiver<SocketAddr> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
-            if let Some((_, address)) = line.split_once("listening on http://") {
-                let _ = sender.send(address.parse().unwrap());
+            if let Some((_, url)) = line.split_once("listening on ") {
+                let (_, address) = url.split_once("://").unwrap();
+                let _ = sender.send(address.split(' ').next().unwrap().parse().unwrap());
             }
         }
     });
@@ -225,6 +233,13 @@ impl Server {
         self.said.lock().unwrap().clone()
     }
 
+    /// The addresses that the server has said it listens at, in the order of its configuration.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let said = self.said();
+        let urls = said.lines().filter_map(|line| line.split_once("listening on ")?.1.split_once("://"));
+        urls.map(|(_, address)| address.split(' ').next().unwrap().parse().unwrap()).collect()
+    }
+
     /// Waits until the log has a text.
     pub(crate) fn wait_for_log(&self, text: &str) {
         wait_until(&format!("`{text}` in the log"), || self.log().contains(text));
@@ -291,6 +306,11 @@ impl Server {
         self.try_send_framed(method, path, &headers, body)
     }
 
+    /// A request without fields or a body to one of several listeners.
+    pub(crate) fn try_send_to(&self, address: SocketAddr, method: &str, path: &str) -> std::io::Result<Reply> {
+        exchange(address, method, path, &[], b"")
+    }
+
     /// As [`try_send`](Self::try_send), but the header fields say how the body is framed.
     fn try_send_framed(
         &self,
@@ -299,20 +319,7 @@ impl Server {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> std::io::Result<Reply> {
-        let mut stream = TcpStream::connect(self.address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str("\r\n");
-        stream.write_all(head.as_bytes())?;
-        // A server that refuses the body may close before all of it is written; its answer counts.
-        let _ = stream.write_all(body);
-        let mut answer = Vec::new();
-        let read = stream.read_to_end(&mut answer);
-        parse(&answer).ok_or_else(|| read.err().unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into()))
+        exchange(self.address, method, path, headers, body)
     }
 
     pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
@@ -398,6 +405,30 @@ impl Drop for Server {
             eprintln!("--- the server's log ---\n{}", self.log());
         }
     }
+}
+
+/// A request with a connection of its own, and its answer.
+fn exchange(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Reply> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", address);
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    stream.write_all(head.as_bytes())?;
+    // A server that refuses the body may close before all of it is written; its answer counts.
+    let _ = stream.write_all(body);
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    parse(&answer).ok_or_else(|| read.err().unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into()))
 }
 
 /// Waits until something holds.
