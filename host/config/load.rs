@@ -168,7 +168,7 @@ mod tests {
                   |
                 3 | body = 3
                   | ^^^^
-                unknown field `body`, expected one of `body_bytes_max`, `deadline_ms`, `lifecycle_deadline_ms`, `drain_deadline_ms`, `library_bytes_max`, `instance_threads_max`, `hang_ms`, `stuck_ms`, `panics_max`, `panics_window_ms`, `broken_ms`, `documents_max`, `documents_bytes_max`, `document_bytes_max`"#]],
+                unknown field `body`, expected one of `body_bytes_max`, `header_bytes_max`, `header_deadline_ms`, `keep_alive_ms`, `body_bytes_s_min`, `body_grace_ms`, `deadline_ms`, `lifecycle_deadline_ms`, `drain_deadline_ms`, `library_bytes_max`, `instance_threads_max`, `hang_ms`, `stuck_ms`, `health_every_ms`, `panics_max`, `panics_window_ms`, `broken_ms`, `documents_max`, `documents_bytes_max`, `document_bytes_max`"#]],
         );
     }
 
