@@ -3,10 +3,12 @@
 //! Start at [`main`]. One file for each command; `serve` starts the parent, `child` is the server itself.
 
 mod backup;
+mod check_config;
 mod child;
 mod key;
 mod local;
 mod offline;
+mod output;
 mod plugin;
 mod records;
 mod scratch;
@@ -21,15 +23,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
 
+use self::output::Output;
 use self::records::{ClientFields, RecordCommand, ScopeFields, UserFields};
-use crate::config::{Config, ConfigError, Overrides};
+use crate::config::{Config, ConfigError, Environment, Loaded, Overrides};
 use crate::supervisor::child::EXIT_CONFIGURATION;
 
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let Cli { json, command } = Cli::parse();
+    let output = Output { json };
+    let done = match command {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::CheckConfig(arguments) => check_config::run(&arguments, output),
         Command::Child => child::run(),
         Command::Probe { copy, library } => crate::abi::probe::main(&copy, &library),
         Command::Key { command: KeyCommand::New { name, place } } => key::new(&name, &place),
@@ -43,7 +49,7 @@ pub fn main() -> ExitCode {
         Command::Scope { command } => records::run(command),
     };
     done.unwrap_or_else(|failure| {
-        eprintln!("porth: {}", failure.message);
+        output.fail(&failure);
         ExitCode::from(failure.code)
     })
 }
@@ -52,6 +58,9 @@ pub fn main() -> ExitCode {
 #[derive(Parser)]
 #[command(name = "porth", version = version::text())]
 struct Cli {
+    /// Answers in JSON, for programs; a failure is `{"error": {"message", "exit_code"}}`.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -60,6 +69,8 @@ struct Cli {
 enum Command {
     /// Serves until it is asked to stop with SIGTERM or SIGINT; SIGHUP replaces the process that serves.
     Serve(serve::Arguments),
+    /// Reads the configuration as `porth serve` would, and prints what counts and who said so; 78 when it is refused.
+    CheckConfig(check_config::Arguments),
     /// The server itself, started by `porth serve`.
     #[command(hide = true)]
     Child,
@@ -130,8 +141,8 @@ enum PluginCommand {
     },
     /// Prints the libraries of the plug-in directory with what the server made of them.
     List {
-        /// The directory that administrators drop libraries into.
-        #[arg(long, env = "PORTH_PLUGINS", value_name = "DIR")]
+        /// The directory that administrators drop libraries into [env: PORTH_PLUGINS].
+        #[arg(long, value_name = "DIR")]
         plugins: Option<PathBuf>,
         #[command(flatten)]
         place: Place,
@@ -144,19 +155,27 @@ struct Place {
     /// The configuration file.
     #[arg(long, env = "PORTH_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The data directory: database, lock, control socket.
-    #[arg(long, env = "PORTH_DATA", value_name = "DIR")]
+    /// The data directory: database, lock, control socket [env: PORTH_DATA].
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Any key of the configuration, such as `limits.deadline_ms=5000`; again for more.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 impl Place {
     fn load(&self, plugins: Option<PathBuf>, listen: Option<SocketAddr>) -> Result<Config, Failure> {
+        Ok(self.loaded(plugins, listen)?.config)
+    }
+
+    fn loaded(&self, plugins: Option<PathBuf>, listen: Option<SocketAddr>) -> Result<Loaded, Failure> {
         let refused = |error: ConfigError| Failure { code: EXIT_CONFIGURATION, message: error.to_string() };
         self.read(plugins, listen).map_err(refused)
     }
 
-    fn read(&self, plugins: Option<PathBuf>, listen: Option<SocketAddr>) -> Result<Config, ConfigError> {
-        Config::load(self.config.as_deref(), Overrides { data: self.data.clone(), plugins, listen })
+    fn read(&self, plugins: Option<PathBuf>, listen: Option<SocketAddr>) -> Result<Loaded, ConfigError> {
+        let overrides = Overrides { data: self.data.clone(), plugins, listen, set: self.set.clone() };
+        Loaded::load(self.config.as_deref(), &Environment::of_process(), overrides)
     }
 }
 

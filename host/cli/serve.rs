@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 
 use super::{Failure, Place};
+use crate::config::Loaded;
 use crate::supervisor::child::EXIT_CONFIGURATION;
 use crate::supervisor::{Ended, Sources, Supervisor, SupervisorError};
 use crate::telemetry;
@@ -16,19 +17,22 @@ use crate::telemetry;
 pub(super) struct Arguments {
     #[command(flatten)]
     place: Place,
-    /// The directory that administrators drop libraries into.
-    #[arg(long, env = "PORTH_PLUGINS", value_name = "DIR")]
+    /// The directory that administrators drop libraries into [env: PORTH_PLUGINS].
+    #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
-    /// Where to listen, by default 127.0.0.1:4593.
-    #[arg(long, env = "PORTH_LISTEN", value_name = "ADDRESS:PORT")]
+    /// Where to listen, by default 127.0.0.1:4593 [env: PORTH_LISTEN].
+    #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     telemetry::init().map_err(Failure::new)?;
     let Arguments { place, plugins, listen } = arguments;
-    let config = place.load(plugins.clone(), listen)?;
-    let again = move || place.read(plugins.clone(), listen);
+    let Loaded { config, warnings, .. } = place.loaded(plugins.clone(), listen)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let again = move || place.read(plugins.clone(), listen).map(|loaded| loaded.config);
     let sources = Sources { config: Box::new(again), command: Box::new(child_command) };
     let ended = Supervisor::new(config, sources).and_then(Supervisor::run).map_err(|error| Failure {
         code: if matches!(error, SupervisorError::Configuration) { EXIT_CONFIGURATION } else { 1 },

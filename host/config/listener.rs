@@ -4,38 +4,41 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
 
 /// One address that the server listens at: a `[[listener]]` of the configuration file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
     /// Where; with port 0 the system chooses a port.
     pub address: SocketAddr,
     /// With which certificate; plain HTTP without it.
     pub tls: Option<Tls>,
-    /// Whether clients may speak HTTP/2; see [`Listener::speaks_http2`].
+    /// Whether clients may speak HTTP/2; unless it is said, where there is `tls`.
     pub http2: Option<bool>,
-    /// What it answers; see [`Config::serves`].
+    /// What it answers. Unless it is said: `all`, or, beside a listener for administration, `public`.
     pub serves: Option<Serves>,
 }
 
 /// What proves to clients that they are at the right server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// A PEM file with the server's certificate, and then those that lead from it to one that clients know.
+    #[schemars(extend("x-path" = true))]
     pub certificate: PathBuf,
     /// A PEM file with the key that belongs to it (PKCS #8, PKCS #1 or SEC 1), not encrypted.
+    #[schemars(extend("x-path" = true))]
     pub key: PathBuf,
 }
 
 /// What a listener answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Serves {
     /// Everything.
@@ -114,14 +117,6 @@ impl Config {
     /// What `listen` means, or its absence.
     fn short_form(&self) -> Listener {
         Listener::plain(self.listen.unwrap_or(DEFAULT_ADDRESS))
-    }
-
-    /// The paths of certificates and keys count from `directory`.
-    pub(super) fn place_certificates(&mut self, directory: &Path) {
-        for tls in self.listeners.iter_mut().filter_map(|listener| listener.tls.as_mut()) {
-            tls.certificate = directory.join(&tls.certificate);
-            tls.key = directory.join(&tls.key);
-        }
     }
 
     /// What is wrong with the listeners, one sentence each. Files are looked at later, by whoever reads them.

@@ -1,46 +1,70 @@
 //! What an administrator decides before the server starts: `porth.toml`, the environment, the command line.
 //!
-//! Start at [`Config`]; [`Config::load`] reads the file and lets the command line have the last word. A leaf: it names
-//! no other floor.
+//! Start at [`Config`]; [`Loaded::load`] puts together what the file, the environment and the command line say. A leaf:
+//! it names no other floor.
+//!
+//! A key is a field with a doc comment, a line in [`Default`], and a check in `validate` where not every value of its
+//! type will do. That alone makes it known to the environment, to `porth check-config` and to suggestions. A path also
+//! says `#[schemars(extend("x-path" = true))]`, so that it counts from the file's folder. Then
+//! `UPDATE_EXPECT=1 cargo test --test it -- configuration` writes its line into `docs/configuration.md`.
 
+mod environment;
+mod keys;
+mod layers;
 mod listener;
 mod load;
 mod network;
+mod place;
+mod sample;
+mod unknown;
 mod validate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use environment::{Environment, OTHER_VARIABLES};
+pub use keys::{Choice, Key, Kind, keys};
 pub use listener::{LISTENERS_MAX, Listener, Serves, Tls};
-pub use load::{ConfigError, Overrides};
+pub use load::{ConfigError, Loaded, Origin, Overrides, redacted};
 pub use network::Network;
+pub use sample::sample;
 
 /// Everything that can be configured, with its defaults.
 ///
 /// The parent reads it once and hands it to every child as it is, so that a file that is being edited cannot keep a
 /// server from coming back after a crash.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where the server listens, in plain HTTP: the short form of one `[[listener]]`; 127.0.0.1:4593 unless it is said.
     pub listen: Option<SocketAddr>,
-    /// Where the server listens, how, and for whom; see [`Config::listeners`].
+    /// Where the server listens, how, and for whom, instead of `listen`.
     #[serde(rename = "listener")]
     pub listeners: Vec<Listener>,
-    /// The data directory: lock, control socket, staging, database.
+    /// The data directory: database, lock, control socket, private copies of libraries. It is made with mode 0700.
+    #[schemars(extend("x-path" = true))]
     pub data: PathBuf,
-    /// The directory that administrators drop libraries into.
+    /// The directory that administrators drop libraries into. Only the server's user or root may be able to write there.
+    #[schemars(extend("x-path" = true))]
     pub plugins: PathBuf,
     /// Whether libraries that change in that directory are loaded without being asked to.
     pub watch: bool,
     /// Which libraries may be loaded or probed.
     pub trust: Trust,
-    /// The list of digests that `trust = "lock"` goes by; see [`Config::plugins_lock`].
+    /// The list of digests that `trust = "lock"` goes by; without it `plugins.lock` beside the configuration file, or
+    /// without one in the data directory.
+    #[schemars(extend("x-path" = true))]
     pub plugins_lock: Option<PathBuf>,
-    /// `sqlite` (a file in the data directory) or `postgres://…`.
+    /// `sqlite` (a file in the data directory) or `postgres://user:password@host/name?sslmode=verify-full&sslrootcert=FILE`.
+    #[schemars(extend("x-secret" = true))]
     pub database: String,
+    /// A file whose first line is what `database` would be, so that a password stands in no configuration file. Instead
+    /// of `database`, not beside it.
+    #[schemars(extend("x-path" = true))]
+    pub database_file: Option<PathBuf>,
     /// How clients reach the server from outside, without a trailing slash; by default that of the first public listener.
     pub external_url: Option<String>,
     /// The first path segment of the API.
@@ -55,7 +79,7 @@ pub struct Config {
     pub login_url: String,
     /// The instance that answers at `/.well-known/<name>`; others do at `/.well-known/<name>/<api_prefix>/<instance>` only.
     pub root_issuer: Option<String>,
-    /// How `generate_hash` hashes what plug-ins give it.
+    /// How `generate_hash` hashes what plug-ins give it; never passwords.
     pub hash_algorithm: HashAlgorithm,
     /// The origins whose pages may call the host's own routes with a person's cookie, as browsers write them:
     /// `https://app.example.org`.
@@ -78,7 +102,7 @@ pub struct Config {
 }
 
 /// Which libraries may be loaded or probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Trust {
     /// All in the plug-in directory: whoever can write there decides.
@@ -88,7 +112,7 @@ pub enum Trust {
 }
 
 /// The header field in which proxies say where a request comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProxyHeader {
     /// `X-Forwarded-For`.
@@ -109,7 +133,7 @@ impl ProxyHeader {
 }
 
 /// What people may do with their own profile.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Profile {
     /// The properties that people see of themselves.
@@ -121,7 +145,7 @@ pub struct Profile {
 }
 
 /// What becomes of people who delete themselves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DeleteProfile {
     /// They cannot.
@@ -134,7 +158,7 @@ pub enum DeleteProfile {
 }
 
 /// Limits of log-ins and their sessions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Login {
     /// How long a session lives after its last log-in, in seconds.
@@ -147,12 +171,12 @@ pub struct Login {
     pub peer_failures_max: u32,
     /// The window of an address, and how long it is locked, in seconds.
     pub peer_window_s: u64,
-    /// How many log-ins may wait for their password to be compared; more are told to come again.
+    /// How many log-ins may wait for their password to be compared; more are told to come again (503).
     pub passwords_waiting_max: usize,
 }
 
 /// How plug-ins have something hashed that other programs compare; never passwords.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum HashAlgorithm {
     /// SHA-256.
@@ -164,11 +188,13 @@ pub enum HashAlgorithm {
 }
 
 /// Limits of requests and of the code that answers them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// The largest request body in bytes where an endpoint says nothing else.
     pub body_bytes_max: u64,
+    /// How long an endpoint may take, in milliseconds, where it says nothing else; then the answer is 504.
+    pub deadline_ms: u64,
     /// The largest header of a request in bytes.
     pub header_bytes_max: usize,
     /// How long the header of a request may take from its first byte on, in milliseconds.
@@ -180,8 +206,6 @@ pub struct Limits {
     pub body_bytes_s_min: u64,
     /// How long a client may be slower than that, in milliseconds.
     pub body_grace_ms: u64,
-    /// How long an endpoint may take, in milliseconds, where it says nothing else.
-    pub deadline_ms: u64,
     /// How long `init` and `close` of an instance may take, in milliseconds.
     pub lifecycle_deadline_ms: u64,
     /// How long requests may finish when the server stops or their instance is replaced, in milliseconds; then endless
@@ -189,7 +213,7 @@ pub struct Limits {
     pub drain_deadline_ms: u64,
     /// The largest library in bytes.
     pub library_bytes_max: u64,
-    /// How many threads of its own an instance may have.
+    /// How many threads of its own an instance may have; as many again while some are stuck.
     pub instance_threads_max: usize,
     /// How long a child may be silent before the parent replaces it, in milliseconds; 0 means for ever.
     pub hang_ms: u64,
@@ -204,7 +228,7 @@ pub struct Limits {
     pub panics_window_ms: u64,
     /// How long such an instance stays closed until one request may try it again, in milliseconds.
     pub broken_ms: u64,
-    /// How many documents an instance may keep.
+    /// How many documents an instance may keep; more is refused, what is there stays.
     pub documents_max: u64,
     /// How many bytes the documents of an instance may have together.
     pub documents_bytes_max: u64,
@@ -213,7 +237,7 @@ pub struct Limits {
 }
 
 /// When a crashing instance is taken out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quarantine {
     /// How many crashes within the window; 0 means never.
@@ -226,10 +250,10 @@ pub struct Quarantine {
 }
 
 /// An instance that the configuration declares.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeclaredInstance {
-    /// The module's kind.
+    /// The module's kind; `plugin` unless it is said.
     #[serde(default = "plugin_kind")]
     pub kind: String,
     /// The module's name.
@@ -290,6 +314,7 @@ impl Default for Config {
             trust: Trust::Directory,
             plugins_lock: None,
             database: "sqlite".to_owned(),
+            database_file: None,
             external_url: None,
             api_prefix: "api".to_owned(),
             admin_scope: "g_admin".to_owned(),

@@ -4,8 +4,6 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use serde_json::Value;
-
 use super::{Config, ConfigError};
 
 impl Config {
@@ -98,10 +96,6 @@ impl Config {
             if !seen.insert((&instance.kind, &instance.name)) {
                 problems.push(format!("the instance `{}/{}` is declared twice", instance.kind, instance.name));
             }
-            if instance.parameters.values().any(holds_date) {
-                let (kind, name) = (&instance.kind, &instance.name);
-                problems.push(format!("a parameter of the instance `{kind}/{name}` is a date; write it as text"));
-            }
         }
     }
 }
@@ -109,15 +103,6 @@ impl Config {
 fn check_range<T: PartialOrd + Display>(problems: &mut Vec<String>, key: &str, value: T, range: RangeInclusive<T>) {
     if !range.contains(&value) {
         problems.push(format!("`{key}` is {value}; it must be {} to {}", range.start(), range.end()));
-    }
-}
-
-/// JSON has no dates, so `toml` hides one in an object with a name of its own.
-fn holds_date(value: &Value) -> bool {
-    match value {
-        Value::Object(members) => members.contains_key(TOML_DATE) || members.values().any(holds_date),
-        Value::Array(items) => items.iter().any(holds_date),
-        _ => false,
     }
 }
 
@@ -149,7 +134,6 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-const TOML_DATE: &str = "$__toml_private_datetime";
 const DAY_MS: u64 = 86_400_000;
 /// Ten years: no session is meant to outlive its browser.
 const YEARS_S: u64 = 10 * 366 * 86_400;
@@ -228,18 +212,6 @@ mod tests {
             expect![[r#"
             the configuration cannot be used:
               the instance `plugin/n` is declared twice"#]],
-        );
-    }
-
-    #[test]
-    fn a_date_among_the_parameters_is_refused() {
-        let text = "[[instance]]\nmodule = 'm'\nname = 'n'\nparameters = { list = [{ at = 2026-01-01 }] }";
-        let declared: Config = toml::from_str(text).unwrap();
-        check(
-            |config| config.instances = declared.instances,
-            expect![[r#"
-            the configuration cannot be used:
-              a parameter of the instance `plugin/n` is a date; write it as text"#]],
         );
     }
 

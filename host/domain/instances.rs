@@ -377,8 +377,11 @@ async fn take_over(
     Ok(())
 }
 
-/// Whether the names are possible ones, each given once.
-fn check_declarations(declarations: &[DeclaredInstance]) -> Result<(), DeclareError> {
+/// Whether the names are possible ones, each given once, and the settings those of their kinds.
+///
+/// # Errors
+/// [`DeclareError`], but for what only the store knows.
+pub fn check_declarations(declarations: &[DeclaredInstance]) -> Result<(), DeclareError> {
     let mut seen = HashSet::new();
     for DeclaredInstance { kind, name, display_name, settings, .. } in declarations {
         let (kind, name) = (kind.clone(), name.clone());

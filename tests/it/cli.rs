@@ -1,6 +1,7 @@
 //! The commands as a person at a terminal sees them. Signals and crashes are in `supervisor`.
 
 mod backup;
+mod configuration;
 mod records;
 
 use std::path::Path;
