@@ -1,7 +1,7 @@
 //! One table of errors: what clients read as `application/problem+json` (RFC 9457), and what the log says.
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 
 use super::body;
@@ -26,6 +26,8 @@ pub(super) struct Kind(StatusCode, &'static str, &'static str);
 macro_rules! kinds {
     ($($name:ident: $status:ident $code:literal $title:literal;)*) => {
         $(pub(super) const $name: Kind = Kind(StatusCode::$status, $code, $title);)*
+        /// All of them, by status.
+        pub(super) const KINDS: &[Kind] = &[$($name),*];
     };
 }
 
@@ -46,6 +48,8 @@ kinds! {
     CONFLICT: CONFLICT "conflict" "The resource is in a state that forbids it";
     RECYCLING: CONFLICT "recycling" "The server is being recycled";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is larger than allowed";
+    MISDIRECTED: MISDIRECTED_REQUEST "misdirected" "Another server is meant";
+    EXPECTATION: EXPECTATION_FAILED "expectation" "What is expected cannot be promised";
     CONTENT_CODING: UNSUPPORTED_MEDIA_TYPE "content_coding" "The body is encoded in a way that is not read here";
     LOCKED_OUT: TOO_MANY_REQUESTS "locked_out" "Too many log-ins failed";
     PASSWORDS_BUSY: SERVICE_UNAVAILABLE "passwords_busy" "Too many log in at once";
@@ -61,6 +65,27 @@ kinds! {
     STORE_BUSY: SERVICE_UNAVAILABLE "store_busy" "The store has too much to do";
     PLUGIN_DEADLINE: GATEWAY_TIMEOUT "plugin_deadline" "The plug-in did not answer in time";
 }
+
+impl Kind {
+    /// The status that answers have.
+    pub(super) fn status(self) -> StatusCode {
+        self.0
+    }
+
+    /// What programs compare.
+    pub(super) fn code(self) -> &'static str {
+        self.1
+    }
+
+    /// What it is called.
+    pub(super) fn title(self) -> &'static str {
+        self.2
+    }
+}
+
+/// What an answer says went wrong, for those in the host who look at it on its way out.
+#[derive(Clone, Debug)]
+pub(super) struct Told(pub(super) String);
 
 /// An error on its way to a client.
 #[derive(Debug)]
@@ -104,8 +129,9 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Kind(status, code, title) = self.kind;
+        let told = if self.errors.is_empty() { self.detail.clone() } else { self.errors.join("; ") };
         let mut body = json!({
-            "type": "about:blank", "title": title, "status": status.as_u16(), "code": code, "detail": self.detail,
+            "type": format!("{PROBLEMS}#{code}"), "title": title, "status": status.as_u16(), "code": code, "detail": self.detail,
         });
         if status == StatusCode::BAD_REQUEST {
             let errors = if self.errors.is_empty() { vec![self.detail] } else { self.errors };
@@ -114,6 +140,7 @@ impl IntoResponse for Problem {
             }
         }
         let mut response = (status, body.to_string()).into_response();
+        response.extensions_mut().insert(Told(told));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
@@ -203,6 +230,7 @@ impl From<CreateKeyError> for Problem {
     fn from(error: CreateKeyError) -> Self {
         match error {
             CreateKeyError::Name => Self::invalid(vec![format!("name: {error}")]),
+            CreateKeyError::End => Self::invalid(vec![format!("expires_at: {error}")]),
             CreateKeyError::Random(_) => Self::logged(INTERNAL, error),
             CreateKeyError::Store(error) => error.into(),
         }
@@ -376,7 +404,37 @@ pub(super) async fn not_found() -> Problem {
     Problem::new(NOT_FOUND, "no such path")
 }
 
-/// A route that exists, with another method. The router has put `Allow` there already.
-pub(super) async fn method_not_allowed() -> Problem {
-    Problem::new(METHOD_NOT_ALLOWED, "see the header field `Allow`")
+/// A route that exists, with another method, or with the question which there are. The router has put `Allow` there
+/// already.
+pub(super) async fn method_not_allowed(method: Method) -> Result<StatusCode, Problem> {
+    if method == Method::OPTIONS {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(Problem::new(METHOD_NOT_ALLOWED, "see the header field `Allow`"))
+}
+
+/// The page that says what each `code` means: the type of a problem is its place there (RFC 9457, section 3.1.1).
+pub(super) const PROBLEMS: &str = "/docs/problems";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn integrators_are_told_of_every_code() {
+        let docs = include_str!("../../docs/integrators.md");
+        let mut told = BTreeSet::new();
+        for row in docs.lines().filter_map(|line| line.strip_prefix("| ")) {
+            let mut cells = row.split(" | ");
+            let (Some(status), Some(codes)) = (cells.next(), cells.next()) else { continue };
+            let Ok(status) = status.parse::<u16>() else { continue };
+            told.extend(codes.split(", ").map(|code| (status, code.trim_matches('`').to_owned())));
+        }
+        let known: BTreeSet<_> = KINDS.iter().map(|kind| (kind.status().as_u16(), kind.code().to_owned())).collect();
+        assert_eq!(told, known, "docs/integrators.md, \"Errors\", beside the table above");
+        let codes: BTreeSet<_> = KINDS.iter().map(|kind| kind.code()).collect();
+        assert_eq!(codes.len(), KINDS.len(), "a code that stands for two kinds");
+    }
 }

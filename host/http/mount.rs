@@ -14,7 +14,7 @@ use axum::{BoxError, Router};
 use bytes::Bytes;
 use futures_util::TryFutureExt as _;
 use http::request::Parts;
-use http::{HeaderName, Request, header};
+use http::{HeaderName, Method, Request, StatusCode, header};
 use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt as _};
 
@@ -23,7 +23,7 @@ use super::caller::{self, Caller};
 use super::error::{self, BAD_PATH, INSTANCE_NOT_RUNNING, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
 use super::{body, client_credentials, path, peer};
 use crate::config::Serves;
-use crate::runtime::{Auth, Call, Chain, Found, Incoming, Looked, PathParameters, RequestBody};
+use crate::runtime::{Auth, Call, Chain, Found, Incoming, Looked, RequestBody};
 
 /// The plug-ins at their paths, the routes of the host at all others.
 ///
@@ -105,7 +105,17 @@ where
     let (parts, sent) = request.into_parts();
     // A block: a function that is `async` has room for its arguments twice.
     async move {
-        let (chain, parameters) = find(&call, path_start, &parts)?;
+        let (chain, parameters) = match find(&call, path_start, &parts)? {
+            Found::Chain(chain, parameters) => (chain, parameters),
+            Found::MethodNotAllowed(allow) if parts.method == Method::OPTIONS => {
+                return Ok((StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response());
+            }
+            Found::MethodNotAllowed(allow) => {
+                let problem = Problem::new(METHOD_NOT_ALLOWED, format!("allowed here: {allow}"));
+                return Err(problem.with(header::ALLOW, &allow));
+            }
+            Found::Nothing => return Err(Problem::new(NOT_FOUND, "the instance has no such endpoint")),
+        };
         let limit = chain.iter().map(|endpoint| endpoint.body_bytes_max).min().unwrap_or(0);
         // One handler that wants it whole is enough: the others then get it in one piece.
         let whole = !chain.iter().all(|endpoint| endpoint.stream_body);
@@ -135,28 +145,18 @@ where
 }
 
 /// The handlers for a request, with its path parameters.
-fn find(call: &Call, path_start: usize, parts: &Parts) -> Result<(Chain, PathParameters), Problem> {
+fn find(call: &Call, path_start: usize, parts: &Parts) -> Result<Found, Problem> {
     let decoded = path::decode(parts.uri.path()).map_err(|bad| Problem::new(BAD_PATH, bad.to_string()))?;
     if path_start == 0 {
         let name = decoded.strip_prefix(WELL_KNOWN).and_then(|below| below.split('/').next()).unwrap_or_default();
-        return found(call.routes.find_well_known(&parts.method, name));
+        return Ok(call.routes.find_well_known(&parts.method, name));
     }
     // The part below the prefix, decoded: the prefix and the name are plain, so they are as long in both.
     let below = match decoded.get(path_start..) {
         Some("") | None => "/",
         Some(below) => below,
     };
-    found(call.routes.find(&parts.method, below))
-}
-
-fn found(found: Found) -> Result<(Chain, PathParameters), Problem> {
-    match found {
-        Found::Chain(chain, parameters) => Ok((chain, parameters)),
-        Found::MethodNotAllowed(allow) => {
-            Err(Problem::new(METHOD_NOT_ALLOWED, format!("allowed here: {allow}")).with(header::ALLOW, &allow))
-        }
-        Found::Nothing => Err(Problem::new(NOT_FOUND, "the instance has no such endpoint")),
-    }
+    Ok(call.routes.find(&parts.method, below))
 }
 
 /// What no running instance and no route has: a path that is refused, an instance that does not run, or perhaps a path

@@ -65,6 +65,17 @@ impl Raw {
         read.is_err_and(|error| matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut))
     }
 
+    /// What has come so far.
+    pub(crate) fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.read)
+    }
+
+    /// What comes until the server closes, or stops in the middle.
+    pub(crate) fn rest(mut self) -> String {
+        while self.read(65_536) > 0 {}
+        self.text().into_owned()
+    }
+
     /// Everything that comes until the server closes: a summary of each answer, with the code of a problem.
     pub(crate) fn answers(mut self) -> Vec<String> {
         while self.read(65_536) > 0 {}

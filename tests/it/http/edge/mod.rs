@@ -3,6 +3,7 @@
 mod framing;
 mod json;
 mod pace;
+mod requests;
 
 use serde_json::json;
 
