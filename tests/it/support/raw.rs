@@ -94,11 +94,11 @@ fn summaries(bytes: &[u8]) -> Vec<String> {
     let mut answers = Vec::new();
     let text = String::from_utf8_lossy(bytes);
     let mut rest = text.as_ref();
-    while let Some(start) = rest.find("HTTP/1.1 ") {
+    while let Some(start) = rest.find("HTTP/1.") {
         rest = &rest[start..];
         let status = rest[9..12].to_owned();
         let (head, behind) = rest.split_once("\r\n\r\n").unwrap_or((rest, ""));
-        let body = behind.split("HTTP/1.1 ").next().unwrap_or_default();
+        let body = behind.split("HTTP/1.").next().unwrap_or_default();
         let problem = serde_json::from_str::<Value>(body.trim()).ok();
         let code = problem.as_ref().and_then(|body| body["code"].as_str().map(str::to_owned));
         if let Some(code) = code {

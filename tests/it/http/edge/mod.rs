@@ -4,6 +4,7 @@ mod framing;
 mod json;
 mod pace;
 mod requests;
+mod slow;
 
 use serde_json::json;
 
