@@ -1,9 +1,10 @@
 //! The baseline: the fixture's handler compiled into a server, without any border.
 
+use std::sync::Arc;
+
 use axum::extract::Request;
 use axum::routing::get;
 use axum::{Json, Router};
-use porth::config::Config;
 use porth::http::Edge;
 use porth::http::server::{Connections, serve_tcp};
 use serde::Serialize;
@@ -30,7 +31,7 @@ pub(crate) fn serve(edge: &str) -> Result<()> {
     if edge == PLAIN {
         runtime.spawn(async { axum::serve(listener, router).await });
     } else {
-        runtime.spawn(serve_tcp(listener, Edge::new(router, &Config::default()), Connections::default()));
+        runtime.spawn(serve_tcp(listener, Edge::new(router, Arc::default()), Connections::default()));
     }
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     Ok(())

@@ -1,37 +1,36 @@
 //! What holds for every request and every answer: one layer around the router.
-//!
-//! Start at [`Edge`]. What a request may look like as bytes is the business of [`super::framing`]; here is what it may ask
-//! for (RFC 9110, RFC 9112).
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::response::{IntoResponse as _, Response};
-use http::uri::{Authority, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::error::{BAD_PATH, BAD_REQUEST, EXPECTATION, METHOD_NOT_ALLOWED, MISDIRECTED, Problem};
-use super::path;
+use super::admission::{Authorities, check};
+use super::peer;
 use crate::config::Config;
-use crate::runtime::RequestId;
+use crate::telemetry::request::{Entered, Ids, RequestId, current, enter};
+use crate::telemetry::trace::Trace;
 
-/// Refuses requests that name no host or several, another server, or a path that two readers could read differently; adds
-/// to every answer the header fields that it does not have yet: no sniffing, no framing, no storing.
+/// Gives every request its ids, refuses those that [`check`] does not let in, and adds to every answer its own, and the header fields that it does not have yet: no
+/// sniffing, no framing, no storing.
 #[derive(Clone, Debug)]
 pub struct Edge<S> {
     inner: S,
+    /// Says whose word about a request's id counts.
+    config: Arc<Config>,
     authorities: Authorities,
 }
 
 impl<S> Edge<S> {
-    /// Around a service that answers for whatever `config` says that clients reach it by.
+    /// Around a service that answers for whatever `config` says that clients reach it by. The ids that trusted proxies give
+    /// requests are taken over.
     #[must_use]
-    pub fn new(inner: S, config: &Config) -> Self {
-        Self { inner, authorities: Authorities::of(config) }
+    pub fn new(inner: S, config: Arc<Config>) -> Self {
+        Self { inner, authorities: Authorities::of(&config), config }
     }
 }
 
@@ -48,9 +47,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let ids = ids(&mut request, &self.config);
+        let _entered: Entered = enter(Some(ids));
         match check(&mut request, &self.authorities) {
-            Ok(()) => EdgeFuture::Inner { future: self.inner.call(request) },
-            Err(answer) => EdgeFuture::Refused { answer: Some(answer) },
+            Ok(()) => EdgeFuture::Inner { future: self.inner.call(request), ids },
+            Err(answer) => EdgeFuture::Refused { answer: Some(answer), ids },
         }
     }
 }
@@ -61,9 +62,9 @@ pin_project! {
     #[project = EdgeProject]
     pub enum EdgeFuture<F> {
         /// The inner service has the request.
-        Inner { #[pin] future: F },
+        Inner { #[pin] future: F, ids: Ids },
         /// It never gets it.
-        Refused { answer: Option<Box<Response>> },
+        Refused { answer: Option<Box<Response>>, ids: Ids },
     }
 }
 
@@ -74,141 +75,57 @@ where
     type Output = Result<Response, E>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut answer = match self.project() {
-            EdgeProject::Inner { future } => std::task::ready!(future.poll(task)),
-            EdgeProject::Refused { answer } => Ok(answer.take().map_or_else(Response::default, |answer| *answer)),
+        let (mut answer, ids) = match self.project() {
+            EdgeProject::Inner { future, ids } => {
+                let _entered = enter(Some(*ids));
+                (std::task::ready!(future.poll(task)), ids)
+            }
+            EdgeProject::Refused { answer, ids } => {
+                (Ok(answer.take().map_or_else(Response::default, |answer| *answer)), ids)
+            }
         };
         if let Ok(response) = &mut answer {
-            protect(response.headers_mut());
+            let headers = response.headers_mut();
+            // The id is of visible ASCII only.
+            if let Ok(id) = HeaderValue::from_bytes(ids.request.as_bytes()) {
+                headers.insert(X_REQUEST_ID, id);
+            }
+            protect(headers);
         }
         Poll::Ready(answer)
     }
 }
 
-/// Whether a request may go on to the router. What is refused here never gets to a handler.
-fn check<B>(request: &mut Request<B>, authorities: &Authorities) -> Result<(), Box<Response>> {
-    let refused = |problem: Problem| Err(Box::new(problem.into_response()));
-    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
-        return refused(Problem::new(METHOD_NOT_ALLOWED, "see the header field `Allow`").with(header::ALLOW, ALLOWED));
-    }
-    if let Err(problem) = check_host(request, authorities) {
-        return refused(problem);
-    }
-    let path = request.uri().path();
-    if path == "*" && request.method() == Method::OPTIONS {
-        // Of the server as a whole (RFC 9110, section 9.3.7).
-        return Err(Box::new((StatusCode::NO_CONTENT, [(header::ALLOW, ALLOWED)]).into_response()));
-    }
-    if !path.starts_with('/') {
-        return refused(Problem::new(BAD_PATH, "the path does not begin with a slash"));
-    }
-    if let Err(bad) = path::decode(path) {
-        return refused(Problem::new(BAD_PATH, bad.to_string()));
-    }
-    match request.headers().get(header::EXPECT) {
-        Some(expected) if !expected.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
-            refused(Problem::new(EXPECTATION, "expected `100-continue` or nothing"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Sees to it that there is one `Host` and that it is the one that is meant.
-fn check_host<B>(request: &mut Request<B>, authorities: &Authorities) -> Result<(), Problem> {
-    let malformed = |what| Err(Problem::new(BAD_REQUEST, what));
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let host = match (hosts.next(), hosts.next()) {
-        (_, Some(_)) => return malformed("there are two header fields `Host`"),
-        (host, None) => host,
+/// What a request is called: its own id or a trusted proxy's, and the trace that its caller says it belongs to. What the
+/// caller says of that is taken out: plug-ins get the host's place in the trace.
+fn ids<B>(request: &mut Request<B>, config: &Config) -> Ids {
+    let by_proxy = peer::is_trusted_proxy(request.extensions(), config);
+    let headers = request.headers_mut();
+    let id = by_proxy.then(|| only(headers, &X_REQUEST_ID)).flatten().and_then(RequestId::from_text);
+    let trace = if headers.contains_key(TRACEPARENT) {
+        let trace = only(headers, &TRACEPARENT).and_then(Trace::parse);
+        headers.remove(TRACEPARENT);
+        trace
+    } else {
+        None
     };
-    if host.is_some_and(|host| !is_host(host.as_bytes())) {
-        return malformed("the header field `Host` names no host");
+    if trace.is_none() {
+        // It is about a trace that nobody knows (W3C Trace Context, section 3.3).
+        headers.remove(TRACESTATE);
     }
-    let Some(authority) = request.uri().authority() else {
-        // HTTP/1.0 has no `Host` (RFC 9112, section 3.2).
-        return if host.is_none() && request.version() != Version::HTTP_10 {
-            malformed("there is no header field `Host`")
-        } else {
-            Ok(())
-        };
-    };
-    if request.version() == Version::HTTP_2 {
-        if host.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())) {
-            return malformed("`Host` and `:authority` differ");
-        }
-        if host.is_some() {
-            return Ok(());
-        }
-    } else if request.uri().scheme().is_none() {
-        return malformed("the request target is malformed");
-    } else if host.is_none() && request.version() != Version::HTTP_10 {
-        return malformed("there is no header field `Host`");
-    } else if !authorities.have(request.uri()) {
-        return Err(Problem::new(MISDIRECTED, "another server answers for this address"));
-    }
-    // What the target says counts (RFC 9112, section 3.2.2), also to plug-ins.
-    let host = HeaderValue::from_str(authority.as_str());
-    let host = host.map_err(|_| Problem::new(BAD_REQUEST, "the request target is malformed"))?;
-    request.headers_mut().insert(header::HOST, host);
-    Ok(())
+    Ids::new(id, trace)
 }
 
-/// A name or an address, perhaps with a port (RFC 3986, section 3.2, without user information).
-fn is_host(host: &[u8]) -> bool {
-    let may = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(byte);
-    !host.is_empty() && host.iter().all(may)
+/// The value of a field that came once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
 }
 
-/// What clients reach the server by, as a request in absolute form may name it (RFC 9112, section 3.2.2).
-#[derive(Clone, Debug)]
-struct Authorities(Arc<[Own]>);
-
-#[derive(Debug)]
-enum Own {
-    /// Of `external_url` or of a listener, without the port that its scheme has anyway.
-    Exact(String),
-    /// Of a listener at all addresses of the machine, or at a port that the system chooses.
-    Address { port: u16 },
-}
-
-impl Authorities {
-    fn of(config: &Config) -> Self {
-        let external = config.external_url().parse::<Uri>().ok().and_then(|url| Some(Own::Exact(plain(&url)?)));
-        let listeners = config.listeners().into_iter().flat_map(|listener| {
-            let (address, port) = (listener.address, listener.address.port());
-            if address.ip().is_unspecified() || port == 0 {
-                return vec![Own::Address { port }];
-            }
-            let named = address.ip().is_loopback().then(|| Own::Exact(format!("localhost:{port}")));
-            named.into_iter().chain([Own::Exact(address.to_string())]).collect()
-        });
-        Self(external.into_iter().chain(listeners).collect())
-    }
-
-    fn have(&self, uri: &Uri) -> bool {
-        let (Some(authority), Some(named)) = (uri.authority(), plain(uri)) else { return false };
-        self.0.iter().any(|own| match own {
-            Own::Exact(own) => *own == named,
-            Own::Address { port } => is_address(authority) && (*port == 0 || authority.port_u16() == Some(*port)),
-        })
-    }
-}
-
-/// The authority in small letters, without the port that its scheme has anyway and never with user information.
-fn plain(uri: &Uri) -> Option<String> {
-    let authority =
-        uri.authority().filter(|authority| !authority.as_str().contains('@'))?.as_str().to_ascii_lowercase();
-    let port = if uri.scheme() == Some(&Scheme::HTTPS) { ":443" } else { ":80" };
-    Some(authority.strip_suffix(port).map_or_else(|| authority.clone(), str::to_owned))
-}
-
-fn is_address(authority: &Authority) -> bool {
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok()
-}
-
-/// What a resource may have.
-const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+/// The id of a request, in both directions.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The header fields that every answer has.
 pub(super) fn protect(headers: &mut HeaderMap) {
@@ -221,64 +138,7 @@ pub(super) fn protect(headers: &mut HeaderMap) {
     }
 }
 
-/// A new request id, different for each request of this process and, most likely, of others.
+/// The id of the request that is being answered here.
 pub(super) fn request_id() -> RequestId {
-    static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
-        let start = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()) << 32);
-        AtomicU64::new(start)
-    });
-    RequestId::new(NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_absolute_target_names_this_server() {
-        let config = Config {
-            external_url: Some("https://Id.example.org/porth".to_owned()),
-            listen: Some("127.0.0.1:4593".parse().unwrap()),
-            ..Config::default()
-        };
-        let authorities = Authorities::of(&config);
-        for (target, own) in [
-            ("https://id.example.org/x", true),
-            ("https://ID.example.org:443/x", true),
-            ("http://127.0.0.1:4593/x", true),
-            ("http://localhost:4593/", true),
-            ("https://id.example.org:8443/x", false),
-            ("https://id.example.org.evil/x", false),
-            ("https://a@id.example.org/x", false),
-            ("http://127.0.0.1/x", false),
-            ("http://192.0.2.1:4593/x", false),
-        ] {
-            assert_eq!(authorities.have(&target.parse().unwrap()), own, "{target}");
-        }
-        let everywhere = Config { listen: Some("[::]:80".parse().unwrap()), ..Config::default() };
-        let authorities = Authorities::of(&everywhere);
-        for (target, own) in [
-            ("http://192.0.2.1:80/", true),
-            ("http://[2001:db8::1]:80/", true),
-            ("http://192.0.2.1:81/", false),
-            ("http://example.org:80/", false),
-        ] {
-            assert_eq!(authorities.have(&target.parse().unwrap()), own, "{target}");
-        }
-    }
-
-    #[test]
-    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
-        for (host, fine) in [
-            ("example.org", true),
-            ("[::1]:80", true),
-            ("", false),
-            ("a b", false),
-            ("a/b", false),
-            ("a@b", false),
-            ("a\\b", false),
-        ] {
-            assert_eq!(is_host(host.as_bytes()), fine, "{host}");
-        }
-    }
+    current().map_or_else(|| Ids::new(None, None).request, |ids| ids.request)
 }

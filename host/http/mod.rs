@@ -3,6 +3,7 @@
 //! Start at [`router`]; [`server`] answers connections with it. A handler here extracts, calls one service
 //! of the domain or the runtime, and maps the answer; rules and SQL are elsewhere.
 
+mod admission;
 mod audit;
 mod auth;
 mod body;
@@ -148,7 +149,7 @@ pub fn router(app: &App, serves: Serves) -> Edge<Mount> {
     if !app.0.config.cors_origins.is_empty() {
         host_routes = host_routes.layer(axum::middleware::from_fn_with_state(app.clone(), cors::layer));
     }
-    Edge::new(Mount::new(app.clone(), host_routes.with_state(app.clone()), serves), &app.0.config)
+    Edge::new(Mount::new(app.clone(), host_routes.with_state(app.clone()), serves), Arc::clone(&app.0.config))
 }
 
 /// Milliseconds since 1970, UTC.

@@ -5,6 +5,7 @@ mod audit;
 mod back_ends;
 mod edge;
 mod identity;
+mod ids;
 mod kinds;
 mod listeners;
 mod modules;
