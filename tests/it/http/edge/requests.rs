@@ -205,10 +205,8 @@ fn identity_fields_never_reach_a_plug_in_and_forwarded_ones_only_from_a_trusted_
         let server = with(config);
         for (name, seen) in IDENTITY.map(|name| (name, false)).into_iter().chain(FORWARDED.map(|name| (name, trusts))) {
             let reply = server.send("GET", "/api/m/seen", &[(name, "192.0.2.7"), ("x-fine", "1")], b"").json();
-            let mut expected = vec!["host".to_owned(), "connection".to_owned()];
-            expected.extend(seen.then(|| name.to_ascii_lowercase()));
-            expected.push("x-fine".to_owned());
-            assert_eq!(reply["headers"], json!(expected), "{config} {name}");
+            let has = |name: &str| reply["headers"].as_array().unwrap().contains(&json!(name.to_ascii_lowercase()));
+            assert!(has("x-fine") && has(name) == seen, "{config} {name}: {reply}");
         }
     }
 }
