@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use http::{HeaderValue, Request, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -136,9 +136,7 @@ async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
 
 /// The answer to a request that was not let through, as it is sent.
 async fn answer(refusal: Refusal) -> Vec<u8> {
-    let mut response = Problem::from(refusal).with(header::CONNECTION, "close").into_response();
-    super::edge::protect(response.headers_mut());
-    let (parts, body) = response.into_parts();
+    let (parts, body) = super::edge::named(|| Problem::from(refusal).with(header::CONNECTION, "close")).into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let mut bytes = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", parts.status, body.len()).into_bytes();
     for (name, value) in &parts.headers {

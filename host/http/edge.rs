@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use pin_project_lite::pin_project;
 use tower::Service;
@@ -85,12 +85,7 @@ where
             }
         };
         if let Ok(response) = &mut answer {
-            let headers = response.headers_mut();
-            // The id is of visible ASCII only.
-            if let Ok(id) = HeaderValue::from_bytes(ids.request.as_bytes()) {
-                headers.insert(X_REQUEST_ID, id);
-            }
-            protect(headers);
+            finish(response.headers_mut(), *ids);
         }
         Poll::Ready(answer)
     }
@@ -127,8 +122,23 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The header fields that every answer has.
-pub(super) fn protect(headers: &mut HeaderMap) {
+/// An answer to what is no request for the router: with an id of its own, and all that every answer has.
+pub(super) fn named<R: IntoResponse>(answer: impl FnOnce() -> R) -> Response {
+    let ids = Ids::new(None, None);
+    let mut response = {
+        let _entered = enter(Some(ids));
+        answer().into_response()
+    };
+    finish(response.headers_mut(), ids);
+    response
+}
+
+/// Adds the header fields that every answer has.
+fn finish(headers: &mut HeaderMap, ids: Ids) {
+    // The id is of visible ASCII only.
+    if let Ok(id) = HeaderValue::from_bytes(ids.request.as_bytes()) {
+        headers.insert(X_REQUEST_ID, id);
+    }
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),

@@ -120,6 +120,18 @@ impl Problem {
         Self::new(RECYCLING, detail).with(header::CONNECTION, "close").with(header::RETRY_AFTER, "1")
     }
 
+    /// What it quotes of the request may be of any length, so it is cut.
+    fn bounded(mut self) -> Self {
+        cut(&mut self.detail);
+        let more = self.errors.len().saturating_sub(ERRORS_MAX);
+        self.errors.truncate(ERRORS_MAX);
+        self.errors.iter_mut().for_each(cut);
+        if more > 0 {
+            self.errors.push(format!("and {more} more"));
+        }
+        self
+    }
+
     /// With a header field.
     pub(super) fn with(mut self, name: header::HeaderName, value: &str) -> Self {
         self.headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
@@ -127,18 +139,30 @@ impl Problem {
     }
 }
 
+fn cut(text: &mut String) {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
+    }
+}
+
+/// The longest text in an answer, and how many there are of them.
+const TEXT_BYTES_MAX: usize = 2048;
+const ERRORS_MAX: usize = 100;
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Kind(status, code, title) = self.kind;
-        let told = if self.errors.is_empty() { self.detail.clone() } else { self.errors.join("; ") };
+        let this = self.bounded();
+        let told = if this.errors.is_empty() { this.detail.clone() } else { this.errors.join("; ") };
         let mut body = json!({
-            "type": format!("{PROBLEMS}#{code}"), "title": title, "status": status.as_u16(), "code": code, "detail": self.detail,
+            "type": format!("{PROBLEMS}#{code}"), "title": title, "status": status.as_u16(), "code": code, "detail": this.detail,
         });
         if let (Some(ids), Some(body)) = (request::current(), body.as_object_mut()) {
             body.insert("request_id".to_owned(), json!(ids.request.as_str()));
         }
         if status == StatusCode::BAD_REQUEST {
-            let errors = if self.errors.is_empty() { vec![self.detail] } else { self.errors };
+            let errors = if this.errors.is_empty() { vec![this.detail] } else { this.errors };
             if let Some(body) = body.as_object_mut() {
                 body.insert("errors".to_owned(), json!(errors));
             }
@@ -151,7 +175,7 @@ impl IntoResponse for Problem {
             // RFC 9110, section 11.6.1: a 401 names a scheme.
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("token"));
         }
-        headers.extend(self.headers);
+        headers.extend(this.headers);
         response
     }
 }

@@ -5,6 +5,7 @@ mod json;
 mod pace;
 mod requests;
 mod slow;
+mod texts;
 
 use serde_json::json;
 
