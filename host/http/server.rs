@@ -19,6 +19,7 @@ use super::connection::{self, Drain, reached};
 use super::framing::Pace;
 use super::{Edge, Local, Mount};
 use crate::config::Limits;
+use crate::telemetry;
 
 /// How long a listener waits after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -174,6 +175,7 @@ fn limit_unsent(listener: &TcpListener) {
 }
 
 async fn refused(error: &std::io::Error) {
+    telemetry::server::accept_failed();
     tracing::warn!(%error, "a connection could not be accepted: {error}");
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
@@ -185,8 +187,9 @@ where
 {
     let (opened, draining) = (connections.count(|open| &open.connections), connections.draining.subscribe());
     let pace = connections.pace;
+    let counted = telemetry::server::connection();
     tokio::spawn(async move {
         connection::serve(stream, service, pace, draining).await;
-        drop(opened);
+        drop((opened, counted));
     });
 }

@@ -35,7 +35,7 @@ pub mod watch;
 pub mod watchdog;
 
 pub use body::Body;
-pub use call::{CallError, Incoming, call};
+pub use call::{CallError, Incoming, call, refused};
 pub use documents::purge as purge_documents;
 pub use health::{HealthStatus, HealthView, Place};
 pub use hooks::{Hook, HookError};

@@ -64,6 +64,8 @@ pub struct Endpoint {
     pub deadline: Duration,
     /// What to call.
     pub handler: Handler,
+    /// The pattern that it was registered with.
+    pub pattern: Box<str>,
     /// What is counted of its calls.
     pub(super) meter: Arc<RouteMeter>,
     priority: u32,
@@ -154,6 +156,7 @@ impl RoutesBuilder {
             body_bytes_max: new.body_bytes_max.unwrap_or(self.limits.body_bytes_max),
             deadline: new.deadline.unwrap_or(Duration::from_millis(self.limits.deadline_ms)),
             handler: new.handler,
+            pattern: route.into(),
             meter: self.meter.route(&new.method, route),
             priority: new.priority,
         })
