@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Request, StatusCode, header};
 use serde::Deserialize;
 
+use super::docs::escape;
 use super::error::{NOT_FOUND, Problem};
 use super::fields::Fields;
 use super::query::Query;
@@ -132,11 +133,6 @@ fn form_html(token: &str, entered: &Entered, errors: &[String]) -> String {
     }
     html.push_str("<p><button>Create</button></p>\n</form>");
     html
-}
-
-/// Text as it may stand in HTML, in attributes, too.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 const FORM_BYTES_MAX: u64 = 16 << 10;

@@ -9,7 +9,7 @@ use crate::support::server::Server;
 const JSON: &str = "content-type: application/json\r\n";
 
 fn hurried() -> Server {
-    with("[limits]\nheader_deadline_ms = 500\nkeep_alive_ms = 1000\nbody_grace_ms = 1000\n")
+    with("[limits]\nheader_deadline_ms = 500\nbody_grace_ms = 1000\n")
 }
 
 #[test]
@@ -63,35 +63,50 @@ fn a_body_that_does_not_come_is_408() {
 
 #[test]
 fn a_body_that_comes_slowly_but_fast_enough_arrives() {
-    let server = with("[limits]\nbody_grace_ms = 1000\nbody_bytes_s_min = 20\n");
-    for path in POSTS {
-        let mut raw = Raw::open(&server);
-        raw.send(format!("POST {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{JSON}content-length: 150\r\n\r\n"));
-        for _ in 0..15 {
-            std::thread::sleep(Duration::from_millis(100));
-            assert!(raw.send("          "));
+    let server = with("[limits]\nbody_grace_ms = 2000\nbody_bytes_s_min = 10\n");
+    std::thread::scope(|scope| {
+        for path in POSTS {
+            let server = &server;
+            scope.spawn(move || {
+                let mut raw = Raw::open(server);
+                let fields = format!("host: h\r\nconnection: close\r\n{JSON}content-length: 300");
+                raw.send(format!("POST {path} HTTP/1.1\r\n{fields}\r\n\r\n"));
+                for _ in 0..30 {
+                    std::thread::sleep(Duration::from_millis(100));
+                    assert!(raw.send("          "));
+                }
+                let expected = if path == "/api/auth" { "400 invalid" } else { "200" };
+                assert_eq!(raw.answers(), [expected], "{path}");
+            });
         }
-        let expected = if path == "/api/auth" { "400 invalid" } else { "200" };
-        assert_eq!(raw.answers(), [expected], "{path}");
-    }
+    });
 }
 
 #[test]
 fn a_connection_without_requests_is_closed() {
-    let server = hurried();
-    let began = Instant::now();
-    assert_eq!(exchange(&server, ""), [""; 0]);
-    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
-    // One with requests now and then is not, nor is one whose request takes its time.
-    let mut raw = Raw::open(&server);
-    for _ in 0..4 {
-        raw.send("GET /api/m/delay/200 HTTP/1.1\r\nhost: h\r\n\r\n");
-        raw.read_until("}");
-        assert!(raw.is_silent_for(Duration::from_millis(200)));
-    }
-    raw.send("GET /api/s/silent HTTP/1.1\r\nhost: h\r\n\r\n");
-    raw.read_until("one\r\n");
-    assert!(raw.is_silent_for(Duration::from_secs(2)), "an endless stream with nothing to say was ended");
+    let server = with("[limits]\nkeep_alive_ms = 2000\n");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let began = Instant::now();
+            assert_eq!(exchange(&server, ""), [""; 0]);
+            assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+        });
+        // One with requests now and then is not, nor is one whose request takes its time.
+        scope.spawn(|| {
+            let mut raw = Raw::open(&server);
+            for _ in 0..6 {
+                raw.send("GET /api/m/delay/200 HTTP/1.1\r\nhost: h\r\n\r\n");
+                raw.read_until("}");
+                assert!(raw.is_silent_for(Duration::from_millis(200)));
+            }
+        });
+        scope.spawn(|| {
+            let mut raw = Raw::open(&server);
+            raw.send("GET /api/s/silent HTTP/1.1\r\nhost: h\r\n\r\n");
+            raw.read_until("one\r\n");
+            assert!(raw.is_silent_for(Duration::from_secs(3)), "an endless stream with nothing to say was ended");
+        });
+    });
 }
 
 #[test]
@@ -109,7 +124,7 @@ fn an_answer_that_is_not_read_is_given_up() {
 
 #[test]
 fn an_answer_that_is_read_slowly_but_fast_enough_arrives() {
-    let server = with("[limits]\nbody_grace_ms = 1000\nbody_bytes_s_min = 200\n");
+    let server = with("[limits]\nbody_grace_ms = 2000\nbody_bytes_s_min = 200\n");
     let mut raw = Raw::narrow(&server);
     raw.send("GET /api/m/large/400000 HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
     let mut bytes = 0;
