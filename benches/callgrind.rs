@@ -30,18 +30,18 @@ pub(crate) fn run() -> Result<Vec<(Subject, u64)>> {
     for (edge, subject) in [(compiled_in::PLAIN, Subject::Plain), (compiled_in::SAME_EDGE, Subject::SameEdge)] {
         let output = directory.path().join(edge);
         let server = servers::compiled_in(edge, |command| under_callgrind(&command, &output))?;
-        counts.push((subject, count(&server, &output, 1, &[compiled_in::PATH.to_owned()])?));
+        counts.push((subject, count(&server, &output, 1, &[compiled_in::PATH.to_owned()], "")?));
     }
     let output = directory.path().join("one");
     let (_home, server) = start(one()?, &output)?;
     for (number, handler) in HANDLERS.into_iter().enumerate() {
         let paths = [format!("/api/bench/{handler}")];
-        counts.push((Subject::Plugin(handler), count(&server, &output, 2 * number + 1, &paths)?));
+        counts.push((Subject::Plugin(handler), count(&server, &output, 2 * number + 1, &paths, "")?));
     }
     drop(server);
     let output = directory.path().join("many");
     let (_home, server) = start(many()?, &output)?;
-    counts.push((Subject::Many, count(&server, &output, 1, &paths_of_many())?));
+    counts.push((Subject::Many, count(&server, &output, 1, &paths_of_many(), "")?));
     Ok(counts)
 }
 
@@ -66,8 +66,8 @@ pub(crate) fn under_callgrind(command: &Command, output: &Path) -> Command {
 }
 
 /// Asks and counts, between the dump of the number `first` and the next.
-fn count(server: &Server, output: &Path, first: usize, paths: &[String]) -> Result<u64> {
-    let mut load = Load::connect(server.address, paths)?;
+pub(crate) fn count(server: &Server, output: &Path, first: usize, paths: &[String], fields: &str) -> Result<u64> {
+    let mut load = Load::connect_with(server.address, paths, fields)?;
     load.ask(WARM_UP)?;
     ask_once(server.address, compiled_in::CHECKPOINT)?;
     std::thread::sleep(REST);

@@ -1,5 +1,7 @@
 //! The baseline: the fixture's handler compiled into a server, without any border.
 
+use std::sync::Arc;
+
 use axum::extract::Request;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -29,7 +31,7 @@ pub(crate) fn serve(edge: &str) -> Result<()> {
     if edge == PLAIN {
         runtime.spawn(async { axum::serve(listener, router).await });
     } else {
-        runtime.spawn(serve_tcp(listener, Edge::new(router), Connections::default()));
+        runtime.spawn(serve_tcp(listener, Edge::new(router, Arc::default()), Connections::default()));
     }
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     Ok(())

@@ -10,6 +10,7 @@
 
 mod callgrind;
 mod compiled_in;
+mod edge;
 mod guesses;
 mod identity;
 mod load;
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures all parts, or those that are named: `rounds`, `callgrind`, `once`, `identity`, `guesses`.
+/// Measures all parts, or those that are named: `rounds`, `callgrind`, `once`, `identity`, `guesses`, `edge`.
 fn measure(parts: &[&str]) -> Result<()> {
     // Cargo adds an option that says that this is a benchmark.
     let named: Vec<&&str> = parts.iter().filter(|part| !part.starts_with("--")).collect();
@@ -54,9 +55,13 @@ fn measure(parts: &[&str]) -> Result<()> {
     let once = if wanted("once") { Some(once::run()?) } else { None };
     let identity = if wanted("identity") { Some(identity::run()?) } else { None };
     let guesses = if wanted("guesses") { Some(guesses::run()?) } else { None };
+    let edge = if wanted("edge") { edge::run()? } else { Vec::new() };
     report::print(&rounds, &counts, once.as_ref(), identity.as_ref());
     if let Some(guesses) = &guesses {
         report::print_guesses(guesses);
+    }
+    if !edge.is_empty() {
+        report::print_edge(&edge);
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::edge::Edge;
 use crate::guesses::Guesses;
 use crate::identity::Identity;
 use crate::load::CONNECTIONS;
@@ -29,6 +30,9 @@ const SESSION_US_MAX: f64 = 20.0;
 const GLEWLWYD_SESSION_MIN: f64 = 9.0;
 /// A log-in against the bare hash.
 const LOG_IN_MAX: f64 = 1.03;
+
+/// The edge over plain axum, in µs of CPU a request.
+const EDGE_US_MAX: f64 = 1.0;
 
 /// Between these the times of failed log-ins do not tell who there is.
 const AREA: std::ops::RangeInclusive<f64> = 0.45..=0.55;
@@ -174,6 +178,22 @@ pub(crate) fn print_guesses(guesses: &Guesses) {
     for (what, area) in &guesses.areas {
         let verdict = if AREA.contains(area) { "met" } else { "MISSED" };
         println!("{what:<58}{area:>18.3}{between:>10}  {verdict}");
+    }
+}
+
+/// Prints what the edge costs a request.
+pub(crate) fn print_edge(edge: &[Edge]) {
+    println!("\n{:<58}{:>18}{:>10}", "bar", "measured", "at most");
+    for Edge { what, plain_ns, edge_ns, .. } in edge {
+        let cost = edge_ns.first().zip(plain_ns.first()).map(|(edge, plain)| us(edge) - us(plain));
+        bar(&format!("the edge over plain axum, {what}, µs"), [cost, None], EDGE_US_MAX);
+    }
+    for Edge { what, plain_ns, edge_ns, instructions } in edge {
+        let shown = |times: &[u64]| number(times.first().map(us));
+        println!("{what}: plain axum {} µs, behind the edge {} µs", shown(plain_ns), shown(edge_ns));
+        if let Some((plain, edge)) = instructions {
+            println!("{what}: {plain} instructions, behind the edge {edge}");
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # make bench: what a plug-in's endpoint costs, beside the same handler compiled in, nginx and Debian's Glewlwyd.
-# Arguments name the parts to run: rounds, callgrind, once, identity, guesses; by default all.
+# Arguments name the parts to run: rounds, callgrind, once, identity, guesses, edge; by default all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/check-tools.sh

@@ -267,3 +267,96 @@ fn machine_name((class, order, machine): (elf::FileClass, elf::DataEncoding, elf
 const MEMORY_BYTES_MAX: u64 = 1 << 32;
 /// The longest path that the system takes.
 const NAME_BYTES_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, OnceLock};
+
+    use proptest::prelude::*;
+
+    use super::super::digest::Digest;
+    use super::super::judge::judge_bytes;
+    use super::*;
+
+    /// A library that can be opened, to be damaged and mended again: it is too large to be copied each time.
+    fn library() -> &'static Mutex<Vec<u8>> {
+        static LIBRARY: OnceLock<Mutex<Vec<u8>>> = OnceLock::new();
+        LIBRARY.get_or_init(|| {
+            // Cargo builds it beside this test.
+            let path = std::env::current_exe().unwrap().with_file_name("libhello.so");
+            Mutex::new(std::fs::read(path).unwrap())
+        })
+    }
+
+    /// Where what is read lies: the header, the tables of segments and of dynamic entries, the notes, the symbols' hashes.
+    fn places(bytes: &[u8]) -> Vec<Range<usize>> {
+        let elf = Elf::parse(bytes).unwrap();
+        let of_file = |segment: &ProgramHeader64<NativeEndian>| {
+            let (offset, len) = segment.file_range(NativeEndian);
+            offset as usize..(offset + len) as usize
+        };
+        let small = elf.segments.iter().filter(|segment| segment.p_type(NativeEndian) != elf::PT_LOAD).map(of_file);
+        let tables = [elf::DT_GNU_HASH, elf::DT_SYMTAB, elf::DT_STRTAB].map(|tag| {
+            let table = elf.bytes_from(elf.value(tag).unwrap()).unwrap();
+            let start = table.as_ptr() as usize - bytes.as_ptr() as usize;
+            start..start + table.len().min(256)
+        });
+        [0..64, 64..64 + 56 * elf.segments.len()]
+            .into_iter()
+            .chain(small)
+            .chain(tables)
+            .filter(|place| !place.is_empty())
+            .collect()
+    }
+
+    fn judge(bytes: &[u8]) -> Result<(), Reason> {
+        judge_bytes(bytes, "library", Digest::of(b"")).map(|_| ())
+    }
+
+    #[test]
+    fn the_library_that_is_damaged_here_is_fine() {
+        assert!(judge(&library().lock().unwrap()).is_ok());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        /// Whatever the bytes are, there is an answer: no panic, and nothing outside of them is read (`object` and slices
+        /// panic first). That the answer is a refusal, no one can say of any byte.
+        #[test]
+        fn damaged_libraries_are_judged(
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), prop_oneof![
+                Just(0), Just(u64::MAX), Just(1 << 63), Just(1), Just(8), Just(4096), Just(1 << 31), any::<u64>(), 0..100_000_000_u64,
+            ], 1..=8_usize), 1..4),
+            cut in proptest::option::weighted(0.1, any::<prop::sample::Index>()),
+        ) {
+            static PLACES: OnceLock<Vec<Range<usize>>> = OnceLock::new();
+            let mut bytes = library().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let places = PLACES.get_or_init(|| places(&bytes));
+            let mut mended = Vec::new();
+            for (place, at, value, len) in changes {
+                let place = place.get(places).clone();
+                let at = place.start + at.index(place.len());
+                let end = (at + len).min(bytes.len());
+                mended.push((at, bytes[at..end].to_vec()));
+                bytes[at..end].copy_from_slice(&value.to_ne_bytes()[..end - at]);
+            }
+            let end = cut.map_or(bytes.len(), |cut| cut.index(bytes.len()));
+            let judged = std::panic::catch_unwind(|| judge(&bytes[..end]).is_ok());
+            for (at, before) in mended.into_iter().rev() {
+                bytes[at..at + before.len()].copy_from_slice(&before);
+            }
+            prop_assert!(judged.is_ok(), "it panicked");
+        }
+
+        #[test]
+        fn anything_at_all_is_judged(bytes in proptest::collection::vec(any::<u8>(), 0..300), is_elf: bool) {
+            let mut bytes = bytes;
+            if is_elf {
+                let library = library().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                bytes = [&library[..64], &bytes].concat();
+            }
+            prop_assert!(judge(&bytes).is_err());
+        }
+    }
+}

@@ -67,11 +67,13 @@ pub enum Panic {
 ///
 /// The first thing that forbids it, with both sides.
 pub fn judge(staged: &Staged) -> Result<Judged, Refusal> {
-    judge_staged(staged).map_err(|reason| reason.of(staged.library()))
+    let judged = judge_bytes(staged.bytes(), staged.library(), staged.digest());
+    judged.map_err(|reason| reason.of(staged.library()))
 }
 
-fn judge_staged(staged: &Staged) -> Result<Judged, Reason> {
-    let elf = Elf::parse(staged.bytes())?;
+/// The same of bytes, wherever they are.
+pub(super) fn judge_bytes(bytes: &[u8], library: &str, digest: Digest) -> Result<Judged, Reason> {
+    let elf = Elf::parse(bytes)?;
     let notes = elf.notes()?;
     let mut porth = notes.iter().filter(|note| note.owner == OWNER && note.kind == note::KIND);
     let note = match (porth.next(), porth.count()) {
@@ -89,8 +91,8 @@ fn judge_staged(staged: &Staged) -> Result<Judged, Reason> {
     }
     let constructors_bytes = elf.value(elf::DT_INIT_ARRAYSZ).unwrap_or(0);
     Ok(Judged {
-        library: staged.library().to_owned(),
-        digest: staged.digest(),
+        library: library.to_owned(),
+        digest,
         abi_draft: note.abi_draft,
         abi_major: note.abi_major,
         abi_minor: note.abi_minor,

@@ -152,7 +152,7 @@ async fn start(
     tokio::spawn(purge(access, services.keys.clone(), retention_ms, leadership.clone()));
     let (keys, setup) = (services.keys.clone(), services.setup.clone());
     let app = App::new(Arc::clone(&config), runtime.clone(), services);
-    let connections = Connections::default();
+    let connections = Connections::new(&config.limits);
     listen(&app, &config, listeners, local, &connections)?;
     // A child that stands in for another finds the link that was printed.
     show_setup_link(&setup, &config, first_child).await;

@@ -222,6 +222,17 @@ pub struct Limits {
     pub body_bytes_max: u64,
     /// How long an endpoint may take, in milliseconds, where it says nothing else; then the answer is 504.
     pub deadline_ms: u64,
+    /// The largest header of a request in bytes.
+    pub header_bytes_max: usize,
+    /// How long the header of a request may take from its first byte on, in milliseconds.
+    pub header_deadline_ms: u64,
+    /// How long a connection may stay open without a request, in milliseconds.
+    pub keep_alive_ms: u64,
+    /// How many bytes of a request's body, or of an answer, a client must send or read in a second, on average over
+    /// `body_grace_ms`; 0 means that one byte in all that time is enough. Only time counts in which the server waits.
+    pub body_bytes_s_min: u64,
+    /// How long a client may be slower than that, in milliseconds.
+    pub body_grace_ms: u64,
     /// How long `init` and `close` of an instance may take, in milliseconds.
     pub lifecycle_deadline_ms: u64,
     /// How long requests may finish when the server stops or their instance is replaced, in milliseconds; then endless
@@ -384,6 +395,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes_max: 1 << 20,
+            header_bytes_max: 16 << 10,
+            header_deadline_ms: 10_000,
+            keep_alive_ms: 75_000,
+            body_bytes_s_min: 1024,
+            body_grace_ms: 10_000,
             deadline_ms: 30_000,
             lifecycle_deadline_ms: 30_000,
             drain_deadline_ms: 30_000,

@@ -63,6 +63,11 @@ impl Config {
     fn check_numbers(&self, problems: &mut Vec<String>) {
         let (limits, quarantine) = (&self.limits, &self.quarantine);
         check_range(problems, "limits.body_bytes_max", limits.body_bytes_max, 1..=1 << 40);
+        check_range(problems, "limits.header_bytes_max", limits.header_bytes_max, 1024..=1 << 20);
+        check_range(problems, "limits.header_deadline_ms", limits.header_deadline_ms, 100..=DAY_MS);
+        check_range(problems, "limits.keep_alive_ms", limits.keep_alive_ms, 100..=DAY_MS);
+        check_range(problems, "limits.body_bytes_s_min", limits.body_bytes_s_min, 0..=1 << 30);
+        check_range(problems, "limits.body_grace_ms", limits.body_grace_ms, 100..=DAY_MS);
         check_range(problems, "limits.deadline_ms", limits.deadline_ms, 1..=DAY_MS);
         check_range(problems, "limits.lifecycle_deadline_ms", limits.lifecycle_deadline_ms, 1..=DAY_MS);
         check_range(problems, "limits.drain_deadline_ms", limits.drain_deadline_ms, 0..=DAY_MS);

@@ -5,8 +5,8 @@
 use std::net::IpAddr;
 
 use axum::Json;
-use axum::body::{Body, to_bytes};
-use axum::extract::{FromRequestParts, MatchedPath, Query, RawPathParams, State};
+use axum::body::Body;
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponseParts, Response, ResponseParts};
 use http::{Method, Request};
@@ -14,10 +14,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::caller::{Admin, Caller};
-use super::error::{BODY_TOO_LARGE, INVALID, Problem, Told};
+use super::error::{INVALID, Problem, Told};
 use super::fields::BODY_BYTES_MAX;
 use super::modules::detached;
-use super::{App, edge, keys, libraries, modules, now_ms, peer, scopes};
+use super::query::Query;
+use super::{App, body, edge, json, keys, libraries, modules, now_ms, peer, scopes};
 use crate::domain::StoreError;
 use crate::domain::access::{LogInError, Present};
 use crate::domain::audit::{Act, Actor, AuditEvent, AuditQuery, End, Outcome, is_secret};
@@ -139,9 +140,12 @@ pub(super) async fn layer(
     parts.extensions.insert(caller);
     let Some(actor) = actor else { return Ok(next.run(Request::from_parts(parts, body)).await) };
 
-    let body = to_bytes(body, BODY_BYTES_MAX).await;
-    let body = body.map_err(|_| Problem::new(BODY_TOO_LARGE, format!("expected at most {BODY_BYTES_MAX} bytes")))?;
-    let sent: Map<String, Value> = serde_json::from_slice(&body).unwrap_or_default();
+    let body = body::read_bytes(body, BODY_BYTES_MAX).await?;
+    let sent = match json::read(&body) {
+        Ok(Value::Object(sent)) => sent,
+        // The handler says what is wrong with it.
+        _ => Map::new(),
+    };
     let object = Object::of(noted, &mut parts, &app, &sent).await;
     let before = object.look(&app).await?;
     let act = Act {
@@ -351,8 +355,7 @@ pub(super) struct Asked {
 
 /// `GET /admin/audit/`: the newest entries, the newest first.
 pub(super) async fn list(_: Admin, State(app): State<App>, request: Request<Body>) -> Result<Json<Value>, Problem> {
-    let Query(asked) = Query::<Asked>::try_from_uri(request.uri())
-        .map_err(|rejection| Problem::new(INVALID, rejection.body_text()))?;
+    let Query(asked) = Query::<Asked>::of(request.uri())?;
     let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Problem::new(INVALID, format!("limit: expected 1 to {LIMIT_MAX}, found {limit}")));

@@ -3,15 +3,16 @@
 use std::net::IpAddr;
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use http::header::{HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request};
 use serde::Deserialize;
 
 use super::caller;
-use super::error::{INVALID, NOT_FOUND, Problem, UNAUTHORIZED};
+use super::error::{NOT_FOUND, Problem, UNAUTHORIZED};
 use super::fields::Fields;
 use super::modules::detached;
+use super::query::Query;
 use super::{App, audit, cookie, now_ms, peer};
 use crate::domain::access::{LogInError, SchemeProof};
 use crate::domain::login::{LoginSession, Origin};
@@ -95,8 +96,7 @@ pub(super) struct Who {
 
 /// `DELETE /auth/`: logs out one user of the session, or all.
 pub(super) async fn log_out(State(app): State<App>, request: Request<Body>) -> Result<Answer, Problem> {
-    let Query(who) =
-        Query::<Who>::try_from_uri(request.uri()).map_err(|rejection| Problem::new(INVALID, rejection.body_text()))?;
+    let Query(who) = Query::<Who>::of(request.uri())?;
     // Unlike elsewhere a cookie that opens nothing is told apart from none.
     let cookie = cookie::read(request.headers(), &app.0.config).ok_or_else(caller::unauthorized)?;
     let session = app.0.access.sessions.find(cookie, now_ms()).await?;

@@ -6,21 +6,49 @@ use std::task::{Context, Poll, ready};
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use futures_util::Stream;
+use http::{HeaderMap, HeaderValue, header};
 use http_body::Body as _;
 
-use super::error::{BAD_REQUEST, BODY_TOO_LARGE, Problem};
+use super::error::{BAD_REQUEST, BODY_TOO_LARGE, CONTENT_CODING, Problem};
+use super::framing::Broken;
 use crate::runtime::{BodyError, RequestBody};
 
 /// Reads the whole body; one that is announced as too large is refused before a byte of it is read.
 pub(super) async fn read(body: Body, limit: u64) -> Result<RequestBody, Problem> {
+    Ok(RequestBody::Whole(read_bytes(body, limit).await?))
+}
+
+/// The same, as bytes.
+pub(super) async fn read_bytes(body: Body, limit: u64) -> Result<Bytes, Problem> {
     check_announced(&body, limit)?;
     let limit_in_memory = usize::try_from(limit).unwrap_or(usize::MAX);
-    let body = to_bytes(body, limit_in_memory).await.map_err(|error| {
-        let of_length =
-            std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-        if of_length { too_large(limit) } else { Problem::new(BAD_REQUEST, "the body ended early") }
-    })?;
-    Ok(RequestBody::Whole(body))
+    to_bytes(body, limit_in_memory).await.map_err(|error| cut(&error, limit))
+}
+
+/// Refuses a body that is compressed or otherwise encoded: the host's own routes read none (RFC 9110, section 8.4).
+pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let plain = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
+        return Ok(());
+    }
+    let problem = Problem::new(CONTENT_CODING, "expected a body without `Content-Encoding`");
+    Err(problem.with(header::ACCEPT_ENCODING, "identity"))
+}
+
+/// Why a body could not be read to its end.
+fn cut(error: &axum::Error, limit: u64) -> Problem {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return too_large(limit);
+        }
+        let within = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        if let Some(Broken(refusal)) = within.and_then(|within| within.downcast_ref()) {
+            return Problem::from(*refusal);
+        }
+        cause = error.source();
+    }
+    Problem::new(BAD_REQUEST, "the body ended early")
 }
 
 /// The body as it comes in; one that is announced as too large is refused.

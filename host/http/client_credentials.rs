@@ -28,7 +28,7 @@ pub(super) fn are_posted(parts: &Parts, chain: &Chain) -> bool {
 pub(super) async fn caller(app: &App, parts: &Parts, posted: &[u8]) -> Result<Caller, Problem> {
     let shown = match parts.headers.get(AUTHORIZATION) {
         Some(value) => basic(value.as_bytes()),
-        None => in_form(posted),
+        None => in_form(posted)?,
     };
     let Some((client_id, secrets)) = shown else { return Ok(Caller::Nobody) };
     let (app, peer) = (app.clone(), peer::of(&parts.extensions, &parts.headers, &app.0.config));
@@ -52,9 +52,11 @@ fn basic(value: &[u8]) -> Option<(String, Vec<String>)> {
     Some((decoded(client_id).unwrap_or_else(|| client_id.to_owned()), secrets))
 }
 
-fn in_form(body: &[u8]) -> Option<(String, Vec<String>)> {
-    let mut fields: HashMap<String, String> = form::read(body).ok()?;
-    Some((fields.remove("client_id")?, vec![fields.remove("client_secret")?]))
+/// What else is in the form is the plug-in's, which may want some of it twice (RFC 8707, section 2).
+fn in_form(body: &[u8]) -> Result<Option<(String, Vec<String>)>, Problem> {
+    let mut fields: HashMap<String, String> = form::read(body, |name| matches!(name, "client_id" | "client_secret"))?;
+    let (client_id, secret) = (fields.remove("client_id"), fields.remove("client_secret"));
+    Ok(client_id.zip(secret).map(|(client_id, secret)| (client_id, vec![secret])))
 }
 
 /// A part that is encoded as in forms.
@@ -62,7 +64,7 @@ fn decoded(text: &str) -> Option<String> {
     if text.contains('&') {
         return None;
     }
-    form::read::<HashMap<String, String>>(format!("part={text}").as_bytes()).ok()?.remove("part")
+    form::read::<HashMap<String, String>>(format!("part={text}").as_bytes(), |_| true).ok()?.remove("part")
 }
 
 #[cfg(test)]
@@ -90,7 +92,9 @@ mod tests {
 
     #[test]
     fn a_form_holds_both() {
-        assert_eq!(in_form(b"client_secret=a%26b&x=y&client_id=app"), Some(("app".to_owned(), vec!["a&b".to_owned()])));
-        assert_eq!(in_form(b"client_id=app"), None);
+        let fine = b"client_secret=a%26b&x=y&client_id=app&x=z";
+        assert_eq!(in_form(fine).unwrap(), Some(("app".to_owned(), vec!["a&b".to_owned()])));
+        assert_eq!(in_form(b"client_id=app").unwrap(), None);
+        assert!(in_form(b"client_id=app&client_secret=s&client%5Fid=app").is_err());
     }
 }

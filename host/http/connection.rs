@@ -15,16 +15,19 @@ use http::{HeaderValue, Request, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
 
-/// How long the header of a request may take.
-const HEADER_DEADLINE: Duration = Duration::from_secs(10);
-/// How large the header of a request may be in bytes.
-const HEADER_BYTES_MAX: usize = 16 << 10;
+use super::error::Problem;
+use super::framing::{Framing, Late, Pace, Refusal, Watch};
+
+/// What hyper has room for beyond the largest header, so that the framing always has the first word.
+const BUFFER_BYTES_MORE: usize = 4 << 10;
+/// hyper takes no smaller buffer.
+const HEADER_BYTES_MIN: usize = 8 << 10;
 /// How long a connection may be idle while the server drains: a request that its client is just sending is answered.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 /// How often a connection is looked at while the server drains.
@@ -44,36 +47,51 @@ pub(super) enum Drain {
     Now,
 }
 
-/// Answers the requests of a connection. From when `draining` says so, the next answer is the last, and announced as
-/// such.
-pub(super) async fn serve<I, S>(stream: I, service: S, mut draining: watch::Receiver<Drain>)
+/// Answers the requests of a connection, at the pace that clients have to keep. From when `draining` says so, the next
+/// answer is the last, and announced as such.
+pub(super) async fn serve<I, S>(stream: I, service: S, pace: Pace, mut draining: watch::Receiver<Drain>)
 where
     I: AsyncRead + AsyncWrite + Unpin,
     S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone,
 {
-    let activity = Arc::new(Activity::default());
-    let mut stream = Counted { stream, activity: Arc::clone(&activity) };
+    let watch = Arc::new(Watch::new(pace));
+    let activity = Arc::new(Activity::new(Arc::clone(&watch)));
+    let mut stream = Framing::new(Counted { stream, activity: Arc::clone(&activity) }, Arc::clone(&watch));
     let ended = {
         let service = Watched { inner: TowerToHyperService::new(service), activity: Arc::clone(&activity) };
         let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_DEADLINE)
-            .max_buf_size(HEADER_BYTES_MAX)
+            .max_buf_size(pace.header_bytes_max.max(HEADER_BYTES_MIN) + BUFFER_BYTES_MORE)
             .serve_connection(TokioIo::new(&mut stream), service);
         let mut connection = std::pin::pin!(connection);
-        let drained = async {
+        let mut drained = std::pin::pin!(async {
             reached(&mut draining, Drain::Soon).await;
             activity.draining.store(true, Ordering::Relaxed);
             tokio::select! {
                 () = activity.idle() => {}
                 () = reached(&mut draining, Drain::Now) => {}
             }
-        };
-        tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = drained => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        });
+        let mut late = std::pin::pin!(watch.late());
+        let mut is_drained = false;
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => break ended,
+                () = drained.as_mut(), if !is_drained => {
+                    is_drained = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                what = late.as_mut() => {
+                    tracing::debug!(?what, "a client was too slow");
+                    match what {
+                        // Nothing more can be told to who does not read.
+                        Late::Answer => return,
+                        Late::Idle => connection.as_mut().graceful_shutdown(),
+                        // hyper comes to know it when it reads on.
+                        Late::Header | Late::Body => {}
+                    }
+                    late.set(watch.late());
+                }
             }
         }
     };
@@ -81,6 +99,8 @@ where
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended: {error}");
     }
+    let owed = stream.owed();
+    let mut stream = stream.into_inner();
     let patience = async {
         tokio::select! {
             () = tokio::time::sleep(LINGER_MAX) => {}
@@ -88,7 +108,12 @@ where
         }
     };
     tokio::select! {
-        () = linger(&mut stream) => {}
+        () = async {
+            if let Some(refusal) = owed {
+                let _ = stream.write_all(&answer(refusal).await).await;
+            }
+            linger(&mut stream).await;
+        } => {}
         () = patience => {}
     }
 }
@@ -109,18 +134,34 @@ async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     while let Ok(1..) = stream.read(&mut nobody).await {}
 }
 
+/// The answer to a request that was not let through, as it is sent.
+async fn answer(refusal: Refusal) -> Vec<u8> {
+    let (parts, body) = super::edge::named(|| Problem::from(refusal).with(header::CONNECTION, "close")).into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let mut bytes = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", parts.status, body.len()).into_bytes();
+    for (name, value) in &parts.headers {
+        bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    bytes.extend(b"\r\n");
+    bytes.extend(body);
+    bytes
+}
+
 /// What a connection does. All of it happens in one task.
-#[derive(Default)]
 struct Activity {
     /// Whether the next answer is the last.
     draining: AtomicBool,
-    /// Whether a request is being answered, from its header to the end of the answer's body.
-    busy: AtomicBool,
+    /// What it waits for, and which requests are being answered.
+    watch: Arc<Watch>,
     /// How often something was read.
     reads: AtomicU32,
 }
 
 impl Activity {
+    fn new(watch: Arc<Watch>) -> Self {
+        Self { draining: AtomicBool::new(false), watch, reads: AtomicU32::new(0) }
+    }
+
     /// Waits until nothing has happened for [`IDLE_MAX`].
     async fn idle(&self) {
         let mut idle = Duration::ZERO;
@@ -128,7 +169,7 @@ impl Activity {
         while idle < IDLE_MAX {
             tokio::time::sleep(LOOK_EVERY).await;
             let before = std::mem::replace(&mut reads, self.reads.load(Ordering::Relaxed));
-            let active = self.busy.load(Ordering::Relaxed) || before != reads;
+            let active = self.watch.is_busy() || before != reads;
             idle = if active { Duration::ZERO } else { idle + LOOK_EVERY };
         }
     }
@@ -189,7 +230,7 @@ where
     type Future = Answering<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.activity.busy.store(true, Ordering::Relaxed);
+        self.activity.watch.request_begins();
         let under_way = UnderWay(Arc::clone(&self.activity));
         Answering { inner: self.inner.call(request), under_way: Some(under_way) }
     }
@@ -200,7 +241,7 @@ struct UnderWay(Arc<Activity>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.busy.store(false, Ordering::Relaxed);
+        self.0.watch.request_ends();
     }
 }
 
@@ -267,6 +308,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::config::Limits;
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
     const SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n";
@@ -295,7 +337,7 @@ mod tests {
                 };
                 Ok(Response::new(body))
             });
-            tokio::spawn(serve(theirs, service, watched));
+            tokio::spawn(serve(theirs, service, Pace::from(&Limits::default()), watched));
             Self { stream, draining }
         }
 

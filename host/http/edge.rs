@@ -1,39 +1,36 @@
-//! What holds for every answer: one layer around the router.
+//! What holds for every request and every answer: one layer around the router.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use pin_project_lite::pin_project;
 use tower::Service;
 
+use super::admission::{Authorities, check};
 use super::peer;
 use crate::config::Config;
 use crate::telemetry::request::{Entered, Ids, RequestId, current, enter};
 use crate::telemetry::trace::Trace;
 
-/// Gives every request its ids, and adds to every answer its own, and the header fields that it does not have yet: no
+/// Gives every request its ids, refuses those that [`check`] does not let in, and adds to every answer its own, and the header fields that it does not have yet: no
 /// sniffing, no framing, no storing.
 #[derive(Clone, Debug)]
 pub struct Edge<S> {
     inner: S,
     /// Says whose word about a request's id counts.
-    config: Option<Arc<Config>>,
+    config: Arc<Config>,
+    authorities: Authorities,
 }
 
 impl<S> Edge<S> {
-    /// Around a service.
+    /// Around a service that answers for whatever `config` says that clients reach it by. The ids that trusted proxies give
+    /// requests are taken over.
     #[must_use]
-    pub fn new(inner: S) -> Self {
-        Self { inner, config: None }
-    }
-
-    /// Takes over the ids that trusted proxies give requests.
-    #[must_use]
-    pub fn trusting(self, config: Arc<Config>) -> Self {
-        Self { config: Some(config), ..self }
+    pub fn new(inner: S, config: Arc<Config>) -> Self {
+        Self { inner, authorities: Authorities::of(&config), config }
     }
 }
 
@@ -50,19 +47,24 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let ids = ids(&mut request, self.config.as_deref());
+        let ids = ids(&mut request, &self.config);
         let _entered: Entered = enter(Some(ids));
-        EdgeFuture { inner: self.inner.call(request), ids }
+        match check(&mut request, &self.authorities) {
+            Ok(()) => EdgeFuture::Inner { future: self.inner.call(request), ids },
+            Err(answer) => EdgeFuture::Refused { answer: Some(answer), ids },
+        }
     }
 }
 
 pin_project! {
-    /// The answer of the inner service on its way.
+    /// The answer on its way: the inner service's, or a refusal.
     #[derive(Debug)]
-    pub struct EdgeFuture<F> {
-        #[pin]
-        inner: F,
-        ids: Ids,
+    #[project = EdgeProject]
+    pub enum EdgeFuture<F> {
+        /// The inner service has the request.
+        Inner { #[pin] future: F, ids: Ids },
+        /// It never gets it.
+        Refused { answer: Option<Box<Response>>, ids: Ids },
     }
 }
 
@@ -73,24 +75,17 @@ where
     type Output = Result<Response, E>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let mut answer = {
-            let _entered = enter(Some(*this.ids));
-            std::task::ready!(this.inner.poll(task))
+        let (mut answer, ids) = match self.project() {
+            EdgeProject::Inner { future, ids } => {
+                let _entered = enter(Some(*ids));
+                (std::task::ready!(future.poll(task)), ids)
+            }
+            EdgeProject::Refused { answer, ids } => {
+                (Ok(answer.take().map_or_else(Response::default, |answer| *answer)), ids)
+            }
         };
         if let Ok(response) = &mut answer {
-            let headers = response.headers_mut();
-            // The id is of visible ASCII only.
-            if let Ok(id) = HeaderValue::from_bytes(this.ids.request.as_bytes()) {
-                headers.insert(X_REQUEST_ID, id);
-            }
-            for (name, value) in [
-                (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-                (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            ] {
-                headers.entry(name).or_insert(value);
-            }
+            finish(response.headers_mut(), *ids);
         }
         Poll::Ready(answer)
     }
@@ -98,8 +93,8 @@ where
 
 /// What a request is called: its own id or a trusted proxy's, and the trace that its caller says it belongs to. What the
 /// caller says of that is taken out: plug-ins get the host's place in the trace.
-fn ids<B>(request: &mut Request<B>, config: Option<&Config>) -> Ids {
-    let by_proxy = config.is_some_and(|config| peer::is_trusted_proxy(request.extensions(), config));
+fn ids<B>(request: &mut Request<B>, config: &Config) -> Ids {
+    let by_proxy = peer::is_trusted_proxy(request.extensions(), config);
     let headers = request.headers_mut();
     let id = by_proxy.then(|| only(headers, &X_REQUEST_ID)).flatten().and_then(RequestId::from_text);
     let trace = if headers.contains_key(TRACEPARENT) {
@@ -126,6 +121,32 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// An answer to what is no request for the router: with an id of its own, and all that every answer has.
+pub(super) fn named<R: IntoResponse>(answer: impl FnOnce() -> R) -> Response {
+    let ids = Ids::new(None, None);
+    let mut response = {
+        let _entered = enter(Some(ids));
+        answer().into_response()
+    };
+    finish(response.headers_mut(), ids);
+    response
+}
+
+/// Adds the header fields that every answer has.
+fn finish(headers: &mut HeaderMap, ids: Ids) {
+    // The id is of visible ASCII only.
+    if let Ok(id) = HeaderValue::from_bytes(ids.request.as_bytes()) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ] {
+        headers.entry(name).or_insert(value);
+    }
+}
 
 /// The id of the request that is being answered here.
 pub(super) fn request_id() -> RequestId {

@@ -1,10 +1,11 @@
 //! One table of errors: what clients read as `application/problem+json` (RFC 9457), and what the log says.
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 
 use super::body;
+use super::framing::Refusal;
 use crate::domain::StoreError;
 use crate::domain::access::{ChangePasswordError, LogInError};
 use crate::domain::clients::PutClientError;
@@ -35,6 +36,11 @@ kinds! {
     BAD_PATH: BAD_REQUEST "bad_path" "The path is malformed";
     BAD_REQUEST: BAD_REQUEST "bad_request" "The request is malformed";
     INVALID: BAD_REQUEST "invalid" "The request asks for something that cannot be";
+    TARGET_TOO_LONG: URI_TOO_LONG "target_too_long" "The request target is too long";
+    HEADER_TOO_LARGE: REQUEST_HEADER_FIELDS_TOO_LARGE "header_too_large" "The header of the request is too large";
+    TOO_SLOW: REQUEST_TIMEOUT "too_slow" "The request came too slowly";
+    HTTP_VERSION: HTTP_VERSION_NOT_SUPPORTED "http_version" "This version of HTTP is not spoken here";
+    TRANSFER_CODING: NOT_IMPLEMENTED "transfer_coding" "This transfer coding is not understood here";
     UNAUTHORIZED: UNAUTHORIZED "unauthorized" "Credentials are missing or not sufficient";
     FORBIDDEN: FORBIDDEN "forbidden" "What was shown is not enough";
     FOREIGN_ORIGIN: FORBIDDEN "foreign_origin" "Pages of another origin may not do this";
@@ -44,6 +50,9 @@ kinds! {
     DECLARED: CONFLICT "declared_instance" "The configuration file declares the instance";
     RECYCLING: CONFLICT "recycling" "The server is being recycled";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is larger than allowed";
+    MISDIRECTED: MISDIRECTED_REQUEST "misdirected" "Another server is meant";
+    EXPECTATION: EXPECTATION_FAILED "expectation" "What is expected cannot be promised";
+    CONTENT_CODING: UNSUPPORTED_MEDIA_TYPE "content_coding" "The body is encoded in a way that is not read here";
     LOCKED_OUT: TOO_MANY_REQUESTS "locked_out" "Too many log-ins failed";
     PASSWORDS_BUSY: SERVICE_UNAVAILABLE "passwords_busy" "Too many log in at once";
     INTERNAL: INTERNAL_SERVER_ERROR "internal" "Something failed here";
@@ -111,6 +120,18 @@ impl Problem {
         Self::new(RECYCLING, detail).with(header::CONNECTION, "close").with(header::RETRY_AFTER, "1")
     }
 
+    /// What it quotes of the request may be of any length, so it is cut.
+    fn bounded(mut self) -> Self {
+        cut(&mut self.detail);
+        let more = self.errors.len().saturating_sub(ERRORS_MAX);
+        self.errors.truncate(ERRORS_MAX);
+        self.errors.iter_mut().for_each(cut);
+        if more > 0 {
+            self.errors.push(format!("and {more} more"));
+        }
+        self
+    }
+
     /// With a header field.
     pub(super) fn with(mut self, name: header::HeaderName, value: &str) -> Self {
         self.headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
@@ -118,18 +139,30 @@ impl Problem {
     }
 }
 
+fn cut(text: &mut String) {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
+    }
+}
+
+/// The longest text in an answer, and how many there are of them.
+const TEXT_BYTES_MAX: usize = 2048;
+const ERRORS_MAX: usize = 100;
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Kind(status, code, title) = self.kind;
-        let told = if self.errors.is_empty() { self.detail.clone() } else { self.errors.join("; ") };
+        let this = self.bounded();
+        let told = if this.errors.is_empty() { this.detail.clone() } else { this.errors.join("; ") };
         let mut body = json!({
-            "type": format!("{PROBLEMS}#{code}"), "title": title, "status": status.as_u16(), "code": code, "detail": self.detail,
+            "type": format!("{PROBLEMS}#{code}"), "title": title, "status": status.as_u16(), "code": code, "detail": this.detail,
         });
         if let (Some(ids), Some(body)) = (request::current(), body.as_object_mut()) {
             body.insert("request_id".to_owned(), json!(ids.request.as_str()));
         }
         if status == StatusCode::BAD_REQUEST {
-            let errors = if self.errors.is_empty() { vec![self.detail] } else { self.errors };
+            let errors = if this.errors.is_empty() { vec![this.detail] } else { this.errors };
             if let Some(body) = body.as_object_mut() {
                 body.insert("errors".to_owned(), json!(errors));
             }
@@ -142,8 +175,21 @@ impl IntoResponse for Problem {
             // RFC 9110, section 11.6.1: a 401 names a scheme.
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("token"));
         }
-        headers.extend(self.headers);
+        headers.extend(this.headers);
         response
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Malformed(what) => Self::new(BAD_REQUEST, what),
+            Refusal::TargetTooLong => Self::new(TARGET_TOO_LONG, "expected a shorter path and query"),
+            Refusal::HeaderTooLarge => Self::new(HEADER_TOO_LARGE, "expected fewer or shorter header fields"),
+            Refusal::Version => Self::new(HTTP_VERSION, "expected version 1.1 or 1.0"),
+            Refusal::Coding => Self::new(TRANSFER_CODING, "expected `chunked` alone"),
+            Refusal::TooSlow => Self::new(TOO_SLOW, "expected the rest of the request earlier"),
+        }
     }
 }
 
@@ -387,9 +433,13 @@ pub(super) async fn not_found() -> Problem {
     Problem::new(NOT_FOUND, "no such path")
 }
 
-/// A route that exists, with another method. The router has put `Allow` there already.
-pub(super) async fn method_not_allowed() -> Problem {
-    Problem::new(METHOD_NOT_ALLOWED, "see the header field `Allow`")
+/// A route that exists, with another method, or with the question which there are. The router has put `Allow` there
+/// already.
+pub(super) async fn method_not_allowed(method: Method) -> Result<StatusCode, Problem> {
+    if method == Method::OPTIONS {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(Problem::new(METHOD_NOT_ALLOWED, "see the header field `Allow`"))
 }
 
 /// The page that says what each `code` means: the type of a problem is its place there (RFC 9457, section 3.1.1).

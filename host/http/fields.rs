@@ -2,16 +2,17 @@
 
 use std::ops::{Deref, DerefMut};
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use http::{Request, header};
 use http_body::Body as _;
 use serde_json::Value;
 
-use super::error::{BODY_TOO_LARGE, Problem};
+use super::error::Problem;
+use super::{body, json};
 use crate::domain::fields;
 
 /// Bodies of the host's own routes are no larger.
-pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
+pub(super) const BODY_BYTES_MAX: u64 = 1 << 20;
 
 /// The JSON object in a body, being read.
 #[derive(Debug)]
@@ -37,10 +38,9 @@ impl Fields {
         if !json {
             return Err(Problem::invalid(vec!["header: expected `Content-Type: application/json`".to_owned()]));
         }
-        let body = to_bytes(request.into_body(), BODY_BYTES_MAX)
-            .await
-            .map_err(|_| Problem::new(BODY_TOO_LARGE, format!("expected at most {BODY_BYTES_MAX} bytes")))?;
-        match serde_json::from_slice(&body) {
+        body::check_coding(request.headers())?;
+        let body = body::read_bytes(request.into_body(), BODY_BYTES_MAX).await?;
+        match json::read(&body) {
             Ok(Value::Object(members)) => Ok(Self(fields::Fields::new(members))),
             Ok(_) => Err(Problem::invalid(vec!["body: expected a JSON object".to_owned()])),
             Err(error) => Err(Problem::invalid(vec![format!("body: no valid JSON: {error}")])),

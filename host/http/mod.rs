@@ -4,6 +4,7 @@
 //! of the domain or the runtime, and maps the answer; rules and SQL are elsewhere.
 
 mod access;
+mod admission;
 mod audit;
 mod auth;
 mod body;
@@ -18,8 +19,10 @@ mod edge;
 mod error;
 mod fields;
 mod form;
+mod framing;
 mod grants;
 mod health;
+mod json;
 mod keys;
 mod libraries;
 mod local;
@@ -33,6 +36,7 @@ mod page;
 mod path;
 mod peer;
 mod profile;
+mod query;
 mod routes;
 mod schemes;
 mod scopes;
@@ -154,7 +158,7 @@ pub fn router(app: &App, serves: Serves) -> Edge<Mount> {
     if !app.0.config.cors_origins.is_empty() {
         host_routes = host_routes.layer(axum::middleware::from_fn_with_state(app.clone(), cors::layer));
     }
-    Edge::new(Mount::new(app.clone(), host_routes.with_state(app.clone()), serves)).trusting(Arc::clone(&app.0.config))
+    Edge::new(Mount::new(app.clone(), host_routes.with_state(app.clone()), serves), Arc::clone(&app.0.config))
 }
 
 /// Milliseconds since 1970, UTC.

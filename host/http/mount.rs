@@ -14,7 +14,7 @@ use axum::{BoxError, Router};
 use bytes::Bytes;
 use futures_util::TryFutureExt as _;
 use http::request::Parts;
-use http::{HeaderName, Request, header};
+use http::{HeaderName, Method, Request, StatusCode, header};
 use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt as _};
 
@@ -136,6 +136,12 @@ where
     // A block: a function that is `async` has room for its arguments twice.
     async move {
         let found = find(&call, path_start, &parts);
+        if let Ok(Found::MethodNotAllowed(allow)) = &found
+            && parts.method == Method::OPTIONS
+        {
+            return Ok((StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response());
+        }
+        let found = found.and_then(handlers);
         if let Some(line) = line {
             let endpoint = found.as_ref().ok().and_then(|(chain, _)| chain.first());
             line.at(Place {
@@ -173,21 +179,21 @@ where
 }
 
 /// The handlers for a request, with its path parameters.
-fn find(call: &Call, path_start: usize, parts: &Parts) -> Result<(Chain, PathParameters), Problem> {
+fn find(call: &Call, path_start: usize, parts: &Parts) -> Result<Found, Problem> {
     let decoded = path::decode(parts.uri.path()).map_err(|bad| Problem::new(BAD_PATH, bad.to_string()))?;
     if path_start == 0 {
         let name = decoded.strip_prefix(WELL_KNOWN).and_then(|below| below.split('/').next()).unwrap_or_default();
-        return found(call.routes.find_well_known(&parts.method, name));
+        return Ok(call.routes.find_well_known(&parts.method, name));
     }
     // The part below the prefix, decoded: the prefix and the name are plain, so they are as long in both.
     let below = match decoded.get(path_start..) {
         Some("") | None => "/",
         Some(below) => below,
     };
-    found(call.routes.find(&parts.method, below))
+    Ok(call.routes.find(&parts.method, below))
 }
 
-fn found(found: Found) -> Result<(Chain, PathParameters), Problem> {
+fn handlers(found: Found) -> Result<(Chain, PathParameters), Problem> {
     match found {
         Found::Chain(chain, parameters) => Ok((chain, parameters)),
         Found::MethodNotAllowed(allow) => {

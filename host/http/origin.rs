@@ -1,5 +1,5 @@
-//! What every request to the host's routes is looked at for first: a path that means one thing, and that no page of another
-//! origin changes anything with a person's cookie.
+//! What every request to the host's routes is looked at for first: that no page of another origin changes anything with a
+//! person's cookie.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -7,19 +7,17 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, Method, Request, header};
 
-use super::error::{BAD_PATH, FOREIGN_ORIGIN, Problem};
-use super::{App, cors, path};
+use super::error::{FOREIGN_ORIGIN, Problem};
+use super::{App, cors, peer};
+use crate::config::Config;
 
-/// Refuses a path that two readers may take for two, and a change that a page of another origin asks for. Without `Origin` no browser asks for one.
+/// Refuses a change that a page of another origin asks for. Without `Origin` no browser asks for one.
 pub(super) async fn check(State(app): State<App>, request: Request<Body>, next: Next) -> Response {
-    if let Err(bad) = path::decode(request.uri().path()) {
-        return Problem::new(BAD_PATH, bad.to_string()).into_response();
-    }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let config = &app.0.config;
     let origin = request.headers().get(header::ORIGIN);
     if reads
-        || is_own(request.headers(), &config.external_url())
+        || is_own(request.headers(), &config.external_url(), |scheme| comes_by(scheme, &request, config))
         || origin.is_some_and(|origin| cors::is_allowed(origin, &config.cors_origins))
     {
         return next.run(request).await;
@@ -27,8 +25,8 @@ pub(super) async fn check(State(app): State<App>, request: Request<Body>, next: 
     Problem::new(FOREIGN_ORIGIN, "the header field `Origin` names another origin").into_response()
 }
 
-/// Whether the origin, if one is named, is that of `external_url` or that of the address that was asked.
-fn is_own(headers: &HeaderMap, external_url: &str) -> bool {
+/// Whether the origin, if one is named, is that of `external_url` or that of the address that was asked, by that scheme.
+fn is_own(headers: &HeaderMap, external_url: &str, comes_by: impl Fn(&str) -> bool) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let Ok(origin) = origin.to_str() else { return false };
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
@@ -37,7 +35,21 @@ fn is_own(headers: &HeaderMap, external_url: &str) -> bool {
         external_scheme.eq_ignore_ascii_case(scheme) && host.eq_ignore_ascii_case(authority)
     });
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    external || host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
+    external || host.is_some_and(|host| host.eq_ignore_ascii_case(authority) && comes_by(scheme))
+}
+
+/// Whether a request can have come by a scheme: a trusted proxy's word, else what the listeners speak.
+fn comes_by<B>(scheme: &str, request: &Request<B>, config: &Config) -> bool {
+    let said = request.headers().get("x-forwarded-proto").and_then(|said| said.to_str().ok());
+    if let Some(said) = said.filter(|_| peer::is_trusted_proxy(request.extensions(), config)) {
+        return said.rsplit(',').next().is_some_and(|said| said.trim().eq_ignore_ascii_case(scheme));
+    }
+    let by_tls = match scheme {
+        "http" => false,
+        "https" => true,
+        _ => return false,
+    };
+    config.listeners().iter().any(|listener| listener.tls.is_some() == by_tls)
 }
 
 #[cfg(test)]
@@ -49,14 +61,22 @@ mod tests {
         let own = |origin: &'static str| {
             let fields = [(header::HOST, "127.0.0.1:4593"), (header::ORIGIN, origin)];
             let headers = fields.into_iter().map(|(name, value)| (name, http::HeaderValue::from_static(value)));
-            is_own(&headers.collect(), "https://Example.org/porth")
+            is_own(&headers.collect(), "https://Example.org/porth", |scheme| scheme == "http")
         };
         for origin in ["https://example.org", "http://127.0.0.1:4593"] {
             assert!(own(origin), "{origin}");
         }
-        for origin in ["null", "", "http://example.org", "https://example.org.evil", "http://127.0.0.1", "https://a"] {
+        for origin in [
+            "null",
+            "",
+            "http://example.org",
+            "https://127.0.0.1:4593",
+            "https://example.org.evil",
+            "http://127.0.0.1",
+            "https://a",
+        ] {
             assert!(!own(origin), "{origin}");
         }
-        assert!(is_own(&HeaderMap::new(), "https://example.org"));
+        assert!(is_own(&HeaderMap::new(), "https://example.org", |_| false));
     }
 }

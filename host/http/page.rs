@@ -1,11 +1,12 @@
 //! Which part of a list a request asks for: `offset`, `limit`, `pattern`.
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::FromRequestParts;
 use http::request::Parts;
 use serde::Deserialize;
 
 use super::App;
 use super::error::{INVALID, Problem};
+use super::query::Query;
 use crate::domain::Page;
 
 const LIMIT_DEFAULT: u32 = 100;
@@ -39,8 +40,7 @@ impl FromRequestParts<App> for AskedOrAll {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        let Query(asked) = Query::<Parameters>::try_from_uri(&parts.uri)
-            .map_err(|rejection| Problem::new(INVALID, rejection.body_text()))?;
+        let Query(asked) = Query::<Parameters>::of(&parts.uri)?;
         let limit = match asked.limit.unwrap_or(LIMIT_DEFAULT) {
             0 => u32::MAX,
             limit if limit <= LIMIT_MAX => limit,

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use http::{HeaderMap, Request};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::caller::Subject;
 use super::error::{INVALID, NOT_FOUND, Problem};
 use super::fields::Fields;
+use super::query::Query;
 use super::{App, auth, cookie, now_ms, peer};
 use crate::domain::access::{Offer, OfferedScheme};
 use crate::domain::schemes::{By, Sent};

@@ -16,11 +16,16 @@ use tokio::sync::{Notify, watch};
 use tower::Layer;
 
 use super::connection::{self, Drain, reached};
+use super::framing::Pace;
 use super::{Edge, Local, Mount};
+use crate::config::Limits;
 use crate::telemetry;
 
 /// How long a listener waits after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What the system takes of an answer beyond what it has sent, in bytes.
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +36,7 @@ pub struct Peer(pub std::net::IpAddr);
 pub struct Connections {
     draining: watch::Sender<Drain>,
     open: Arc<Open>,
+    pace: Pace,
 }
 
 #[derive(Default)]
@@ -60,11 +66,17 @@ impl Counter {
 
 impl Default for Connections {
     fn default() -> Self {
-        Self { draining: watch::Sender::new(Drain::No), open: Arc::default() }
+        Self::new(&Limits::default())
     }
 }
 
 impl Connections {
+    /// None yet; their clients have to keep the pace that the limits say.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        Self { draining: watch::Sender::new(Drain::No), open: Arc::default(), pace: Pace::from(limits) }
+    }
+
     /// Stops accepting, and answers when nothing is accepted any more. Every connection ends with the answer to the
     /// request that is under way or comes next, which says so, or after some seconds without a request. No request is
     /// cut short.
@@ -112,6 +124,7 @@ where
     S::Future: Send,
 {
     let listening = connections.count(|open| &open.listeners);
+    limit_unsent(&listener);
     async move {
         let mut draining = connections.draining.subscribe();
         loop {
@@ -153,6 +166,14 @@ pub fn serve_local(listener: UnixListener, router: Edge<Mount>, connections: Con
     }
 }
 
+/// Bounds what the system keeps of an answer that a slow client does not read, which accepted connections inherit. Else
+/// megabytes would be on their way, and how slow the client is would show minutes later.
+fn limit_unsent(listener: &TcpListener) {
+    if let Err(error) = socket2::SockRef::from(listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX) {
+        tracing::warn!(%error, "what slow clients do not read cannot be bounded: {error}");
+    }
+}
+
 async fn refused(error: &std::io::Error) {
     telemetry::server::accept_failed();
     tracing::warn!(%error, "a connection could not be accepted: {error}");
@@ -165,9 +186,10 @@ where
     S::Future: Send,
 {
     let (opened, draining) = (connections.count(|open| &open.connections), connections.draining.subscribe());
+    let pace = connections.pace;
     let counted = telemetry::server::connection();
     tokio::spawn(async move {
-        connection::serve(stream, service, draining).await;
+        connection::serve(stream, service, pace, draining).await;
         drop((opened, counted));
     });
 }

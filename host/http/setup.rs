@@ -2,16 +2,17 @@
 
 use std::net::IpAddr;
 
-use axum::body::{Body, to_bytes};
-use axum::extract::{Query, State};
+use axum::body::Body;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Request, StatusCode, header};
 use serde::Deserialize;
 
 use super::docs::escape;
-use super::error::{BODY_TOO_LARGE, NOT_FOUND, Problem};
+use super::error::{NOT_FOUND, Problem};
 use super::fields::Fields;
-use super::{App, audit, form as form_body, now_ms, peer};
+use super::query::Query;
+use super::{App, audit, body, form as form_body, now_ms, peer};
 use crate::domain::setup::RedeemError;
 use crate::domain::users::{NewUser, PutUserError};
 
@@ -58,9 +59,9 @@ pub(super) async fn redeem(State(app): State<App>, request: Request<Body>) -> Re
         add(&app, &entered, peer).await?;
         return Ok(StatusCode::OK.into_response());
     }
-    let body = to_bytes(request.into_body(), FORM_BYTES_MAX).await;
-    let body = body.map_err(|_| Problem::new(BODY_TOO_LARGE, format!("expected at most {FORM_BYTES_MAX} bytes")))?;
-    let entered: Entered = form_body::read(&body)?;
+    body::check_coding(request.headers())?;
+    let body = body::read_bytes(request.into_body(), FORM_BYTES_MAX).await?;
+    let entered: Entered = form_body::read(&body, |_| true)?;
     let errors = match add(&app, &entered, peer).await {
         Ok(()) => return Ok(page(StatusCode::OK, "<p>Done. You can log in now.</p>")),
         Err(RedeemError::Closed) => {
@@ -134,7 +135,7 @@ fn form_html(token: &str, entered: &Entered, errors: &[String]) -> String {
     html
 }
 
-const FORM_BYTES_MAX: usize = 16 << 10;
+const FORM_BYTES_MAX: u64 = 16 << 10;
 const POLICY: &str = "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 #[cfg(test)]

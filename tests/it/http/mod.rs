@@ -3,6 +3,7 @@
 mod administration;
 mod audit;
 mod back_ends;
+mod edge;
 mod identity;
 mod ids;
 mod kinds;

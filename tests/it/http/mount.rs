@@ -68,14 +68,17 @@ fn plug_ins_see_the_request_but_no_identity_from_outside() {
     let headers = [("x-remote-user", "root"), ("X_Auth_Request_Email", "a"), ("X-Porth-User", "root"), ("x-fine", "1")];
     let seen = server.send("GET", "/api/m/seen?a=b&c", &headers, b"").json();
     assert_eq!((&seen["method"], &seen["path"], &seen["query"]), (&json!("GET"), &json!("/seen"), &json!("a=b&c")));
-    assert_eq!(seen["headers"], json!(["host", "connection", "x-fine"]));
+    assert_eq!(seen["headers"], json!(["host", "connection", "x-fine", "traceparent"]));
 }
 
 #[test]
 fn plug_ins_see_what_trusted_proxies_say() {
     for (config, fields) in [
-        ("", json!(["host", "connection", "x-fine"])),
-        ("trusted_proxies = ['127.0.0.1']\n", json!(["host", "connection", "x-forwarded-for", "forwarded", "x-fine"])),
+        ("", json!(["host", "connection", "x-fine", "traceparent"])),
+        (
+            "trusted_proxies = ['127.0.0.1']\n",
+            json!(["host", "connection", "x-forwarded-for", "forwarded", "x-fine", "traceparent"]),
+        ),
     ] {
         let server = Setup::new().libraries(&["misbehaves"]).config(config).start();
         server.add("misbehaves", "m", &json!({}));

@@ -7,6 +7,7 @@ pub(crate) mod exposition;
 pub(crate) mod load;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod raw;
 pub(crate) mod scale;
 pub(crate) mod server;
 pub(crate) mod until;
