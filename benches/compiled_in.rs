@@ -3,8 +3,8 @@
 use axum::extract::Request;
 use axum::routing::get;
 use axum::{Json, Router};
-use porth::http::Edge;
 use porth::http::server::{Connections, serve_tcp};
+use porth::http::{Edge, Entrance};
 use serde::Serialize;
 
 use crate::Result;
@@ -29,7 +29,7 @@ pub(crate) fn serve(edge: &str) -> Result<()> {
     if edge == PLAIN {
         runtime.spawn(async { axum::serve(listener, router).await });
     } else {
-        runtime.spawn(serve_tcp(listener, Edge::new(router), Connections::default()));
+        runtime.spawn(serve_tcp(listener, Entrance::plain(), Edge::new(router), Connections::default()));
     }
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     Ok(())

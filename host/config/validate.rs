@@ -57,6 +57,7 @@ impl Config {
 
     fn check_numbers(&self, problems: &mut Vec<String>) {
         let (limits, quarantine) = (&self.limits, &self.quarantine);
+        check_range(problems, "hsts_max_age_s", self.hsts_max_age_s, 0..=2 * 365 * 86_400);
         check_range(problems, "limits.body_bytes_max", limits.body_bytes_max, 1..=1 << 40);
         check_range(problems, "limits.deadline_ms", limits.deadline_ms, 1..=DAY_MS);
         check_range(problems, "limits.lifecycle_deadline_ms", limits.lifecycle_deadline_ms, 1..=DAY_MS);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use axum::response::Response;
-use http::{HeaderValue, Request, header};
+use http::{HeaderMap, HeaderValue, Request, header};
 use pin_project_lite::pin_project;
 use tower::Service;
 
@@ -16,13 +16,21 @@ use crate::runtime::RequestId;
 #[derive(Clone, Debug)]
 pub struct Edge<S> {
     inner: S,
+    hsts: Option<HeaderValue>,
 }
 
 impl<S> Edge<S> {
     /// Around a service.
     #[must_use]
     pub fn new(inner: S) -> Self {
-        Self { inner }
+        Self { inner, hsts: None }
+    }
+
+    /// Tells browsers for so many seconds to come by https only (RFC 6797); 0 tells them nothing.
+    #[must_use]
+    pub fn with_hsts(self, max_age_s: u64) -> Self {
+        let hsts = || HeaderValue::try_from(format!("max-age={max_age_s}")).ok();
+        Self { hsts: (max_age_s > 0).then(hsts).flatten(), ..self }
     }
 }
 
@@ -39,7 +47,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        EdgeFuture { inner: self.inner.call(request) }
+        EdgeFuture { inner: self.inner.call(request), hsts: self.hsts.clone() }
     }
 }
 
@@ -49,6 +57,7 @@ pin_project! {
     pub struct EdgeFuture<F> {
         #[pin]
         inner: F,
+        hsts: Option<HeaderValue>,
     }
 }
 
@@ -59,18 +68,26 @@ where
     type Output = Result<Response, E>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut answer = std::task::ready!(self.project().inner.poll(task));
+        let this = self.project();
+        let mut answer = std::task::ready!(this.inner.poll(task));
         if let Ok(response) = &mut answer {
-            let headers = response.headers_mut();
-            for (name, value) in [
-                (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-                (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            ] {
-                headers.entry(name).or_insert(value);
+            protect(response.headers_mut());
+            if let Some(hsts) = this.hsts.take() {
+                response.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert(hsts);
             }
         }
         Poll::Ready(answer)
+    }
+}
+
+/// The header fields that every answer has.
+pub(super) fn protect(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ] {
+        headers.entry(name).or_insert(value);
     }
 }
 

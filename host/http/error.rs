@@ -32,6 +32,7 @@ kinds! {
     BAD_PATH: BAD_REQUEST "bad_path" "The path is malformed";
     BAD_REQUEST: BAD_REQUEST "bad_request" "The request is malformed";
     INVALID: BAD_REQUEST "invalid" "The request asks for something that cannot be";
+    TLS_EXPECTED: BAD_REQUEST "tls_expected" "TLS was expected";
     UNAUTHORIZED: UNAUTHORIZED "unauthorized" "Credentials are missing or not sufficient";
     FORBIDDEN: FORBIDDEN "forbidden" "What was shown is not enough";
     FOREIGN_ORIGIN: FORBIDDEN "foreign_origin" "Pages of another origin may not do this";

@@ -32,6 +32,7 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
 pub(super) async fn metrics(_: Admin, State(app): State<App>) -> Response {
     let mut exposition = Exposition::default();
     crate::telemetry::process::expose(&mut exposition);
+    super::listeners::expose(&app, &mut exposition);
     app.0.runtime.expose(&mut exposition);
     ([(http::header::CONTENT_TYPE, MEDIA_TYPE)], exposition.into_text()).into_response()
 }

@@ -12,13 +12,16 @@ mod connection;
 mod cookie;
 mod cors;
 mod edge;
+mod entrance;
 mod error;
 mod fields;
 mod form;
 mod grants;
 mod health;
+mod http2;
 mod keys;
 mod libraries;
+mod listeners;
 mod local;
 mod misc;
 mod modules;
@@ -33,6 +36,7 @@ mod schemes;
 mod scopes;
 pub mod server;
 mod setup;
+pub mod tls;
 mod users;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,6 +54,9 @@ use crate::domain::setup::Setup;
 use crate::runtime::Runtime;
 
 pub use edge::Edge;
+pub use entrance::{Answers, Entrance};
+pub use http2::Sent;
+pub use listeners::Serving;
 pub use local::Local;
 pub use mount::Mount;
 pub use routes::paths;
@@ -80,6 +87,7 @@ struct Parts {
     runtime: Runtime,
     services: Services,
     ready: AtomicBool,
+    listeners: OnceLock<Vec<Serving>>,
     /// The host's routes once more, for paths that only differ in their slashes.
     host_routes: OnceLock<Router>,
     /// Those of them that a listener has which is public only.
@@ -112,9 +120,25 @@ impl App {
             runtime,
             services,
             ready: AtomicBool::new(false),
+            listeners: OnceLock::new(),
             host_routes: OnceLock::new(),
             public_routes: OnceLock::new(),
         }))
+    }
+
+    /// Where this process serves, once. Their certificates are looked after from now on.
+    ///
+    /// # Errors
+    /// When the system gives no thread for that.
+    pub fn set_listeners(&self, listeners: Vec<Serving>) -> std::io::Result<()> {
+        let certificates = listeners.iter().filter_map(|serving| serving.certificate.clone()).collect();
+        let _ = self.0.listeners.set(listeners);
+        tls::watch(certificates)
+    }
+
+    /// Where this process serves; nothing where it does not.
+    fn listeners(&self) -> &[Serving] {
+        self.0.listeners.get().map(Vec::as_slice).unwrap_or_default()
     }
 
     /// What `/health/ready` answers from now on.
@@ -141,7 +165,9 @@ pub fn router(app: &App, serves: Serves) -> Edge<Mount> {
     if !app.0.config.cors_origins.is_empty() {
         host_routes = host_routes.layer(axum::middleware::from_fn_with_state(app.clone(), cors::layer));
     }
-    Edge::new(Mount::new(app.clone(), host_routes.with_state(app.clone()), serves))
+    let config = &app.0.config;
+    let hsts_max_age_s = if config.is_https() { config.hsts_max_age_s } else { 0 };
+    Edge::new(Mount::new(app.clone(), host_routes.with_state(app.clone()), serves)).with_hsts(hsts_max_age_s)
 }
 
 /// Milliseconds since 1970, UTC.

@@ -2,6 +2,7 @@
 
 mod administration;
 mod back_ends;
+mod http2;
 mod identity;
 mod kinds;
 mod listeners;
@@ -12,3 +13,4 @@ mod profile;
 mod schemes;
 mod setup;
 mod table;
+mod tls;

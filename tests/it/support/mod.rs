@@ -8,5 +8,6 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod scale;
 pub(crate) mod server;
+pub(crate) mod tls;
 pub(crate) mod until;
 pub(crate) mod versions;
