@@ -146,8 +146,9 @@ async fn start(
     }
 
     services::ensure_scopes(&access.scopes, &config).await.map_err(Failure::configuration)?;
-    tokio::spawn(purge(access.clone(), leadership.clone()));
-    let services = services::services(&db, &config, access, clients);
+    let services = services::services(&db, &config, access.clone(), clients);
+    let retention_ms = i64::from(config.audit.retention_days) * 86_400_000;
+    tokio::spawn(purge(access, services.keys.clone(), retention_ms, leadership.clone()));
     let (keys, setup) = (services.keys.clone(), services.setup.clone());
     let app = App::new(Arc::clone(&config), runtime.clone(), services);
     let connections = Connections::default();
@@ -342,16 +343,24 @@ async fn show_setup_link(setup: &Setup, config: &Config, first_child: bool) {
 }
 
 /// Deletes now and then what is over, while this process leads.
-async fn purge(access: Access, leadership: Leadership) {
+async fn purge(access: Access, keys: ApiKeys, retention_ms: i64, leadership: Leadership) {
     let mut interval = tokio::time::interval(PURGE_EVERY);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         let Some(_lease) = leadership.begin() else { continue };
-        match access.purge(now_ms()).await {
+        let purged = async {
+            access.purge(now_ms()).await?;
+            keys.purge(now_ms()).await?;
+            if retention_ms > 0 {
+                access.audit.purge(retention_ms, now_ms()).await?;
+            }
+            Ok(())
+        };
+        match purged.await {
             Ok(()) => {}
             Err(StoreError::Closed) => return,
-            Err(error) => tracing::warn!(%error, "expired sessions were not deleted: {error}"),
+            Err(error) => tracing::warn!(%error, "what is over was not deleted: {error}"),
         }
     }
 }

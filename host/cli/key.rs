@@ -2,43 +2,98 @@
 
 use std::process::ExitCode;
 
+use clap::{Args, Subcommand};
+use http::Method;
 use serde_json::{Value, json};
 
-use super::{Failure, Place, local, now_ms};
-use crate::config::Config;
-use crate::domain::keys::ApiKeys;
-use crate::store::Db;
-use crate::supervisor::{DataLock, LockError, local_path};
+use super::records::{Asker, PAGE, encoded};
+use super::{Failure, Place, time};
 
-/// Makes a key: a running server does it, or this process, which then keeps one from starting meanwhile.
-pub(super) fn new(name: &str, place: &Place) -> Result<ExitCode, Failure> {
-    let config = place.load(None, None)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let key = match DataLock::take(&config.data) {
-        Ok(lock) => {
-            let key = runtime.block_on(in_store(&config, name))?;
-            drop(lock);
-            key
+/// What can be done with keys.
+#[derive(Subcommand)]
+pub(super) enum KeyCommand {
+    /// Makes a key and prints it, alone on the first line. It is never shown again.
+    New(NewKey),
+    /// Prints the keys that there are: hash, name, owner, when each ends and was used last.
+    List {
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Deletes a key: it opens nothing from then on.
+    Delete {
+        /// The key's hash, as the list has it.
+        hash: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// A key to be made.
+#[derive(Args)]
+pub(super) struct NewKey {
+    /// What people call the key.
+    #[arg(long)]
+    name: String,
+    /// When it ends: a number and s, m, h, d or w, counted from now. Without it, never.
+    #[arg(long, value_name = "SPAN", value_parser = time::span)]
+    expires: Option<i64>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Does what a command says.
+pub(super) fn run(command: KeyCommand) -> Result<ExitCode, Failure> {
+    match command {
+        KeyCommand::New(NewKey { name, expires, place }) => {
+            let mut body = json!({ "name": name });
+            if let (Some(expires_ms), Some(body)) = (expires, body.as_object_mut()) {
+                body.insert("expires_in".to_owned(), json!(expires_ms / 1_000));
+            }
+            let answer = Asker::new(&place)?.ask(Method::POST, "local/key", Some(body))?;
+            let key = answer.get("key").and_then(Value::as_str);
+            println!("{}", key.ok_or_else(|| Failure::new("the server answers without a key"))?);
         }
-        Err(in_use @ LockError::InUse { .. }) => runtime
-            .block_on(in_server(&config, name))
-            .map_err(|failure| Failure::new(format!("{in_use}, and {}", failure.message)))?,
-        Err(other) => return Err(other.into()),
-    };
-    println!("{key}");
+        KeyCommand::List { json, place } => {
+            let keys = all(&mut Asker::new(&place)?)?;
+            if json {
+                println!("{:#}", Value::Array(keys));
+                return Ok(ExitCode::SUCCESS);
+            }
+            for key in &keys {
+                let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default();
+                let time = |name: &str| {
+                    let seconds = key.get(name).and_then(Value::as_i64);
+                    seconds.map_or_else(|| "never".to_owned(), |seconds| time::rfc_3339(seconds.saturating_mul(1_000)))
+                };
+                let owner = if text("username").is_empty() { "-" } else { text("username") };
+                println!(
+                    "{}  {:16}  {owner:16}  ends {:24}  used {}",
+                    text("token_hash"),
+                    text("name"),
+                    time("expires_at"),
+                    time("last_used_at")
+                );
+            }
+        }
+        KeyCommand::Delete { hash, place } => {
+            Asker::new(&place)?.ask(Method::DELETE, &format!("local/key/{}", encoded(&hash)), None)?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn in_server(config: &Config, name: &str) -> Result<String, Failure> {
-    let path = format!("/{}/local/key", config.api_prefix);
-    let answer = local::post(&local_path(&config.data), &path, &json!({ "name": name })).await?;
-    let key = answer.get("key").and_then(Value::as_str);
-    Ok(key.ok_or_else(|| Failure::new("the server answers without a key"))?.to_owned())
-}
-
-async fn in_store(config: &Config, name: &str) -> Result<String, Failure> {
-    let db = Db::open(&config.database, &config.data, now_ms()).await?;
-    let made = ApiKeys::new(db.clone()).create(name, now_ms()).await;
-    db.close().await;
-    Ok(made?.key)
+fn all(asker: &mut Asker) -> Result<Vec<Value>, Failure> {
+    let mut keys = Vec::new();
+    loop {
+        let query = format!("local/key?offset={}&limit={PAGE}", keys.len());
+        let Value::Array(part) = asker.ask(Method::GET, &query, None)? else { return Ok(keys) };
+        let last = part.len() < PAGE;
+        keys.extend(part);
+        if last {
+            return Ok(keys);
+        }
+    }
 }

@@ -21,14 +21,6 @@ pub(super) enum LocalError {
     Refused(String),
 }
 
-/// Sends `body` to `path` and answers what the server answers, both in JSON.
-///
-/// # Errors
-/// See [`LocalError`].
-pub(super) async fn post(socket: &Path, path: &str, body: &Value) -> Result<Value, LocalError> {
-    ask(socket, Method::POST, path, body.to_string()).await
-}
-
 /// Answers what lies at `path`, in JSON.
 ///
 /// # Errors
@@ -110,7 +102,7 @@ mod tests {
             String::from_utf8(request[..len].to_vec()).unwrap()
         };
         let body = json!({ "name": "n" });
-        let (answer, request) = tokio::join!(post(&socket, "/api/local/key", &body), server);
+        let (answer, request) = tokio::join!(ask(&socket, Method::POST, "/api/local/key", body.to_string()), server);
         let shown = match answer {
             Ok(answer) => answer.to_string(),
             Err(error) => error.to_string().replace(directory.path().to_str().unwrap(), "DIR"),

@@ -2,6 +2,7 @@
 //!
 //! Start at [`main`]. One file for each command; `serve` starts the parent, `child` is the server itself.
 
+mod audit;
 mod backup;
 mod check_config;
 mod child;
@@ -14,6 +15,7 @@ mod records;
 mod scratch;
 mod serve;
 mod services;
+mod time;
 mod version;
 
 use std::net::SocketAddr;
@@ -38,7 +40,8 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(arguments) => check_config::run(&arguments, output),
         Command::Child => child::run(),
         Command::Probe { copy, library } => crate::abi::probe::main(&copy, &library),
-        Command::Key { command: KeyCommand::New { name, place } } => key::new(&name, &place),
+        Command::Key { command } => key::run(command),
+        Command::Audit(arguments) => audit::run(arguments),
         Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file),
         Command::Plugin { command: PluginCommand::Allow { file, place } } => plugin::allow(&file, &place),
         Command::Plugin { command: PluginCommand::List { plugins, place } } => plugin::list(plugins, &place),
@@ -85,8 +88,10 @@ enum Command {
     /// Keys with which programs administer the server.
     Key {
         #[command(subcommand)]
-        command: KeyCommand,
+        command: key::KeyCommand,
     },
+    /// What administrators, their programs and plug-ins did: of a running server or else in its store.
+    Audit(audit::Arguments),
     /// Users, of a running server or else in its store.
     User {
         #[command(subcommand)]
@@ -110,18 +115,6 @@ enum Command {
     Plugin {
         #[command(subcommand)]
         command: PluginCommand,
-    },
-}
-
-#[derive(Subcommand)]
-enum KeyCommand {
-    /// Makes a key and prints it, alone on the first line. It is never shown again.
-    New {
-        /// What people call the key.
-        #[arg(long)]
-        name: String,
-        #[command(flatten)]
-        place: Place,
     },
 }
 

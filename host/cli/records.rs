@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::local::LocalError;
 use super::{Failure, Place, local, offline};
 use crate::config::Config;
 use crate::supervisor::{DataLock, LockError, local_path};
@@ -240,38 +241,51 @@ pub(super) fn run<F: Fields>(command: RecordCommand<F>) -> Result<ExitCode, Fail
 }
 
 /// Who answers.
-struct Asker {
+enum Answers {
+    /// This process, which keeps a server from starting meanwhile.
+    Own(offline::Offline, #[expect(dead_code, reason = "held, not looked at")] DataLock),
+    /// The process that has the directory.
+    Server(LockError),
+}
+
+/// Asks a running server, or answers itself.
+pub(super) struct Asker {
     config: Config,
     runtime: tokio::runtime::Runtime,
-    /// Held while no server may start.
-    own: Option<(offline::Offline, DataLock)>,
+    answers: Answers,
 }
 
 impl Asker {
-    fn new(place: &Place) -> Result<Self, Failure> {
+    pub(super) fn new(place: &Place) -> Result<Self, Failure> {
         let config = place.load(None, None)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let own = match DataLock::take(&config.data) {
-            Ok(lock) => Some((runtime.block_on(offline::Offline::open(config.clone()))?, lock)),
-            Err(LockError::InUse { .. }) => None,
+        let answers = match DataLock::take(&config.data) {
+            Ok(lock) => Answers::Own(runtime.block_on(offline::Offline::open(config.clone()))?, lock),
+            Err(in_use @ LockError::InUse { .. }) => Answers::Server(in_use),
             Err(other) => return Err(other.into()),
         };
-        Ok(Self { config, runtime, own })
+        Ok(Self { config, runtime, answers })
     }
 
-    fn ask(&mut self, method: Method, route: &str, body: Option<Value>) -> Result<Value, Failure> {
+    pub(super) fn ask(&mut self, method: Method, route: &str, body: Option<Value>) -> Result<Value, Failure> {
         let path = format!("/{}/{route}", self.config.api_prefix);
         let body = body.map(|body| body.to_string()).unwrap_or_default();
-        Ok(match &self.own {
-            Some((offline, _)) => self.runtime.block_on(offline.ask(method, &path, body))?,
-            None => self.runtime.block_on(local::ask(&local_path(&self.config.data), method, &path, body))?,
-        })
+        match &self.answers {
+            Answers::Own(offline, _) => self.runtime.block_on(offline.ask(method, &path, body)),
+            Answers::Server(in_use) => {
+                let asked = self.runtime.block_on(local::ask(&local_path(&self.config.data), method, &path, body));
+                asked.map_err(|error| match error {
+                    LocalError::NoAnswer { .. } => Failure::new(format!("{in_use}, and {error}")),
+                    error => error.into(),
+                })
+            }
+        }
     }
 }
 
 impl Drop for Asker {
     fn drop(&mut self) {
-        if let Some((offline, _)) = &self.own {
+        if let Answers::Own(offline, _) = &self.answers {
             self.runtime.block_on(offline.close());
         }
     }
@@ -282,7 +296,7 @@ fn path<F: Fields>(id: &str) -> String {
 }
 
 /// A text as it stands in a segment of a path, or in a query (RFC 3986, section 2.1).
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let shown = |byte| if unreserved(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     text.bytes().map(shown).collect()
@@ -323,4 +337,4 @@ fn texts(record: &Value, name: &str) -> String {
 }
 
 /// How many records one request asks for: as many as there may be.
-const PAGE: usize = 200;
+pub(super) const PAGE: usize = 200;

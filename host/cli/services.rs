@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Login};
 use crate::domain::access::Access;
+use crate::domain::audit::Audit;
 use crate::domain::clients::Clients;
 use crate::domain::documents::Documents;
 use crate::domain::grants::Grants;
@@ -35,6 +36,7 @@ pub(super) fn identity(db: &Db, login: &Login, documents: &Documents) -> (Access
         lockout: Lockout::new(db.clone(), rules),
         documents: documents.clone(),
         schemes: Schemes::new(db.clone()),
+        audit: Audit::new(db.clone()),
     };
     let clients = Clients::new(db.clone(), passwords).of(access.users.back_ends().clone());
     (access, clients)

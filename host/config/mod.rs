@@ -99,6 +99,8 @@ pub struct Config {
     pub limits: Limits,
     /// When a crashing instance is taken out.
     pub quarantine: Quarantine,
+    /// What administrators did, and how long that is known.
+    pub audit: Audit,
     /// Instances that the configuration declares.
     #[serde(rename = "instance")]
     pub instances: Vec<DeclaredInstance>,
@@ -241,6 +243,14 @@ pub struct Quarantine {
     pub unattributed_crashes: u32,
 }
 
+/// What administrators did, and how long that is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// How long entries are kept, in days; 0 means for ever.
+    pub retention_days: u32,
+}
+
 /// An instance that the configuration declares.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -323,6 +333,7 @@ impl Default for Config {
             login: Login::default(),
             limits: Limits::default(),
             quarantine: Quarantine::default(),
+            audit: Audit::default(),
             instances: Vec::new(),
         }
     }
@@ -360,6 +371,12 @@ impl Default for Limits {
             documents_bytes_max: 256 << 20,
             document_bytes_max: 1 << 20,
         }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { retention_days: 365 }
     }
 }
 

@@ -83,6 +83,7 @@ impl Config {
         check_range(problems, "login.passwords_waiting_max", login.passwords_waiting_max, 0..=65_536);
         check_range(problems, "quarantine.crashes", quarantine.crashes, 0..=1000);
         check_range(problems, "quarantine.unattributed_crashes", quarantine.unattributed_crashes, 0..=1000);
+        check_range(problems, "audit.retention_days", self.audit.retention_days, 0..=36_500);
         check_range(problems, "quarantine.window_s", quarantine.window_s, 1..=DAY_MS / 1000);
     }
 
@@ -135,7 +136,8 @@ const DAY_MS: u64 = 86_400_000;
 const YEARS_S: u64 = 10 * 366 * 86_400;
 const SCOPE_WANTED: &str = "printable ASCII without space, `\"` and `\\` (RFC 6749, section 3.3)";
 /// What the host serves outside the prefix.
-const HOST_SEGMENTS: [&str; 8] = ["admin", "config", "health", "login", "metrics", "profile", "services", "setup"];
+const HOST_SEGMENTS: [&str; 9] =
+    ["admin", "config", "docs", "health", "login", "metrics", "profile", "services", "setup"];
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ mod schemes;
 use std::net::IpAddr;
 
 use super::StoreError;
+use super::audit::Audit;
 use super::clients::{Client, Clients};
 use super::documents::Documents;
 use super::lockout::{Attempt, Guesser, LockedOut, Lockout};
@@ -33,6 +34,8 @@ pub struct Access {
     pub documents: Documents,
     /// What there is beside the password.
     pub schemes: Schemes,
+    /// What of all that administrators, their programs and plug-ins did.
+    pub audit: Audit,
 }
 
 /// Why somebody was not logged in.

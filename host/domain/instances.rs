@@ -8,12 +8,14 @@ mod settings;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub use self::name::{NameError, check_display_name, check_name};
 pub use self::settings::Settings;
+use super::audit::{self, Act, Actor};
 use super::{StoreError, new_id};
 use crate::config::DeclaredInstance;
+use crate::store::audit_events;
 use crate::store::instances::{self as rows, InstanceRow, InstanceUpdate};
 use crate::store::{Db, Transaction};
 
@@ -361,20 +363,58 @@ async fn take_over(
     for declared in declarations.iter().cloned() {
         match stored.remove(&(declared.kind.clone(), declared.name.clone())) {
             None => {
-                rows::insert_inside(transaction, declared_row(declared, now_ms)).await?;
+                let new = declared_row(declared, now_ms);
+                note(transaction, "instance.add", None, &new, now_ms).await?;
+                rows::insert_inside(transaction, new).await?;
             }
             Some(old) => {
                 let new = declared_over(&old, declared, old.updated_at)?;
                 if new != old {
+                    note(transaction, "instance.change", Some(&old), &new, now_ms).await?;
                     rows::update_declaration(transaction, InstanceRow { updated_at: now_ms, ..new }).await?;
                 }
             }
         }
     }
     for old in stored.into_values().filter(|row| row.declared) {
-        rows::update_declaration(transaction, InstanceRow { updated_at: now_ms, ..undeclared(old) }).await?;
+        let new = undeclared(old.clone());
+        note(transaction, "instance.change", Some(&old), &new, now_ms).await?;
+        rows::update_declaration(transaction, InstanceRow { updated_at: now_ms, ..new }).await?;
     }
     Ok(())
+}
+
+/// Notes what the configuration changes, with the change itself.
+async fn note(
+    transaction: &Transaction<'_>,
+    action: &str,
+    old: Option<&InstanceRow>,
+    new: &InstanceRow,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let shown = |row: &InstanceRow| {
+        let json = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+        json!({
+            "module": row.module,
+            "display_name": row.display_name,
+            "parameters": json(&row.parameters),
+            "grants": row.grants.as_deref().map(json),
+            "allow_public": row.allow_public,
+            "settings": json(&row.settings),
+            "enabled": row.enabled,
+            "declared": row.declared,
+        })
+    };
+    let act = Act {
+        actor: Actor::Configuration,
+        peer: String::new(),
+        action: action.to_owned(),
+        object_kind: "instance".to_owned(),
+        object_id: format!("{}/{}", new.kind, new.name),
+        before: old.map(shown),
+        request_id: String::new(),
+    };
+    audit_events::insert_inside(transaction, audit::done(act, Some(&shown(new)), now_ms)).await
 }
 
 /// Whether the names are possible ones, each given once, and the settings those of their kinds.

@@ -31,6 +31,8 @@ pub struct ApiKey {
     pub created_at_ms: i64,
     /// When it was used last, in milliseconds since 1970.
     pub last_used_at_ms: Option<i64>,
+    /// When it ends, in milliseconds since 1970; `None` means never.
+    pub expires_at_ms: Option<i64>,
     /// How often it was used, give or take what a killed server had not stored yet.
     pub use_count: i64,
 }
@@ -52,6 +54,8 @@ pub struct KeyOwner {
 pub struct NewKey {
     /// The key's id.
     pub id: String,
+    /// The SHA-256 of the key, in base64url.
+    pub token_hash: String,
     /// The key: 32 random bytes as 43 characters of base64url.
     pub key: String,
 }
@@ -62,6 +66,9 @@ pub enum CreateKeyError {
     /// The name is empty, too long or holds control characters.
     #[error("the name of a key is 1 to {NAME_CHARS_MAX} characters, none of them a control character")]
     Name,
+    /// It would end before it begins, or too late for anybody to care.
+    #[error("a key ends between now and a hundred years from now")]
+    End,
     /// The system gave no random bytes.
     #[error("the system has no random bytes: {0}")]
     Random(getrandom::Error),
@@ -107,37 +114,68 @@ impl ApiKeys {
         Self { db, uses: Arc::default() }
     }
 
-    /// Makes a key that is nobody's.
+    /// Makes a key that is nobody's and never ends.
     ///
     /// # Errors
     /// [`CreateKeyError`].
     pub async fn create(&self, name: &str, now_ms: i64) -> Result<NewKey, CreateKeyError> {
-        self.add(name, None, now_ms).await
+        self.create_until(name, None, now_ms).await
+    }
+
+    /// Makes a key that is nobody's and ends at a time, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// [`CreateKeyError`].
+    pub async fn create_until(
+        &self,
+        name: &str,
+        expires_at_ms: Option<i64>,
+        now_ms: i64,
+    ) -> Result<NewKey, CreateKeyError> {
+        self.add(name, None, expires_at_ms, now_ms).await
     }
 
     /// Makes a key of somebody's, which goes with them.
     ///
     /// # Errors
     /// [`CreateKeyError`].
-    pub async fn create_for(&self, name: &str, owner: KeyOwner, now_ms: i64) -> Result<NewKey, CreateKeyError> {
+    pub async fn create_for(
+        &self,
+        name: &str,
+        owner: KeyOwner,
+        expires_at_ms: Option<i64>,
+        now_ms: i64,
+    ) -> Result<NewKey, CreateKeyError> {
         let KeyOwner { user_id, username, issued_for, user_agent } = owner;
         let user_agent = user_agent.chars().filter(|found| !found.is_control()).take(USER_AGENT_CHARS_MAX).collect();
-        self.add(name, Some(OwnerRow { user_id, username, issued_for, user_agent }), now_ms).await
+        let owner = OwnerRow { user_id, username, issued_for, user_agent };
+        self.add(name, Some(owner), expires_at_ms, now_ms).await
     }
 
-    async fn add(&self, name: &str, owner: Option<OwnerRow>, now_ms: i64) -> Result<NewKey, CreateKeyError> {
+    async fn add(
+        &self,
+        name: &str,
+        owner: Option<OwnerRow>,
+        expires_at_ms: Option<i64>,
+        now_ms: i64,
+    ) -> Result<NewKey, CreateKeyError> {
         let chars = name.chars().count();
         if chars == 0 || chars > NAME_CHARS_MAX || name.chars().any(char::is_control) {
             return Err(CreateKeyError::Name);
         }
+        let possible = now_ms.saturating_add(1)..=now_ms.saturating_add(LIFETIME_MS_MAX);
+        if expires_at_ms.is_some_and(|expires_at_ms| !possible.contains(&expires_at_ms)) {
+            return Err(CreateKeyError::End);
+        }
         let mut bytes = [0; KEY_BYTES];
         getrandom::fill(&mut bytes).map_err(CreateKeyError::Random)?;
-        let new = NewKey { id: new_id(now_ms), key: URL_SAFE_NO_PAD.encode(bytes) };
-        rows::insert(&self.db, &new.id, name, &hash(&new.key), owner.as_ref(), now_ms).await?;
-        Ok(new)
+        let key = URL_SAFE_NO_PAD.encode(bytes);
+        let (id, hash) = (new_id(now_ms), hash(&key));
+        rows::insert(&self.db, &id, name, &hash, owner.as_ref(), now_ms, expires_at_ms).await?;
+        Ok(NewKey { id, token_hash: URL_SAFE_NO_PAD.encode(hash), key })
     }
 
-    /// The key that a caller showed, if it is one. Counts as a use, which is not yet in what is given.
+    /// The key that a caller showed, if it is one that has not ended. Counts as a use, which is not yet in what is given.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -146,6 +184,9 @@ impl ApiKeys {
             return Ok(None);
         }
         let Some(row) = rows::find(&self.db, &hash(key)).await? else { return Ok(None) };
+        if row.expires_at.is_some_and(|expires_at| expires_at <= now_ms) {
+            return Ok(None);
+        }
         let key = self.with_unstored(row);
         if let Some(uses) = self.note(&key.id, now_ms) {
             // A counter that cannot be stored is no reason to turn an administrator away; it is stored the next time.
@@ -170,6 +211,14 @@ impl ApiKeys {
         let found = rows::delete(&self.db, id).await?;
         self.uses.lock().remove(id);
         if found { Ok(()) } else { Err(DeleteKeyError::Unknown { id: id.to_owned() }) }
+    }
+
+    /// Deletes keys a week after they ended: until then the list says why a program gets in no more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn purge(&self, now_ms: i64) -> Result<(), StoreError> {
+        rows::purge(&self.db, now_ms.saturating_sub(ENDED_SHOWN_MS)).await
     }
 
     /// Stores the uses that were only counted so far. To be called before the database is closed.
@@ -226,6 +275,7 @@ impl ApiKeys {
                 user_agent: owner.user_agent,
             }),
             created_at_ms: row.created_at,
+            expires_at_ms: row.expires_at,
             last_used_at_ms: last_used_at_ms.max(row.last_used_at),
             use_count: row.use_count + count,
         }
@@ -251,6 +301,9 @@ fn hash(key: &str) -> [u8; 32] {
 const KEY_BYTES: usize = 32;
 const KEY_CHARS: usize = 43;
 const NAME_CHARS_MAX: usize = 128;
+/// A hundred years.
+const LIFETIME_MS_MAX: i64 = 100 * 366 * 86_400_000;
+const ENDED_SHOWN_MS: i64 = 7 * 86_400_000;
 const USER_AGENT_CHARS_MAX: usize = 256;
 /// How often the uses of a key are stored: a program that asks a thousand times a second must not make as many writes.
 const STORE_EVERY_MS: u64 = 60_000;

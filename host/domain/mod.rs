@@ -2,11 +2,12 @@
 //!
 //! Start at the service of what you look for: [`access::Access`], [`users::Users`], [`clients::Clients`], [`scopes::Scopes`], [`schemes::Schemes`],
 //! [`grants::Grants`], [`login::LoginSessions`], [`lockout::Lockout`], [`instances::Instances`], [`documents::Documents`],
-//! [`keys::ApiKeys`], [`misc::Misc`], [`setup::Setup`]. A service is cheap to clone and may be asked from many threads.
+//! [`keys::ApiKeys`], [`audit::Audit`], [`misc::Misc`], [`setup::Setup`]. A service is cheap to clone and may be asked from many threads.
 //! The time comes in, as milliseconds since 1970 (UTC). Who keeps people and applications, and what the runtime answers
 //! for that: [`back_ends::BackEnds`].
 
 pub mod access;
+pub mod audit;
 pub mod back_ends;
 pub mod clients;
 pub mod documents;

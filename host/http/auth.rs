@@ -1,5 +1,7 @@
 //! `/auth`: logging in and out.
 
+use std::net::IpAddr;
+
 use axum::body::Body;
 use axum::extract::{Query, State};
 use http::header::{HeaderName, USER_AGENT};
@@ -9,8 +11,8 @@ use serde::Deserialize;
 use super::caller;
 use super::error::{INVALID, NOT_FOUND, Problem, UNAUTHORIZED};
 use super::fields::Fields;
-use super::{App, cookie, now_ms, peer};
-use crate::domain::access::SchemeProof;
+use super::{App, audit, cookie, now_ms, peer};
+use crate::domain::access::{LogInError, SchemeProof};
 use crate::domain::login::{LoginSession, Origin};
 use crate::domain::schemes::Sent;
 
@@ -33,19 +35,40 @@ pub(super) async fn log_in(State(app): State<App>, request: Request<Body>) -> Re
     if let Some((module, scheme)) = scheme {
         let sent = Sent { data: value, origin: Some(origin(&headers, peer)) };
         let proof = SchemeProof { username: username.as_deref(), module: &module, scheme: &scheme, sent: &sent };
-        let logged_in = app.0.access.log_in_by_scheme(cookie, proof, peer, user_agent, now_ms());
-        return Ok(axum::response::AppendHeaders(cookie::set(&logged_in.await?, &app.0.config)));
+        let logged_in = app.0.access.log_in_by_scheme(cookie, proof, peer, user_agent, now_ms()).await;
+        return noted(&app, username.as_deref(), peer, logged_in).await;
     }
     let username = username.unwrap_or_default();
     if let Some(password) = password {
-        let logged_in = app.0.access.log_in(cookie, &username, &password, peer, user_agent, now_ms());
-        return Ok(axum::response::AppendHeaders(cookie::set(&logged_in.await?, &app.0.config)));
+        let logged_in = app.0.access.log_in(cookie, &username, &password, peer, user_agent, now_ms()).await;
+        return noted(&app, Some(&username), peer, logged_in).await;
     }
     let session = session(&app, &headers).await?;
     if !app.0.access.switch(&session, &username).await? {
         return Err(Problem::new(UNAUTHORIZED, "the session has no such user"));
     }
     Ok(axum::response::AppendHeaders(None))
+}
+
+/// The answer to who logged in, or did not; those who administer are in the audit log then.
+async fn noted(
+    app: &App,
+    username: Option<&str>,
+    peer: Option<IpAddr>,
+    logged_in: Result<String, LogInError>,
+) -> Result<Answer, Problem> {
+    match logged_in {
+        Ok(cookie) => {
+            audit::logged_in(app, &cookie, peer).await?;
+            Ok(axum::response::AppendHeaders(cookie::set(&cookie, &app.0.config)))
+        }
+        Err(error) => {
+            if let Some(username) = username {
+                audit::not_logged_in(app, username, peer, &error);
+            }
+            Err(error.into())
+        }
+    }
 }
 
 /// Who logs out.

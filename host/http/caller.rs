@@ -11,6 +11,8 @@ use serde_json::json;
 use super::error::{BAD_PATH, FORBIDDEN, NOT_FOUND, Problem, UNAUTHORIZED};
 use super::{App, Local, cookie, now_ms};
 use crate::domain::access::Present;
+use crate::domain::audit::Actor;
+use crate::domain::keys::ApiKey;
 use crate::domain::users::User;
 use crate::runtime::Auth;
 
@@ -21,8 +23,8 @@ pub(super) enum Caller {
     Nobody,
     /// Whoever may open the control socket: this administers.
     Local,
-    /// The holder of an API key, by the key's name: this administers.
-    Key(String),
+    /// The holder of an API key: this administers.
+    Key(Box<ApiKey>),
     /// The current user of the cookie's session.
     User(Box<Present>),
     /// An application, by its client id.
@@ -30,8 +32,11 @@ pub(super) enum Caller {
 }
 
 impl Caller {
-    /// Reads the credentials of a request: the control socket, `Authorization: token <key>`, or else the session's cookie.
+    /// Reads the credentials of a request, unless that was done before: the control socket, `Authorization: token <key>`, or else the session's cookie.
     pub(super) async fn of(parts: &Parts, app: &App) -> Result<Self, Problem> {
+        if let Some(known) = parts.extensions.get::<Self>() {
+            return Ok(known.clone());
+        }
         if parts.extensions.get::<Local>().is_some() {
             return Ok(Self::Local);
         }
@@ -46,7 +51,7 @@ impl Caller {
         {
             return Ok(Self::Nobody);
         }
-        Ok(Self::Key(key.name))
+        Ok(Self::Key(Box::new(key)))
     }
 
     /// As plug-ins get it.
@@ -54,11 +59,24 @@ impl Caller {
         match self {
             Self::Nobody => Cow::Borrowed(r#"{"kind":"none"}"#),
             Self::Local => Cow::Borrowed(r#"{"kind":"key","name":"porth.sock"}"#),
-            Self::Key(name) => Cow::Owned(json!({"kind": "key", "name": name}).to_string()),
+            Self::Key(key) => Cow::Owned(json!({"kind": "key", "name": key.name}).to_string()),
             Self::User(present) => {
                 Cow::Owned(json!({"kind": "user", "name": present.user.username.as_str()}).to_string())
             }
             Self::Client(client_id) => Cow::Owned(json!({"kind": "client", "name": client_id}).to_string()),
+        }
+    }
+
+    /// As the audit log names who acts; nobody and applications do not.
+    pub(super) fn actor(&self) -> Option<Actor> {
+        match self {
+            Self::Nobody | Self::Client(_) => None,
+            Self::Local => Some(Actor::Local),
+            Self::Key(key) => Some(Actor::Key { name: key.name.clone(), token_hash: key.token_hash.clone() }),
+            Self::User(present) => {
+                let user = &present.user;
+                Some(Actor::User { username: user.username.as_str().to_owned(), id: user.id.clone() })
+            }
         }
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Kind(StatusCode, &'static str, &'static str);
 macro_rules! kinds {
     ($($name:ident: $status:ident $code:literal $title:literal;)*) => {
         $(pub(super) const $name: Kind = Kind(StatusCode::$status, $code, $title);)*
+        /// All of them, by status.
+        pub(super) const KINDS: &[Kind] = &[$($name),*];
     };
 }
 
@@ -55,6 +57,27 @@ kinds! {
     STORE_BUSY: SERVICE_UNAVAILABLE "store_busy" "The store has too much to do";
     PLUGIN_DEADLINE: GATEWAY_TIMEOUT "plugin_deadline" "The plug-in did not answer in time";
 }
+
+impl Kind {
+    /// The status that answers have.
+    pub(super) fn status(self) -> StatusCode {
+        self.0
+    }
+
+    /// What programs compare.
+    pub(super) fn code(self) -> &'static str {
+        self.1
+    }
+
+    /// What it is called.
+    pub(super) fn title(self) -> &'static str {
+        self.2
+    }
+}
+
+/// What an answer says went wrong, for those in the host who look at it on its way out.
+#[derive(Clone, Debug)]
+pub(super) struct Told(pub(super) String);
 
 /// An error on its way to a client.
 #[derive(Debug)]
@@ -98,8 +121,9 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Kind(status, code, title) = self.kind;
+        let told = if self.errors.is_empty() { self.detail.clone() } else { self.errors.join("; ") };
         let mut body = json!({
-            "type": "about:blank", "title": title, "status": status.as_u16(), "code": code, "detail": self.detail,
+            "type": format!("{PROBLEMS}#{code}"), "title": title, "status": status.as_u16(), "code": code, "detail": self.detail,
         });
         if status == StatusCode::BAD_REQUEST {
             let errors = if self.errors.is_empty() { vec![self.detail] } else { self.errors };
@@ -108,6 +132,7 @@ impl IntoResponse for Problem {
             }
         }
         let mut response = (status, body.to_string()).into_response();
+        response.extensions_mut().insert(Told(told));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
@@ -184,6 +209,7 @@ impl From<CreateKeyError> for Problem {
     fn from(error: CreateKeyError) -> Self {
         match error {
             CreateKeyError::Name => Self::invalid(vec![format!("name: {error}")]),
+            CreateKeyError::End => Self::invalid(vec![format!("expires_at: {error}")]),
             CreateKeyError::Random(_) => Self::logged(INTERNAL, error),
             CreateKeyError::Store(error) => error.into(),
         }
@@ -360,4 +386,30 @@ pub(super) async fn not_found() -> Problem {
 /// A route that exists, with another method. The router has put `Allow` there already.
 pub(super) async fn method_not_allowed() -> Problem {
     Problem::new(METHOD_NOT_ALLOWED, "see the header field `Allow`")
+}
+
+/// The page that says what each `code` means: the type of a problem is its place there (RFC 9457, section 3.1.1).
+pub(super) const PROBLEMS: &str = "/docs/problems";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn integrators_are_told_of_every_code() {
+        let docs = include_str!("../../docs/integrators.md");
+        let mut told = BTreeSet::new();
+        for row in docs.lines().filter_map(|line| line.strip_prefix("| ")) {
+            let mut cells = row.split(" | ");
+            let (Some(status), Some(codes)) = (cells.next(), cells.next()) else { continue };
+            let Ok(status) = status.parse::<u16>() else { continue };
+            told.extend(codes.split(", ").map(|code| (status, code.trim_matches('`').to_owned())));
+        }
+        let known: BTreeSet<_> = KINDS.iter().map(|kind| (kind.status().as_u16(), kind.code().to_owned())).collect();
+        assert_eq!(told, known, "docs/integrators.md, \"Errors\", beside the table above");
+        let codes: BTreeSet<_> = KINDS.iter().map(|kind| kind.code()).collect();
+        assert_eq!(codes.len(), KINDS.len(), "a code that stands for two kinds");
+    }
 }

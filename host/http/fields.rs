@@ -4,19 +4,28 @@ use std::ops::{Deref, DerefMut};
 
 use axum::body::{Body, to_bytes};
 use http::{Request, header};
+use http_body::Body as _;
 use serde_json::Value;
 
 use super::error::{BODY_TOO_LARGE, Problem};
 use crate::domain::fields;
 
 /// Bodies of the host's own routes are no larger.
-const BODY_BYTES_MAX: usize = 1 << 20;
+pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// The JSON object in a body, being read.
 #[derive(Debug)]
 pub(super) struct Fields(fields::Fields);
 
 impl Fields {
+    /// Reads the body of a request that need not have one.
+    pub(super) async fn read_or_none(request: Request<Body>) -> Result<Self, Problem> {
+        if request.body().is_end_stream() {
+            return Ok(Self(fields::Fields::new(serde_json::Map::new())));
+        }
+        Self::read(request).await
+    }
+
     /// Reads the body of a request.
     pub(super) async fn read(request: Request<Body>) -> Result<Self, Problem> {
         let json = request

@@ -67,6 +67,15 @@ fn shown(report: &Report) -> Value {
     })
 }
 
+/// What of a library is noted when it is reloaded.
+pub(super) fn brief(state: &LibraryState) -> Value {
+    let mut view = view(state);
+    if let Some(view) = view.as_object_mut() {
+        view.retain(|name, _| matches!(name.as_str(), "file" | "verdict" | "reason" | "digest" | "file_digest"));
+    }
+    view
+}
+
 fn view(state: &LibraryState) -> Value {
     let library = &state.library;
     let verdict = match library.verdict {

@@ -1,32 +1,59 @@
 //! What only the control socket serves: for `porth` commands beside a running server.
 
+use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
-use axum::{Extension, Json};
+use axum::extract::{FromRequestParts, Path, State};
 use http::Request;
-use serde_json::{Value, json};
+use http::request::Parts;
+use serde_json::Value;
 
-use super::App;
+use super::audit::Made;
 use super::error::{self, Problem};
 use super::fields::Fields;
+use super::page::Asked;
+use super::{App, keys};
 
 /// Marks a request that came by the control socket, which only the server's own user can open.
 #[derive(Clone, Copy, Debug)]
 pub struct Local;
 
-/// `POST /local/key`: makes an API key; `{"name"}` → `{"key"}`.
+/// The caller came by the control socket.
+#[derive(Debug)]
+pub(super) struct OnlyLocal;
+
+impl FromRequestParts<App> for OnlyLocal {
+    type Rejection = Problem;
+
+    /// For everybody else these paths do not exist.
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        if parts.extensions.get::<Local>().is_some() { Ok(Self) } else { Err(error::not_found().await) }
+    }
+}
+
+/// `POST /local/key`: makes an API key that is nobody's; `{"name", "expires_at"?, "expires_in"?}` → `{"key"}`.
 pub(super) async fn new_key(
-    local: Option<Extension<Local>>,
+    _: OnlyLocal,
     State(app): State<App>,
     request: Request<Body>,
-) -> Result<Json<Value>, Problem> {
-    // For everybody else this path does not exist.
-    if local.is_none() {
-        return Err(error::not_found().await);
-    }
+) -> Result<(Made, Json<Value>), Problem> {
+    let now_ms = super::now_ms();
     let mut fields = Fields::read(request).await?;
     let name = fields.required_text("name");
+    let expires_at_ms = keys::end(&mut fields, now_ms);
     fields.finish()?;
-    let new = app.0.keys.create(&name, super::now_ms()).await?;
-    Ok(Json(json!({"key": new.key})))
+    Ok(keys::made(app.0.keys.create_until(&name, expires_at_ms, now_ms).await?))
+}
+
+/// `GET /local/key`.
+pub(super) async fn list_keys(
+    _: OnlyLocal,
+    State(app): State<App>,
+    Asked(page): Asked,
+) -> Result<Json<Value>, Problem> {
+    keys::shown(&app, &page).await
+}
+
+/// `DELETE /local/key/:hash`.
+pub(super) async fn delete_key(_: OnlyLocal, State(app): State<App>, Path(hash): Path<String>) -> Result<(), Problem> {
+    keys::remove(&app, &hash).await
 }

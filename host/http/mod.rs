@@ -3,6 +3,7 @@
 //! Start at [`router`]; [`server`] answers connections with it. A handler here extracts, calls one service
 //! of the domain or the runtime, and maps the answer; rules and SQL are elsewhere.
 
+mod audit;
 mod auth;
 mod body;
 mod caller;
@@ -11,6 +12,7 @@ mod clients;
 mod connection;
 mod cookie;
 mod cors;
+mod docs;
 mod edge;
 mod entrance;
 mod error;
@@ -153,8 +155,10 @@ impl App {
 /// path that has others.
 #[must_use]
 pub fn router(app: &App, serves: Serves) -> Edge<Mount> {
-    let api =
-        routes::api(serves).into_router().route_layer(axum::middleware::from_fn_with_state(app.clone(), origin::check));
+    let api = routes::api(serves)
+        .into_router()
+        .route_layer(axum::middleware::from_fn_with_state(app.clone(), audit::layer))
+        .route_layer(axum::middleware::from_fn_with_state(app.clone(), origin::check));
     let host_routes = routes::outside(serves)
         .into_router()
         .nest(&format!("/{}", app.0.config.api_prefix), api)

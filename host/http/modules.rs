@@ -185,6 +185,15 @@ pub(super) async fn detached<T: Send + 'static>(
     tokio::spawn(change).await.map_err(|error| Problem::logged(super::error::INTERNAL, error))
 }
 
+/// What administrators decide of an instance, and whether it runs.
+pub(super) fn settings_view(instance: &InstanceView) -> Value {
+    let mut view = view(instance);
+    if let Some(view) = view.as_object_mut() {
+        view.remove("health");
+    }
+    view
+}
+
 fn view(instance: &InstanceView) -> Value {
     let InstanceView { record, status, error, health, rights } = instance;
     let mut view = json!({

@@ -7,8 +7,8 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::{
-    App, auth, clients, grants, health, keys, libraries, listeners, local, misc, modules, profile, schemes, scopes,
-    setup, users,
+    App, audit, auth, clients, docs, grants, health, keys, libraries, listeners, local, misc, modules, profile,
+    schemes, scopes, setup, users,
 };
 use crate::config::Serves;
 
@@ -57,6 +57,7 @@ pub fn paths(api_prefix: &str, serves: Serves) -> Vec<String> {
 pub(super) fn outside(serves: Serves) -> Routes {
     Routes::new(serves)
         .public("/config", get(health::config))
+        .public("/docs/problems", get(docs::problems))
         .route("/setup", get(setup::form).post(setup::redeem))
         .route("/metrics", get(health::metrics))
         .public("/health/live", get(health::live))
@@ -91,7 +92,9 @@ pub(super) fn api(serves: Serves) -> Routes {
         .public("/auth/grant/{client_id}", put(grants::put))
         .public("/auth/grant/{client_id}/{scopes}", get(grants::show))
         .public("/profile_list", get(profile::list))
-        .route("/local/key", post(local::new_key));
+        .route("/admin/audit", get(audit::list))
+        .route("/local/key", get(local::list_keys).post(local::new_key))
+        .route("/local/key/{hash}", delete(local::delete_key));
     let api = profile_routes(api, Routes::public, "/profile");
     // An administrator acts for somebody by the same routes, with and without `profile` in the path.
     ["/delegate/{username}/profile", "/delegate/{username}"]

@@ -114,7 +114,7 @@ fn read_groups(
 }
 
 /// As administrators see a scope.
-fn view(scope: &Scope) -> Value {
+pub(super) fn view(scope: &Scope) -> Value {
     let members =
         |group: &SchemeGroup| -> Value { group.schemes.iter().map(|scheme| json!({"scheme_name": scheme})).collect() };
     let groups = scope.groups.iter();

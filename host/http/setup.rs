@@ -1,5 +1,7 @@
 //! `/setup`: where the link for the first administrator leads to. A plain form, or JSON.
 
+use std::net::IpAddr;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
@@ -8,7 +10,7 @@ use serde::Deserialize;
 
 use super::error::{BODY_TOO_LARGE, NOT_FOUND, Problem};
 use super::fields::Fields;
-use super::{App, form as form_body, now_ms};
+use super::{App, audit, form as form_body, now_ms, peer};
 use crate::domain::setup::RedeemError;
 use crate::domain::users::{NewUser, PutUserError};
 
@@ -41,6 +43,7 @@ pub(super) async fn form(State(app): State<App>, Query(link): Query<Link>) -> Re
 
 /// `POST /setup`: makes the first administrator, who is `{token, username, password, name?, email?}`.
 pub(super) async fn redeem(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
+    let peer = peer::of(request.extensions(), request.headers(), &app.0.config);
     if !form_body::is_form(request.headers()) {
         let mut fields = Fields::read(request).await?;
         let entered = Entered {
@@ -51,13 +54,13 @@ pub(super) async fn redeem(State(app): State<App>, request: Request<Body>) -> Re
             password: fields.required_text("password"),
         };
         fields.finish()?;
-        add(&app, &entered).await?;
+        add(&app, &entered, peer).await?;
         return Ok(StatusCode::OK.into_response());
     }
     let body = to_bytes(request.into_body(), FORM_BYTES_MAX).await;
     let body = body.map_err(|_| Problem::new(BODY_TOO_LARGE, format!("expected at most {FORM_BYTES_MAX} bytes")))?;
     let entered: Entered = form_body::read(&body)?;
-    let errors = match add(&app, &entered).await {
+    let errors = match add(&app, &entered, peer).await {
         Ok(()) => return Ok(page(StatusCode::OK, "<p>Done. You can log in now.</p>")),
         Err(RedeemError::Closed) => {
             return Ok(page(StatusCode::NOT_FOUND, &format!("<p>{}</p>", escape(&RedeemError::Closed.to_string()))));
@@ -71,7 +74,7 @@ pub(super) async fn redeem(State(app): State<App>, request: Request<Body>) -> Re
     Ok(page(StatusCode::BAD_REQUEST, &form_html(&entered.token, &entered, &errors)))
 }
 
-async fn add(app: &App, entered: &Entered) -> Result<(), RedeemError> {
+async fn add(app: &App, entered: &Entered, peer: Option<IpAddr>) -> Result<(), RedeemError> {
     let new = NewUser {
         username: entered.username.clone(),
         name: entered.name.clone(),
@@ -80,7 +83,8 @@ async fn add(app: &App, entered: &Entered) -> Result<(), RedeemError> {
         scopes: vec![app.0.config.admin_scope.clone(), app.0.config.profile_scope.clone()],
         ..NewUser::default()
     };
-    app.0.setup.redeem(&entered.token, new, now_ms()).await
+    app.0.setup.redeem(&entered.token, new, now_ms()).await?;
+    Ok(audit::first_administrator(app, &entered.username, peer).await?)
 }
 
 impl From<RedeemError> for Problem {

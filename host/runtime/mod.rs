@@ -3,6 +3,7 @@
 //! Start at [`Runtime`]. Files and symbols are judged and opened in `crate::abi`; what is stored, and by which rules, is
 //! `crate::domain`'s business; HTTP is `crate::http`'s.
 
+mod audit;
 pub mod back_ends;
 pub mod body;
 mod breaker;

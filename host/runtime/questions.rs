@@ -288,7 +288,7 @@ fn page(mut fields: Fields) -> Result<Page, CallbackError> {
     Ok(Page { pattern, offset: u32::try_from(offset).unwrap_or(0), limit: u32::try_from(limit).unwrap_or(1) })
 }
 
-fn store(error: StoreError) -> CallbackError {
+pub(super) fn store(error: StoreError) -> CallbackError {
     match error {
         StoreError::Busy(_) | StoreError::Conflict => CallbackError::new(code::BUSY, "the store has too much to do"),
         StoreError::NulInText => CallbackError::parameter(error.to_string()),

@@ -12,12 +12,12 @@ use porth_abi::code;
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use tokio::sync::{oneshot, watch};
 
+use super::audit;
 use super::counted::Metric;
 use super::documents::InstanceDocuments;
 use super::hooks;
 use super::login_url::login_url;
 use super::meter::{Meter, Meters};
-use super::questions;
 use super::rights;
 use super::routes::{Routes, RoutesBuilder};
 use super::schemes;
@@ -285,10 +285,10 @@ impl Services for InstanceServices {
 
     fn ask(&self, question: Question, arguments: &str) -> Result<HostFuture, CallbackError> {
         self.need(question.right())?;
-        let (shared, asker, arguments) = (self.shared.clone(), self.key.clone(), arguments.to_owned());
+        let (shared, key, arguments) = (self.shared.clone(), self.key.clone(), arguments.to_owned());
         let runtime = shared.runtime.clone();
         Ok(driven(runtime, async move {
-            let answer = questions::answer(&shared, &asker, question, &arguments, now_ms()).await?;
+            let answer = audit::answer(&shared, &key, question, &arguments, now_ms()).await?;
             Ok(answer.to_string().into_bytes())
         }))
     }

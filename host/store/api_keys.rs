@@ -12,6 +12,7 @@ pub struct ApiKeyRow {
     pub created_at: i64,
     pub last_used_at: Option<i64>,
     pub use_count: i64,
+    pub expires_at: Option<i64>,
     pub owner: Option<OwnerRow>,
 }
 
@@ -52,6 +53,7 @@ pub async fn insert(
     token_hash: &[u8],
     owner: Option<&OwnerRow>,
     created_at: i64,
+    expires_at: Option<i64>,
 ) -> Result<(), StoreError> {
     let values = values![
         id,
@@ -61,6 +63,7 @@ pub async fn insert(
         owner.map(|owner| owner.user_id.as_str()),
         owner.map_or("", |owner| owner.issued_for.as_str()),
         owner.map_or("", |owner| owner.user_agent.as_str()),
+        expires_at,
     ];
     db.write_one(INSERT, values).await.map(drop)
 }
@@ -93,6 +96,14 @@ pub async fn delete(db: &Db, id: &str) -> Result<bool, StoreError> {
     Ok(!db.write_one(DELETE, values![id]).await?.is_empty())
 }
 
+/// Deletes the rows that ended before a time.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn purge(db: &Db, ended_before: i64) -> Result<(), StoreError> {
+    db.write_one(PURGE, values![ended_before]).await.map(drop)
+}
+
 fn read(mut row: Row) -> Result<ApiKeyRow, StoreError> {
     let user_id: Option<String> = row.take(6)?;
     let owner = match user_id {
@@ -108,6 +119,7 @@ fn read(mut row: Row) -> Result<ApiKeyRow, StoreError> {
         created_at: row.take(3)?,
         last_used_at: row.take(4)?,
         use_count: row.take(5)?,
+        expires_at: row.take(10)?,
         owner,
     })
 }
@@ -116,7 +128,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT api_key.id, api_key.name, api_key.token_hash, api_key.created_at, api_key.last_used_at, \
-             api_key.use_count, api_key.user_id, identity.username, api_key.issued_for, api_key.user_agent \
+             api_key.use_count, api_key.user_id, identity.username, api_key.issued_for, api_key.user_agent, api_key.expires_at \
              FROM api_key LEFT JOIN user_identity AS identity ON identity.id = api_key.user_id ",
             $rest
         )
@@ -126,8 +138,9 @@ macro_rules! select {
 const LIST: &str = select!("ORDER BY api_key.id");
 const FIND: &str = select!("WHERE api_key.token_hash = $1");
 const INSERT: &str = "INSERT INTO api_key \
-    (id, name, token_hash, created_at, last_used_at, use_count, user_id, issued_for, user_agent) \
-    VALUES ($1, $2, $3, $4, NULL, 0, $5, $6, $7)";
+    (id, name, token_hash, created_at, last_used_at, use_count, user_id, issued_for, user_agent, \
+    expires_at) VALUES ($1, $2, $3, $4, NULL, 0, $5, $6, $7, $8)";
 const ADD_USES: &str = "UPDATE api_key SET use_count = use_count + $2, \
     last_used_at = CASE WHEN last_used_at > $3 THEN last_used_at ELSE $3 END WHERE id = $1";
+const PURGE: &str = "DELETE FROM api_key WHERE expires_at < $1";
 const DELETE: &str = "DELETE FROM api_key WHERE id = $1 RETURNING id";

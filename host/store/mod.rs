@@ -4,6 +4,7 @@
 //! with its queries. How SQL must be written for both is said at [`Db`].
 
 pub mod api_keys;
+pub mod audit_events;
 pub mod backup;
 pub mod clients;
 pub mod document_sets;

@@ -84,7 +84,7 @@ fn a_key_has_a_name() {
     check_refused(
         &["key", "new", "--name", "", "--data", text(data.path())],
         1,
-        expect!["porth: the name of a key is 1 to 128 characters, none of them a control character"],
+        expect!["porth: name: the name of a key is 1 to 128 characters, none of them a control character"],
     );
 }
 

@@ -1,5 +1,6 @@
 //! `host/domain` on SQLite and on PostgreSQL.
 
+mod audit;
 mod back_ends;
 mod clients;
 mod documents;

@@ -12,6 +12,7 @@ on_both_engines!(
     impossible_names_are_refused,
     a_key_is_not_stored_in_clear,
     one_of_sixteen_deletes_a_key,
+    a_key_ends,
 );
 
 async fn a_key_opens_until_it_is_deleted(store: &Store) {
@@ -102,4 +103,25 @@ async fn one_of_sixteen_deletes_a_key(store: &Store) {
         assert_eq!(deleted.await, 1);
         assert_eq!(keys.verify(&made.key, NOW_MS).await.unwrap(), None);
     }
+}
+
+async fn a_key_ends(store: &Store) {
+    let keys = ApiKeys::new(store.db.clone());
+    for wrong_ms in [NOW_MS, NOW_MS - 1, i64::MAX] {
+        let made = keys.create_until("ci", Some(wrong_ms), NOW_MS).await;
+        assert!(matches!(made, Err(CreateKeyError::End)), "{wrong_ms}");
+    }
+    let key = keys.create_until("ci", Some(NOW_MS + 1_000), NOW_MS).await.unwrap();
+    let lasting = keys.create("lasting", NOW_MS + 1).await.unwrap();
+    assert!(keys.verify(&key.key, NOW_MS + 999).await.unwrap().is_some());
+    assert_eq!(keys.verify(&key.key, NOW_MS + 1_000).await.unwrap(), None);
+
+    // It is listed for a week, and what it was not used for after its end does not count.
+    let week_ms = 7 * 86_400_000;
+    keys.purge(NOW_MS + 1_000 + week_ms).await.unwrap();
+    let listed = keys.list().await.unwrap();
+    assert_eq!((listed.len(), listed[0].use_count, listed[0].expires_at_ms), (2, 1, Some(NOW_MS + 1_000)));
+    keys.purge(NOW_MS + 1_001 + week_ms).await.unwrap();
+    let listed: Vec<_> = keys.list().await.unwrap().into_iter().map(|key| key.token_hash).collect();
+    assert_eq!(listed, [lasting.token_hash]);
 }

@@ -60,6 +60,7 @@ async fn access(store: &Store) -> Access {
         lockout: Lockout::new(db.clone(), LockoutRules { name_failures_max: 3, ..LockoutRules::default() }),
         documents: Documents::new(db.clone(), limits),
         schemes: Schemes::new(db.clone()),
+        audit: porth::domain::audit::Audit::new(store.db.clone()),
     };
     access.schemes.connect(Arc::new(Port));
     add(store, "a", Settings { expiration_s: 10, ..Settings::default() }).await;

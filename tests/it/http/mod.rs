@@ -1,6 +1,7 @@
 //! `host/http`: the routes of the host and the mount of the plug-ins, by URL.
 
 mod administration;
+mod audit;
 mod back_ends;
 mod http2;
 mod identity;

@@ -12,9 +12,10 @@ use crate::support::server::{Reply, Server, Setup};
 const CALLERS: [&str; 5] = ["nobody", "user", "disabled", "administrator", "key"];
 
 /// Who is let in: `x` for each caller who is.
-const RULES: [(&str, &str); 14] = [
+const RULES: [(&str, &str); 15] = [
     ("", "...xx"),
     ("/config", "xxxxx"),
+    ("/docs", "xxxxx"),
     ("/health", "xxxxx"),
     ("/setup", "xxxxx"),
     // Whoever knows a password, or has a cookie of any kind.

@@ -1,0 +1,410 @@
+//! What administrators, their programs and plug-ins did to the records of the house: who, what, from where, before and
+//! after.
+//!
+//! Start at [`Audit`]. An act is noted before it is done and its end after it, so that whatever was done has an entry,
+//! also where no transaction could hold both: at back ends that plug-ins are, or when an instance is started. An entry
+//! that says `begun` and no more was cut off with its process; nobody knows whether it was done.
+
+use serde_json::{Map, Value, json};
+
+use super::{StoreError, new_id};
+use crate::store::Db;
+use crate::store::audit_events::{self as rows, AuditEnd, AuditFilter, AuditRow};
+
+/// Who acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// Somebody in a session.
+    User {
+        /// The name.
+        username: String,
+        /// The id: a name that is given anew is somebody else's.
+        id: String,
+    },
+    /// The holder of an API key.
+    Key {
+        /// The key's name.
+        name: String,
+        /// The SHA-256 of the key, in base64url.
+        token_hash: String,
+    },
+    /// Whoever may open the control socket, or holds the data directory's lock.
+    Local,
+    /// A plug-in's instance.
+    Instance {
+        /// Its kind and name, as `plugin/hello`.
+        key: String,
+    },
+    /// The configuration file, at a start.
+    Configuration,
+    /// Somebody who could not prove who they are.
+    Nobody,
+    /// Whoever had the link for the first administrator, and became this user.
+    Link {
+        /// The user's name.
+        username: String,
+    },
+}
+
+impl Actor {
+    fn columns(self) -> (&'static str, String, String) {
+        match self {
+            Self::User { username, id } => ("user", username, id),
+            Self::Key { name, token_hash } => ("key", name, token_hash),
+            Self::Local => ("local", String::new(), String::new()),
+            Self::Instance { key } => ("instance", key, String::new()),
+            Self::Configuration => ("configuration", String::new(), String::new()),
+            Self::Nobody => ("nobody", String::new(), String::new()),
+            Self::Link { username } => ("link", username, String::new()),
+        }
+    }
+}
+
+/// What somebody is about to do.
+#[derive(Clone, Debug)]
+pub struct Act {
+    /// Who.
+    pub actor: Actor,
+    /// The address that it was asked from; empty where there is none.
+    pub peer: String,
+    /// What, as `user.change`: the kind of object and a word for it.
+    pub action: String,
+    /// The kind of object: `user`, `client`, `scope`, `instance`, `library`, `key`, `setting`.
+    pub object_kind: String,
+    /// The object's name; empty while nobody knows it.
+    pub object_id: String,
+    /// The object as it is, with its secrets: they are left out here.
+    pub before: Option<Value>,
+    /// The id that the request has in the log, too; empty where there is no request.
+    pub request_id: String,
+}
+
+/// What became of an act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// It was not: what was asked for cannot be, or may not.
+    Refused,
+    /// It was not, or not all of it: something broke.
+    Failed,
+}
+
+impl Outcome {
+    /// As it is stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The end of an act.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What it was done to, where nobody knew that before.
+    pub object_id: Option<String>,
+    /// The object as it is now, with its secrets: they are left out here.
+    pub after: Option<Value>,
+    /// Why it was refused or failed.
+    pub detail: String,
+}
+
+/// An act that is noted and not ended.
+#[derive(Debug)]
+#[must_use = "an act without an end looks as if it had been cut off"]
+pub struct Begun {
+    id: String,
+    before: Option<Value>,
+}
+
+/// An entry.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "as `Act` and `End`")]
+pub struct AuditEvent {
+    pub id: String,
+    pub at_ms: i64,
+    pub actor_kind: String,
+    pub actor: String,
+    pub actor_id: String,
+    pub peer: String,
+    pub action: String,
+    pub object_kind: String,
+    pub object_id: String,
+    pub before: Option<Value>,
+    pub after: Option<Value>,
+    pub request_id: String,
+    pub outcome: String,
+    pub detail: String,
+}
+
+/// Which entries are looked for; what is empty or `None` matches all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// The actor's name, as it is shown.
+    pub who: String,
+    /// An action, as `user.change`, or its first part, as `user`.
+    pub action: String,
+    /// A kind of object, or a kind, `/` and a name.
+    pub object: String,
+    /// No earlier than this, in milliseconds since 1970.
+    pub from_ms: Option<i64>,
+    /// No later than this, in milliseconds since 1970.
+    pub to_ms: Option<i64>,
+    /// Only those before the entry of this id.
+    pub before_id: String,
+    /// How many of the newest are left out.
+    pub offset: u32,
+    /// How many at most.
+    pub limit: u32,
+}
+
+/// All entries. Cheap to clone.
+#[derive(Clone)]
+pub struct Audit {
+    db: Db,
+}
+
+impl Audit {
+    /// The entries in a database.
+    #[must_use]
+    pub fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    /// Notes that an act begins. It must not be done when this fails.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn begin(&self, act: Act, now_ms: i64) -> Result<Begun, StoreError> {
+        let before = act.before.clone();
+        let row = row(act, "begun", None, String::new(), now_ms);
+        let id = row.id.clone();
+        rows::insert(&self.db, row).await?;
+        Ok(Begun { id, before })
+    }
+
+    /// Notes what became of an act.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the act then looks as if it had been cut off.
+    pub async fn end(&self, begun: Begun, end: End) -> Result<(), StoreError> {
+        let Begun { id, before } = begun;
+        let after = end.after.as_ref().map(|after| shown(before.as_ref(), after));
+        let (object_id, detail) = (end.object_id.map(text), text(end.detail));
+        rows::end(&self.db, AuditEnd { id, object_id, after, outcome: end.outcome.as_str(), detail }).await
+    }
+
+    /// Notes an act that is over, in one entry.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn note(&self, act: Act, end: End, now_ms: i64) -> Result<(), StoreError> {
+        let after = end.after.as_ref().map(|after| shown(act.before.as_ref(), after));
+        rows::insert(&self.db, row(act, end.outcome.as_str(), after, end.detail, now_ms)).await
+    }
+
+    /// The newest entries that match, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn list(&self, query: AuditQuery) -> Result<Vec<AuditEvent>, StoreError> {
+        let (object_kind, object_id) = query.object.split_once('/').unwrap_or((&query.object, ""));
+        let filter = AuditFilter {
+            object_kind: object_kind.to_owned(),
+            object_id: object_id.to_owned(),
+            actor: query.who,
+            action: query.action,
+            from: query.from_ms.unwrap_or(i64::MIN),
+            to: query.to_ms.unwrap_or(i64::MAX),
+            before_id: query.before_id,
+            offset: query.offset.into(),
+            limit: query.limit.into(),
+        };
+        rows::list(&self.db, filter).await?.into_iter().map(read).collect()
+    }
+
+    /// Deletes the entries that are older than so many milliseconds. Gives how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn purge(&self, older_than_ms: i64, now_ms: i64) -> Result<usize, StoreError> {
+        let mut deleted = 0;
+        loop {
+            let of_these = rows::purge(&self.db, now_ms.saturating_sub(older_than_ms)).await?;
+            deleted += of_these;
+            if of_these < usize::try_from(rows::PURGE_MAX).unwrap_or(usize::MAX) {
+                return Ok(deleted);
+            }
+        }
+    }
+}
+
+/// The row of an act that was done, for who writes it with the act itself.
+pub(super) fn done(act: Act, after: Option<&Value>, now_ms: i64) -> AuditRow {
+    let after = after.map(|after| shown(act.before.as_ref(), after));
+    row(act, Outcome::Done.as_str(), after, String::new(), now_ms)
+}
+
+fn row(act: Act, outcome: &str, after: Option<String>, detail: String, now_ms: i64) -> AuditRow {
+    let (actor_kind, actor, actor_id) = act.actor.columns();
+    AuditRow {
+        id: new_id(now_ms),
+        at: now_ms,
+        actor_kind: actor_kind.to_owned(),
+        actor: text(actor),
+        actor_id,
+        peer: act.peer,
+        action: text(act.action),
+        object_kind: act.object_kind,
+        object_id: text(act.object_id),
+        before: act.before.as_ref().map(|before| shown(None, before)),
+        after,
+        request_id: act.request_id,
+        outcome: outcome.to_owned(),
+        detail: text(detail),
+    }
+}
+
+/// A text that both engines can store, of a length that nobody can fill a disk with.
+fn text(text: String) -> String {
+    let fits = text.chars().count() <= TEXT_CHARS_MAX && !text.contains('\0');
+    if fits { text } else { text.chars().filter(|found| *found != '\0').take(TEXT_CHARS_MAX).collect() }
+}
+
+fn read(row: AuditRow) -> Result<AuditEvent, StoreError> {
+    let id = row.id.clone();
+    let json = |json: Option<String>| {
+        let damaged = |error: serde_json::Error| StoreError::Damaged {
+            what: format!("the audit event `{id}`"),
+            reason: error.to_string(),
+        };
+        json.map(|json| serde_json::from_str(&json)).transpose().map_err(damaged)
+    };
+    Ok(AuditEvent {
+        before: json(row.before)?,
+        after: json(row.after)?,
+        id: row.id,
+        at_ms: row.at,
+        actor_kind: row.actor_kind,
+        actor: row.actor,
+        actor_id: row.actor_id,
+        peer: row.peer,
+        action: row.action,
+        object_kind: row.object_kind,
+        object_id: row.object_id,
+        request_id: row.request_id,
+        outcome: row.outcome,
+        detail: row.detail,
+    })
+}
+
+/// An object as it is stored here: without secrets; one that is another than before is said to have changed.
+fn shown(before: Option<&Value>, object: &Value) -> String {
+    let shown = without_secrets(before, object).to_string();
+    if shown.len() <= OBJECT_BYTES_MAX {
+        return shown;
+    }
+    json!({ "(left out)": format!("{} bytes, more than {OBJECT_BYTES_MAX}", shown.len()) }).to_string()
+}
+
+fn without_secrets(before: Option<&Value>, value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let shown = members.iter().map(|(name, value)| {
+                let old = before.and_then(|before| before.get(name));
+                let shown = match (is_secret(name, value), old) {
+                    (false, old) => without_secrets(old, value),
+                    (true, None) if before.is_some() => json!(SET),
+                    (true, Some(old)) if old != value => json!(CHANGED),
+                    (true, _) => json!(SECRET),
+                };
+                (name.clone(), shown)
+            });
+            Value::Object(shown.collect::<Map<_, _>>())
+        }
+        Value::Array(items) => items.iter().map(|item| without_secrets(None, item)).collect(),
+        Value::String(text) => json!(without_userinfo(text)),
+        other => other.clone(),
+    }
+}
+
+/// Whether a member holds a secret, by its name. Rather one too many: who reads this need not know its value.
+#[must_use]
+pub fn is_secret(name: &str, value: &Value) -> bool {
+    let name = name.to_lowercase();
+    let named = SECRETS.iter().any(|word| name.contains(word)) || name.ends_with("key");
+    let measured = value.is_number() && MEASURES.iter().any(|word| name.contains(word));
+    named && !measured && !value.is_boolean() && !value.is_null()
+}
+
+/// A URL without the name and password in it (RFC 3986, section 3.2.1).
+fn without_userinfo(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((userinfo, _)) => format!("{scheme}://{SECRET}{}", rest.get(userinfo.len()..).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+const SECRETS: [&str; 9] =
+    ["password", "passwd", "passphrase", "secret", "token", "credential", "private", "hash", "cookie"];
+/// What makes a number with such a name a measure of it.
+const MEASURES: [&str; 6] = ["age", "max", "min", "length", "duration", "required"];
+const SECRET: &str = "(secret)";
+const SET: &str = "(set)";
+const CHANGED: &str = "(changed)";
+const TEXT_CHARS_MAX: usize = 512;
+const OBJECT_BYTES_MAX: usize = 32 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(before: Option<Value>, object: Value, expected: Value) {
+        let shown: Value = serde_json::from_str(&shown(before.as_ref(), &object)).unwrap();
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn secrets_are_left_out_wherever_they_are() {
+        check(
+            None,
+            json!({"a": [{"client_secret": "x"}], "mail": {"Password": "x", "host": "h"}, "signing-key": {"k": 1}}),
+            json!({"a": [{"client_secret": SECRET}], "mail": {"Password": SECRET, "host": "h"}, "signing-key": SECRET}),
+        );
+        check(
+            None,
+            json!({"url": "postgres://me:pw@h/db?x=@", "b": "http://h/a@b"}),
+            json!({"url": "postgres://(secret)@h/db?x=@", "b": "http://h/a@b"}),
+        );
+    }
+
+    #[test]
+    fn what_only_is_called_like_a_secret_stays() {
+        let scope = json!({"password_required": true, "password_max_age": 60, "token": null});
+        check(None, scope.clone(), scope);
+    }
+
+    #[test]
+    fn a_changed_secret_is_said_to_have_changed() {
+        let old = json!({"secret": "a", "token": "t"});
+        check(
+            Some(old),
+            json!({"secret": "b", "token": "t", "password": "p"}),
+            json!({"secret": CHANGED, "token": SECRET, "password": SET}),
+        );
+    }
+
+    #[test]
+    fn a_large_object_is_left_out() {
+        let shown = shown(None, &json!({"x": "y".repeat(OBJECT_BYTES_MAX)}));
+        assert!(shown.len() < 100 && shown.contains("(left out)"), "{shown}");
+    }
+}
