@@ -30,39 +30,17 @@ pub struct RequestParts {
     /// How long the host waits.
     pub deadline: Duration,
     /// The id in log and error pages.
-    pub request_id: RequestId,
+    pub request_id: Name,
+    /// What a handler sees as the header field `traceparent`, instead of any that came; none when empty.
+    pub traceparent: Name,
     /// Who calls, as JSON.
     pub caller: Cow<'static, str>,
     /// The address that it comes from, where that is known.
     pub peer: Option<IpAddr>,
 }
 
-/// The id of a request in log and error pages: 16 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestId([u8; 16]);
-
-impl RequestId {
-    /// A number, written out.
-    #[must_use]
-    pub fn new(number: u64) -> Self {
-        Self(std::array::from_fn(|index| {
-            let digit = u8::try_from((number >> (60 - 4 * index)) & 0xf).unwrap_or_default();
-            if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }
-        }))
-    }
-
-    /// The digits.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
-}
-
-impl std::fmt::Display for RequestId {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
+/// A short text in place, ASCII.
+pub type Name = SmallVec<[u8; 64]>;
 
 /// A request that handlers can read and keep; lives until the host and every handler that retained it let go.
 pub struct CallRequest {
@@ -109,11 +87,15 @@ impl CallRequest {
     }
 
     fn fill(&mut self, handle: *const c_void, hidden: impl Fn(&http::HeaderName) -> bool) {
-        let RequestParts { parts, path_start, parameters, deadline, request_id, caller, .. } = &self.source;
+        let RequestParts { parts, path_start, parameters, deadline, request_id, traceparent, caller, .. } =
+            &self.source;
         self.headers.extend(parts.headers.iter().filter(|(name, _)| !hidden(name)).map(|(name, value)| Header {
             name: Str::new(name.as_str().as_bytes()),
             value: Str::new(value.as_bytes()),
         }));
+        if !traceparent.is_empty() {
+            self.headers.push(Header { name: Str::new(b"traceparent"), value: Str::new(traceparent) });
+        }
         self.parameters.extend(
             parameters
                 .iter()
@@ -132,7 +114,7 @@ impl CallRequest {
             parameters_len: self.parameters.len(),
             body: Str::new(&self.body),
             deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
-            request_id: Str::new(&request_id.0),
+            request_id: Str::new(request_id),
             caller: Str::new(caller.as_bytes()),
         };
     }
@@ -147,12 +129,6 @@ impl CallRequest {
     #[must_use]
     pub fn parts(&self) -> &Parts {
         &self.source.parts
-    }
-
-    /// The id in log and error pages.
-    #[must_use]
-    pub fn request_id(&self) -> &str {
-        self.source.request_id.as_str()
     }
 
     /// How long the host waits.
@@ -253,14 +229,3 @@ const EMPTY_VIEW: Request = Request {
     request_id: Str::EMPTY,
     caller: Str::EMPTY,
 };
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_id_is_sixteen_digits() {
-        assert_eq!(RequestId::new(0x0123_4567_89ab_cdef).as_str(), "0123456789abcdef");
-        assert_eq!(RequestId::new(10).to_string(), "000000000000000a");
-    }
-}

@@ -26,9 +26,9 @@ use crate::http::server::{Connections, serve_local, serve_tcp};
 use crate::http::{self, App, Entrance, Serving};
 use crate::runtime::{self, Hooks, Libraries, Runtime, Watch};
 use crate::store::Db;
-use crate::supervisor::DataLock;
 use crate::supervisor::child::{Control, Handover, Order};
 use crate::supervisor::message;
+use crate::supervisor::{self, DataLock};
 use crate::telemetry;
 
 /// Serves until the parent says otherwise. Never returns once it has a parent.
@@ -36,7 +36,7 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
     let (control, handover) = Control::from_stdin(abi::fault::exit_now)?;
     // Otherwise `ps` shows what the parent started it by, which is no name.
     let _ = rustix::thread::set_name(c"porth");
-    telemetry::init().map_err(Failure::new)?;
+    telemetry::init(&supervisor::log(&handover.config)).map_err(Failure::new)?;
     // Before any plug-in's code runs, so that whatever ends this process has a name.
     abi::fault::install(control.socket())?;
     abi::set_max_log_level(telemetry::max_level());

@@ -10,7 +10,7 @@ use clap::Args;
 use super::{Failure, Place};
 use crate::config::Loaded;
 use crate::supervisor::child::EXIT_CONFIGURATION;
-use crate::supervisor::{Ended, Sources, Supervisor, SupervisorError};
+use crate::supervisor::{self, Ended, Sources, Supervisor, SupervisorError};
 use crate::telemetry;
 
 #[derive(Args)]
@@ -26,9 +26,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    telemetry::init().map_err(Failure::new)?;
     let Arguments { place, plugins, listen } = arguments;
     let Loaded { config, warnings, .. } = place.loaded(plugins.clone(), listen)?;
+    telemetry::init(&supervisor::log(&config)).map_err(Failure::new)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }

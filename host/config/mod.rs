@@ -95,6 +95,8 @@ pub struct Config {
     pub profile: Profile,
     /// Limits of log-ins and their sessions.
     pub login: Login,
+    /// What is logged, and in which form.
+    pub log: Log,
     /// Limits of requests.
     pub limits: Limits,
     /// When a crashing instance is taken out.
@@ -178,6 +180,29 @@ pub struct Login {
     pub peer_window_s: u64,
     /// How many log-ins may wait for their password to be compared; more are told to come again (503).
     pub passwords_waiting_max: usize,
+}
+
+/// What is logged, and in which form. Lines go to standard error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// The form of each line, unless `PORTH_LOG_FORMAT` says another.
+    pub format: LogFormat,
+    /// Which lines are written, unless `PORTH_LOG` says otherwise: a level (`error`, `warn`, `info`, `debug`, `trace`, `off`),
+    /// or levels for parts of the program, such as `info,porth::http=debug,plugin=trace`.
+    pub filter: String,
+    /// Whether each request gets a line, with the target `porth::access` and the level `info`.
+    pub access: bool,
+}
+
+/// The form of a line in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object for each line.
+    Json,
 }
 
 /// How plug-ins have something hashed that other programs compare; never passwords.
@@ -331,6 +356,7 @@ impl Default for Config {
             proxy_header: ProxyHeader::XForwardedFor,
             profile: Profile::default(),
             login: Login::default(),
+            log: Log::default(),
             limits: Limits::default(),
             quarantine: Quarantine::default(),
             audit: Audit::default(),
@@ -349,6 +375,12 @@ impl Default for Login {
             peer_window_s: 600,
             passwords_waiting_max: 256,
         }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".to_owned(), access: false }
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use tracing_subscriber::EnvFilter;
+
 use super::{Config, ConfigError};
 
 impl Config {
@@ -52,6 +54,9 @@ impl Config {
             && !page.starts_with('/')
             && page.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte));
         check(path, "login_url", page, "a path of letters, digits, `-`, `.`, `_`, `~` and `/`, without a `/` in front");
+        let filter = &self.log.filter;
+        let understood = !filter.trim().is_empty() && EnvFilter::try_new(filter).is_ok();
+        check(understood, "log.filter", filter, "a level or a list such as `info,porth::http=debug`");
         check(is_token(cookie), "session_cookie_name", cookie, "a token as in RFC 9110, section 5.6.2");
     }
 

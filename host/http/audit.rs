@@ -21,6 +21,7 @@ use super::{App, edge, keys, libraries, modules, now_ms, peer, scopes};
 use crate::domain::StoreError;
 use crate::domain::access::{LogInError, Present};
 use crate::domain::audit::{Act, Actor, AuditEvent, AuditQuery, End, Outcome, is_secret};
+use crate::telemetry::request;
 
 /// What is noted of a request.
 struct Noted {
@@ -290,7 +291,7 @@ pub(super) fn not_logged_in(app: &App, username: &str, peer: Option<IpAddr>, err
         return;
     }
     let (app, username, detail) = (app.clone(), username.to_owned(), error.to_string());
-    tokio::spawn(async move {
+    let noting = async move {
         let noted = async {
             let user = app.0.access.users.get(&username).await?;
             let Some(user) = user.filter(|user| user.scopes.contains(&app.0.config.admin_scope)) else { return Ok(()) };
@@ -302,7 +303,8 @@ pub(super) fn not_logged_in(app: &App, username: &str, peer: Option<IpAddr>, err
         if let Err(error) = noted {
             tracing::error!(%error, "an administrator's failed log-in is not in the audit log: {error}");
         }
-    });
+    };
+    tokio::spawn(request::within(request::current(), noting));
 }
 
 /// Notes that the link for the first administrator was used.

@@ -1,21 +1,26 @@
 //! What holds for every answer: one layer around the router.
 
 use std::pin::Pin;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use crate::runtime::RequestId;
+use super::peer;
+use crate::config::Config;
+use crate::telemetry::request::{Entered, Ids, RequestId, current, enter};
+use crate::telemetry::trace::Trace;
 
-/// Adds to every answer the header fields that it does not have yet: no sniffing, no framing, no storing.
+/// Gives every request its ids, and adds to every answer its own, and the header fields that it does not have yet: no
+/// sniffing, no framing, no storing.
 #[derive(Clone, Debug)]
 pub struct Edge<S> {
     inner: S,
+    /// Says whose word about a request's id counts.
+    config: Option<Arc<Config>>,
     hsts: Option<HeaderValue>,
 }
 
@@ -23,14 +28,16 @@ impl<S> Edge<S> {
     /// Around a service.
     #[must_use]
     pub fn new(inner: S) -> Self {
-        Self { inner, hsts: None }
+        Self { inner, config: None, hsts: None }
     }
 
-    /// Tells browsers for so many seconds to come by https only (RFC 6797); 0 tells them nothing.
+    /// Takes over the ids that trusted proxies give requests, and where clients come by https, tells browsers to go on so
+    /// (RFC 6797).
     #[must_use]
-    pub fn with_hsts(self, max_age_s: u64) -> Self {
-        let hsts = || HeaderValue::try_from(format!("max-age={max_age_s}")).ok();
-        Self { hsts: (max_age_s > 0).then(hsts).flatten(), ..self }
+    pub fn trusting(self, config: Arc<Config>) -> Self {
+        let hsts = config.is_https() && config.hsts_max_age_s > 0;
+        let hsts = hsts.then(|| HeaderValue::try_from(format!("max-age={}", config.hsts_max_age_s)).ok()).flatten();
+        Self { config: Some(config), hsts, ..self }
     }
 }
 
@@ -46,8 +53,10 @@ where
         self.inner.poll_ready(task)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        EdgeFuture { inner: self.inner.call(request), hsts: self.hsts.clone() }
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let ids = ids(&mut request, self.config.as_deref());
+        let _entered: Entered = enter(Some(ids));
+        EdgeFuture { inner: self.inner.call(request), ids, hsts: self.hsts.clone() }
     }
 }
 
@@ -57,6 +66,7 @@ pin_project! {
     pub struct EdgeFuture<F> {
         #[pin]
         inner: F,
+        ids: Ids,
         hsts: Option<HeaderValue>,
     }
 }
@@ -69,33 +79,63 @@ where
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut answer = std::task::ready!(this.inner.poll(task));
+        let mut answer = {
+            let _entered = enter(Some(*this.ids));
+            std::task::ready!(this.inner.poll(task))
+        };
         if let Ok(response) = &mut answer {
-            protect(response.headers_mut());
+            let headers = response.headers_mut();
+            // The id is of visible ASCII only.
+            if let Ok(id) = HeaderValue::from_bytes(this.ids.request.as_bytes()) {
+                headers.insert(X_REQUEST_ID, id);
+            }
+            for (name, value) in [
+                (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+                (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            ] {
+                headers.entry(name).or_insert(value);
+            }
             if let Some(hsts) = this.hsts.take() {
-                response.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert(hsts);
+                headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(hsts);
             }
         }
         Poll::Ready(answer)
     }
 }
 
-/// The header fields that every answer has.
-pub(super) fn protect(headers: &mut HeaderMap) {
-    for (name, value) in [
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ] {
-        headers.entry(name).or_insert(value);
+/// What a request is called: its own id or a trusted proxy's, and the trace that its caller says it belongs to. What the
+/// caller says of that is taken out: plug-ins get the host's place in the trace.
+fn ids<B>(request: &mut Request<B>, config: Option<&Config>) -> Ids {
+    let by_proxy = config.is_some_and(|config| peer::is_trusted_proxy(request.extensions(), config));
+    let headers = request.headers_mut();
+    let id = by_proxy.then(|| only(headers, &X_REQUEST_ID)).flatten().and_then(RequestId::from_text);
+    let trace = if headers.contains_key(TRACEPARENT) {
+        let trace = only(headers, &TRACEPARENT).and_then(Trace::parse);
+        headers.remove(TRACEPARENT);
+        trace
+    } else {
+        None
+    };
+    if trace.is_none() {
+        // It is about a trace that nobody knows (W3C Trace Context, section 3.3).
+        headers.remove(TRACESTATE);
     }
+    Ids::new(id, trace)
 }
 
-/// A new request id, different for each request of this process and, most likely, of others.
+/// The value of a field that came once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
+}
+
+/// The id of a request, in both directions.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The id of the request that is being answered here.
 pub(super) fn request_id() -> RequestId {
-    static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
-        let start = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()) << 32);
-        AtomicU64::new(start)
-    });
-    RequestId::new(NEXT.fetch_add(1, Ordering::Relaxed))
+    current().map_or_else(|| Ids::new(None, None).request, |ids| ids.request)
 }

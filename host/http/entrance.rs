@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::Edge;
 use super::connection::{self, Drain, reached};
 use super::error::{Problem, TLS_EXPECTED};
 use super::http2::{self, Sent};
@@ -114,7 +115,9 @@ async fn encrypted(tls: TlsAcceptor, stream: TcpStream, service: impl Answers, m
                 connection::serve(stream, service, draining).await;
             }
         }
-        Ok(Ok(Begun::Plain(stream))) => connection::serve(stream, tower::service_fn(refuse), draining).await,
+        Ok(Ok(Begun::Plain(stream))) => {
+            connection::serve(stream, Edge::new(tower::service_fn(refuse)), draining).await;
+        }
         Ok(Err(error)) => tracing::debug!(%error, "a handshake failed: {error}"),
         Err(_) => tracing::debug!("a handshake took too long"),
     }

@@ -17,6 +17,7 @@ use crate::domain::schemes::{AskError, SchemeError};
 use crate::domain::scopes::PutScopeError;
 use crate::domain::users::PutUserError;
 use crate::runtime::{CallError, ChangeError, InitError, ReloadError, StartError};
+use crate::telemetry::request;
 
 /// A kind of error: its status, its stable code, its title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,9 +102,8 @@ impl Problem {
 
     /// An error whose cause is only for the log, where it is written now.
     pub(super) fn logged(kind: Kind, cause: impl std::fmt::Display) -> Self {
-        let id = super::edge::request_id();
-        tracing::error!(request_id = %id, code = kind.1, "{cause}");
-        Self::new(kind, format!("the log has more under request id {id}"))
+        tracing::error!(code = kind.1, "{cause}");
+        Self::new(kind, "the log has more under the request id")
     }
 
     /// A change that another process is about to be asked for: with a new connection the client gets to that one.
@@ -125,6 +125,9 @@ impl IntoResponse for Problem {
         let mut body = json!({
             "type": format!("{PROBLEMS}#{code}"), "title": title, "status": status.as_u16(), "code": code, "detail": self.detail,
         });
+        if let (Some(ids), Some(body)) = (request::current(), body.as_object_mut()) {
+            body.insert("request_id".to_owned(), json!(ids.request.as_str()));
+        }
         if status == StatusCode::BAD_REQUEST {
             let errors = if self.errors.is_empty() { vec![self.detail] } else { self.errors };
             if let Some(body) = body.as_object_mut() {

@@ -24,7 +24,9 @@ use hyper_util::service::TowerToHyperService;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tower::ServiceExt as _;
 
+use super::Edge;
 use super::connection::{Drain, linger, reached};
 use super::error::{BAD_REQUEST, METHOD_NOT_ALLOWED, Problem};
 use pace::{Pace, Progress, Streams};
@@ -139,9 +141,20 @@ where
         let mut request = request.map(|body| Sent::new(body, PACE));
         match plain(&mut request) {
             Ok(()) => Answering::Asked { inner: self.inner.call(request), under_way },
-            Err(problem) => Answering::Refused { problem: Some(problem), under_way },
+            Err(problem) => Answering::Refused { answer: Box::pin(refuse(request, problem)), under_way },
         }
     }
+}
+
+/// The answer to a request that nobody sees, which is like all others.
+async fn refuse(request: Request<Sent>, problem: Problem) -> Response {
+    let mut problem = Some(problem);
+    // Made within, so that it names the request.
+    let service = tower::service_fn(move |_| {
+        let problem = problem.take();
+        async move { Ok::<_, Infallible>(problem.map(Problem::into_response).unwrap_or_default()) }
+    });
+    Edge::new(service).oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
 /// Makes a request look as it would in HTTP/1, or says why nobody may see it (RFC 9113, section 8.3.1).
@@ -196,7 +209,7 @@ pin_project! {
     #[project = AnsweringProject]
     enum Answering<F> {
         Asked { #[pin] inner: F, under_way: Option<UnderWay> },
-        Refused { problem: Option<Problem>, under_way: Option<UnderWay> },
+        Refused { answer: Pin<Box<dyn Future<Output = Response> + Send>>, under_way: Option<UnderWay> },
     }
 }
 
@@ -209,12 +222,7 @@ where
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         let (mut response, under_way) = match self.project() {
             AnsweringProject::Asked { inner, under_way } => (ready!(inner.poll(task))?, under_way.take()),
-            AnsweringProject::Refused { problem, under_way } => {
-                let problem = problem.take().unwrap_or_else(|| Problem::new(BAD_REQUEST, ""));
-                let mut response = problem.into_response();
-                super::edge::protect(response.headers_mut());
-                (response, under_way.take())
-            }
+            AnsweringProject::Refused { answer, under_way } => (ready!(answer.as_mut().poll(task)), under_way.take()),
         };
         // What is of one connection in HTTP/1 is nothing here, and hyper would warn of it at each answer.
         for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {

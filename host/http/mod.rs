@@ -169,9 +169,7 @@ pub fn router(app: &App, serves: Serves) -> Edge<Mount> {
     if !app.0.config.cors_origins.is_empty() {
         host_routes = host_routes.layer(axum::middleware::from_fn_with_state(app.clone(), cors::layer));
     }
-    let config = &app.0.config;
-    let hsts_max_age_s = if config.is_https() { config.hsts_max_age_s } else { 0 };
-    Edge::new(Mount::new(app.clone(), host_routes.with_state(app.clone()), serves)).with_hsts(hsts_max_age_s)
+    Edge::new(Mount::new(app.clone(), host_routes.with_state(app.clone()), serves)).trusting(Arc::clone(&app.0.config))
 }
 
 /// Milliseconds since 1970, UTC.

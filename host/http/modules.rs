@@ -14,6 +14,7 @@ use super::{App, now_ms};
 use crate::domain::instances::{NewInstance, Settings};
 use crate::runtime::back_ends::BUILT_IN;
 use crate::runtime::{Edit, HealthView, InstanceView, KINDS};
+use crate::telemetry::request;
 
 /// `GET /mod/type/`: every module by kind, with what its parameters must satisfy.
 pub(super) async fn types(_: Admin, State(app): State<App>) -> Json<Value> {
@@ -182,7 +183,9 @@ pub(super) async fn act(
 pub(super) async fn detached<T: Send + 'static>(
     change: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Problem> {
-    tokio::spawn(change).await.map_err(|error| Problem::logged(super::error::INTERNAL, error))
+    tokio::spawn(request::within(request::current(), change))
+        .await
+        .map_err(|error| Problem::logged(super::error::INTERNAL, error))
 }
 
 /// What administrators decide of an instance, and whether it runs.

@@ -24,6 +24,7 @@ use super::error::{self, BAD_PATH, INSTANCE_NOT_RUNNING, METHOD_NOT_ALLOWED, NOT
 use super::{body, client_credentials, path, peer};
 use crate::config::Serves;
 use crate::runtime::{Auth, Call, Chain, Found, Incoming, Looked, PathParameters, RequestBody};
+use crate::telemetry::request::{self, Ids};
 
 /// The plug-ins at their paths, the routes of the host at all others.
 ///
@@ -103,6 +104,7 @@ where
     B::Error: Into<BoxError>,
 {
     let (parts, sent) = request.into_parts();
+    let ids = request::current().unwrap_or_else(|| Ids::new(None, None));
     // A block: a function that is `async` has room for its arguments twice.
     async move {
         let (chain, parameters) = find(&call, path_start, &parts)?;
@@ -123,12 +125,11 @@ where
             };
             (caller, body)
         };
-        let request_id = super::edge::request_id();
         let by_proxy = peer::is_trusted_proxy(&parts.extensions, &app.0.config);
         let hidden = if by_proxy { is_identity } else { is_identity_or_forwarded };
         let instance = Arc::clone(&call);
         let from = peer::of(&parts.extensions, &parts.headers, &app.0.config);
-        let incoming = Incoming { parts, path_start, body, parameters, request_id, caller, peer: from };
+        let incoming = Incoming { parts, path_start, body, parameters, ids, caller, peer: from };
         let answer = crate::runtime::call(call, &chain, incoming, hidden).await;
         answer.map(|response| response.map(Body::new)).map_err(|error| error::from_call(&error, &instance.key))
     }

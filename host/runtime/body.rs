@@ -16,6 +16,7 @@ use super::libraries::Generation;
 use super::running::Call;
 use super::threads::{Overdue, Threads};
 use crate::abi::{AnswerStream, OpenBody, OwnedBytes};
+use crate::telemetry::request::{self, Ids};
 
 /// What is sent as an answer's body.
 pub enum Body {
@@ -91,10 +92,10 @@ pub struct StreamBody(Arc<Flow>);
 impl StreamBody {
     /// The stream of a call's answer. The request's body stays open as long: the answer may be made of it.
     #[must_use]
-    pub(super) fn new(mut stream: AnswerStream, call: Call, body: Option<OpenBody>, request_id: &str) -> Self {
+    pub(super) fn new(mut stream: AnswerStream, call: Call, body: Option<OpenBody>) -> Self {
         stream.blame(call.slot);
         let endless = stream.is_endless().then(|| Arc::clone(&call));
-        let source = Source { stream, _body: body, request_id: request_id.into(), call };
+        let source = Source { stream, _body: body, ids: request::current(), call };
         let flow = Arc::new(Flow { stage: Mutex::new(Stage::Flowing(source)), task: AtomicWaker::new() });
         if let Some(running) = endless {
             running.endless_streams.add(&flow);
@@ -138,7 +139,8 @@ enum Stage {
 struct Source {
     stream: AnswerStream,
     _body: Option<OpenBody>,
-    request_id: Box<str>,
+    /// The request that it answers.
+    ids: Option<Ids>,
     call: Call,
 }
 
@@ -152,12 +154,13 @@ enum Asked {
 
 impl Source {
     fn ask(&mut self, task: &Context<'_>) -> Asked {
+        let _entered = request::enter(self.ids);
         match self.stream.poll_next(task) {
             Poll::Pending => Asked::NotYet,
             Poll::Ready(Some(Ok(piece))) => Asked::Piece(bytes(piece, &self.call.generation)),
             Poll::Ready(Some(Err(failure))) => {
-                let (key, request_id) = (&self.call.key, &self.request_id);
-                tracing::error!(instance = key, request_id, "instance {key}: an answer broke off: {failure}");
+                let key = &self.call.key;
+                tracing::error!(instance = key, "instance {key}: an answer broke off: {failure}");
                 Asked::BrokenOff
             }
             Poll::Ready(None) => Asked::End,

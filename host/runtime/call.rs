@@ -17,8 +17,9 @@ use super::body::{self, Body, StreamBody};
 use super::own::{self, Answering};
 use super::routes::{Chain, Endpoint};
 use super::running::Call;
-use crate::abi::request::{PathParameters, RequestId, RequestParts};
+use crate::abi::request::{Name, PathParameters, RequestParts};
 use crate::abi::{Answer, AnswerBody, BodyError, CallRequest, Called, Failure, HandlerFuture, OpenBody, RequestBody};
+use crate::telemetry::request::Ids;
 
 /// Why a call brought no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,8 +70,8 @@ pub struct Incoming {
     pub body: RequestBody,
     /// The path parameters.
     pub parameters: PathParameters,
-    /// The id in log and error pages.
-    pub request_id: RequestId,
+    /// What the request is called.
+    pub ids: Ids,
     /// Who calls, as JSON.
     pub caller: Cow<'static, str>,
     /// The address that it comes from, where that is known.
@@ -87,9 +88,11 @@ pub fn call(
     incoming: Incoming,
     hidden: fn(&http::HeaderName) -> bool,
 ) -> impl Future<Output = Result<Response<Body>, CallError>> {
-    let Incoming { parts, path_start, body, parameters, request_id, caller, peer } = incoming;
+    let Incoming { parts, path_start, body, parameters, ids, caller, peer } = incoming;
     let deadline = chain.first().map_or(Duration::ZERO, |endpoint| endpoint.deadline);
-    let source = RequestParts { parts, path_start, parameters, deadline, request_id, caller, peer };
+    let request_id = Name::from_slice(ids.request.as_bytes());
+    let traceparent = Name::from_slice(&ids.trace.header());
+    let source = RequestParts { parts, path_start, parameters, deadline, request_id, traceparent, caller, peer };
     let comes_in = matches!(body, RequestBody::Pieces(_));
     // Made before there is a future, so that none carries the parts.
     let request = CallRequest::new(source, body, hidden);
@@ -236,7 +239,7 @@ fn response(answer: Answer, call: Call, request: &CallRequest, open: Option<Open
     let body = match body {
         AnswerBody::Whole(bytes) => Body::Whole(body::bytes(bytes, &call.generation)),
         AnswerBody::Stream(stream) => {
-            let stream = StreamBody::new(stream, call, open, request.request_id());
+            let stream = StreamBody::new(stream, call, open);
             // RFC 9110, sections 9.3.2 and 6.4.1.
             let unsent = request.parts().method == Method::HEAD || has_no_body(status);
             if unsent { Body::Unsent } else { Body::Stream(stream) }

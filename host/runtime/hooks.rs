@@ -16,6 +16,7 @@ use super::instances::{Runtime, key};
 use super::running::Call;
 use super::threads::Overdue;
 use crate::abi::{self, HookFailure, Hooks, Led};
+use crate::telemetry::request;
 
 /// Which hook: the id of a table of `porth_abi::HOOK_TABLES`, and the place in it, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +105,8 @@ impl Runtime {
             return Err(CallError::Failed(detail).into());
         }
         let asking = Asking { hooks, place: hook.place, arguments: arguments.to_string(), deadline, within };
-        let asking = self.shared().runtime.spawn(async move { ask(&call, asking).await });
+        let asking =
+            self.shared().runtime.spawn(request::within(request::current(), async move { ask(&call, asking).await }));
         asking.await.unwrap_or(Err(HookError::NotRunning))
     }
 }
@@ -122,9 +124,10 @@ pub(super) fn led() -> Led {
 /// How many calls may be within each other, an endpoint's among them.
 pub(super) const CALLS_WITHIN_MAX: usize = 4;
 
-/// The answer to a callback that is made on this thread now: the hooks that it asks know what led to them.
+/// The answer to a callback that is made on this thread now: the hooks that it asks know what led to them, and the log
+/// which request.
 pub(super) fn led_here<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
-    WITHIN.scope(abi::led_here(), work)
+    WITHIN.scope(abi::led_here(), request::within(request::current(), work))
 }
 
 /// A call of a hook.

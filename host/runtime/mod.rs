@@ -52,5 +52,5 @@ pub use table::Looked;
 pub use watch::Watch;
 pub use watchdog::{Stuck, mark_worker, unmark_worker};
 
-pub use crate::abi::request::{PathParameters, RequestId};
+pub use crate::abi::request::PathParameters;
 pub use crate::abi::{BodyError, InitError, KINDS, Pieces, RequestBody};

@@ -15,6 +15,7 @@ use super::routes::Endpoint;
 use super::running::Call;
 use super::threads::{Overdue, Threads};
 use crate::abi::{CallRequest, Called, HandlerFuture};
+use crate::telemetry::request::{self, Ids};
 
 /// Calls a handler on a thread of the instance. A future that it answers stays on those threads if `whole`, else it comes
 /// back as [`Called::Pending`].
@@ -50,6 +51,8 @@ pub(super) struct Answering {
 
 struct Task {
     threads: Threads,
+    /// The request that it answers: whoever wakes it may work for another.
+    ids: Option<Ids>,
     state: Mutex<State>,
 }
 
@@ -90,7 +93,10 @@ impl Answering {
             outcome: None,
             waiter: None,
         };
-        Self { task: Arc::new(Task { threads: call.threads.clone(), state: Mutex::new(state) }), ends }
+        Self {
+            task: Arc::new(Task { threads: call.threads.clone(), ids: request::current(), state: Mutex::new(state) }),
+            ends,
+        }
     }
 }
 
@@ -157,6 +163,7 @@ impl Task {
 
     /// Goes on with the call, on a thread of the instance.
     fn run(self: Arc<Self>) {
+        let _entered = request::enter(self.ids);
         let (work, slot) = {
             let mut state = self.state.lock();
             state.queued = false;

@@ -30,6 +30,7 @@ use crate::domain::access::Access;
 use crate::domain::clients::Clients;
 use crate::domain::documents::Documents;
 use crate::domain::grants::Grants;
+use crate::telemetry::Pairs;
 
 /// What all instances share.
 #[derive(Clone)]
@@ -462,15 +463,12 @@ fn now_ms() -> i64 {
 
 /// Writes a plug-in's line with the host's own log; `who` is the instance's key or the library's file.
 fn log(who: &str, line: LogLine<'_>) {
-    use std::fmt::Write as _;
-    let mut fields = String::new();
-    for (name, value) in line.fields {
-        let _ = write!(fields, " {name}={value:?}");
-    }
-    let LogLine { level, target: part, message, file, line, .. } = line;
+    let LogLine { level, target: part, message, file, line, fields } = line;
+    let fields = Pairs(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect());
+    let fields: &(dyn std::error::Error + 'static) = &fields;
     macro_rules! event {
         ($level:expr) => {
-            tracing::event!(target: "plugin", $level, instance = who, part, file, line, "{message:?}{fields}")
+            tracing::event!(target: "plugin", $level, instance = who, part, file, line, fields, "{message}")
         };
     }
     match level {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::telemetry::request::{self, Ids};
+
 /// Work for a thread.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
@@ -25,7 +27,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Job>,
+    /// With the requests that they work for.
+    queue: VecDeque<(Option<Ids>, Job)>,
     threads: usize,
     idle: usize,
     overdue: usize,
@@ -81,7 +84,7 @@ impl Threads {
 
     /// Answers whether there is a thread that will get to the job; without one, it stays in the queue.
     fn put(&self, mut state: MutexGuard<'_, State>, job: Job) -> bool {
-        state.queue.push_back(job);
+        state.queue.push_back((request::current(), job));
         if state.wants_thread(self.0.threads_max) {
             state.threads += 1;
             drop(state);
@@ -180,9 +183,12 @@ impl Shared {
     fn serve(&self) {
         let mut state = self.state.lock();
         loop {
-            if let Some(job) = state.queue.pop_front() {
+            if let Some((ids, job)) = state.queue.pop_front() {
                 drop(state);
-                job();
+                {
+                    let _entered = request::enter(ids);
+                    job();
+                }
                 state = self.state.lock();
             } else if state.closed {
                 break;

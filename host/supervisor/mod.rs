@@ -37,7 +37,8 @@ use self::program::Program;
 use self::recycle::{Inquiry, Leader, Next, Plan, Wanted};
 use self::signals::{Asked, Signals};
 use self::sockets::{Listening, Local};
-use crate::config::{Config, ConfigError, Listener, Serves};
+use crate::config::{self, Config, ConfigError, Listener, LogFormat, Serves};
+use crate::telemetry::Log;
 
 pub use self::lock::{DataLock, LockError};
 pub use self::sockets::{ListenError, local_path};
@@ -88,6 +89,13 @@ pub struct Supervisor {
     local: Option<Local>,
     // Last, so that it is the last to go.
     lock: DataLock,
+}
+
+/// What a configuration says of the log.
+#[must_use]
+pub fn log(config: &Config) -> Log<'_> {
+    let config::Log { format, filter, access } = &config.log;
+    Log { json: *format == LogFormat::Json, filter, access: *access }
 }
 
 /// How a server ended that was asked to.

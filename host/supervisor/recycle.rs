@@ -21,6 +21,7 @@ use super::program::Program;
 use super::sockets::{ListenError, Listening};
 use super::{Supervisor, SupervisorError};
 use crate::config::{Config, ConfigError};
+use crate::telemetry;
 
 /// What a child is started with.
 #[derive(Clone, Debug)]
@@ -184,6 +185,10 @@ impl Supervisor {
     /// Starts children with `plan` from now on.
     pub(super) fn adopt(&mut self, plan: Plan) {
         self.ledger.set_limits(plan.config.quarantine.clone());
+        // It was understood when it was read.
+        if let Err(error) = telemetry::change(&super::log(&plan.config)) {
+            tracing::warn!(error, "the log stays as it is: {error}");
+        }
         self.plan = plan;
     }
 

@@ -213,10 +213,53 @@ impl Request {
         }
     }
 
-    /// The id that the host's log gives this request.
+    /// The id of this request in the answer's `X-Request-Id`, in error pages, and in the host's log, also with what you log
+    /// while you answer it.
     #[must_use]
     pub fn request_id(&self) -> &str {
         self.text(self.request.request_id)
+    }
+
+    /// The place of this request in its trace, as W3C Trace Context writes it: send it as `traceparent` with every request
+    /// that you make on the way, so that what is called can be told to belong together.
+    ///
+    /// The trace is the caller's, if it sent a valid `traceparent`, else a new one; the span is the host's own for this
+    /// request, the same that its log shows. `None` only from a host that knows of no traces.
+    ///
+    /// # Examples
+    /// ```
+    /// # use porth_plugin::prelude::*;
+    /// /// The header fields for a request to another service.
+    /// fn passed_on(request: &Request) -> Vec<(&'static str, String)> {
+    ///     let traceparent = request.traceparent().map(|value| ("traceparent", value.to_owned()));
+    ///     let tracestate = request.tracestate().map(|value| ("tracestate", value));
+    ///     traceparent.into_iter().chain(tracestate).collect()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.header("traceparent")
+    }
+
+    /// What the programs before this one keep in the trace, as `tracestate` to pass on unchanged; several fields become one,
+    /// as the standard wants it (section 3.3.1.1).
+    #[must_use]
+    pub fn tracestate(&self) -> Option<String> {
+        let fields = self.headers().filter(|(name, _)| *name == "tracestate");
+        let values: Vec<_> = fields.filter_map(|(_, value)| std::str::from_utf8(value).ok()).collect();
+        (!values.is_empty()).then(|| values.join(","))
+    }
+
+    /// The trace's id: 32 hexadecimal digits.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<&str> {
+        self.traceparent()?.get(3..35)
+    }
+
+    /// The id of the host's part of the trace: 16 hexadecimal digits.
+    #[must_use]
+    pub fn span_id(&self) -> Option<&str> {
+        self.traceparent()?.get(36..52)
     }
 
     /// How long the host waits for the response, from the start of the call; then the client gets 504.

@@ -5,6 +5,7 @@ mod audit;
 mod back_ends;
 mod http2;
 mod identity;
+mod ids;
 mod kinds;
 mod listeners;
 mod modules;

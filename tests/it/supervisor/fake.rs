@@ -229,7 +229,7 @@ fn again(test: &str, program: &Path) -> Command {
 #[test]
 fn parent() {
     let Some(path) = std::env::var_os("PORTH_TEST_PARENT") else { return };
-    porth::telemetry::init().unwrap();
+    porth::telemetry::init(&porth::telemetry::Log::default()).unwrap();
     let read = move || {
         let overrides = Overrides {
             data: std::env::var_os("PORTH_TEST_DATA").map(Into::into),
