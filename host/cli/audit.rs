@@ -7,7 +7,8 @@ use clap::Args;
 use http::Method;
 use serde_json::Value;
 
-use super::records::{Asker, PAGE, encoded};
+use super::asker::{Asker, PAGE, encoded};
+use super::output::Output;
 use super::{Failure, Place, now_ms, time};
 
 /// Which entries are printed; the newest first.
@@ -31,16 +32,13 @@ pub(super) struct Arguments {
     /// How many at most.
     #[arg(long, default_value_t = 100)]
     limit: usize,
-    /// Prints JSON: an array of all, with what each object was before and after.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     place: Place,
 }
 
 /// Prints the entries.
-pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let Arguments { who, action, object, from, to, limit, json, place } = arguments;
+pub(super) fn run(arguments: Arguments, output: Output) -> Result<ExitCode, Failure> {
+    let Arguments { who, action, object, from, to, limit, place } = arguments;
     let mut query = String::from("admin/audit?");
     for (name, value) in [("who", who), ("action", action), ("object", object)] {
         if let Some(value) = value {
@@ -66,12 +64,12 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             break;
         }
     }
-    let mut output = std::io::stdout().lock();
+    let mut written_to = std::io::stdout().lock();
     // Who reads only the beginning, as `head` does, has seen enough.
-    let written = if json {
-        writeln!(output, "{:#}", Value::Array(events))
+    let written = if output.json {
+        writeln!(written_to, "{:#}", Value::Array(events))
     } else {
-        events.iter().try_for_each(|event| writeln!(output, "{}", line(event)))
+        events.iter().try_for_each(|event| writeln!(written_to, "{}", line(event)))
     };
     match written {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),

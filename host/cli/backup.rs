@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
+use super::output::Output;
 use super::{Failure, Place, now_ms};
 use crate::config::Config;
 use crate::store::backup::{self, Copy};
@@ -24,8 +25,9 @@ pub(super) struct BackupArguments {
     /// Copy nothing: look through a copy that was made before.
     #[arg(long, conflicts_with = "force")]
     check: bool,
-    #[command(flatten)]
-    output: Output,
+    /// Do not show on the terminal how far it is.
+    #[arg(long, short)]
+    quiet: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -35,32 +37,22 @@ pub(super) struct BackupArguments {
 pub(super) struct RestoreArguments {
     /// The copy.
     file: PathBuf,
-    #[command(flatten)]
-    output: Output,
+    /// Do not show on the terminal how far it is.
+    #[arg(long, short)]
+    quiet: bool,
     #[command(flatten)]
     place: Place,
 }
 
-/// How much is said, and in which form.
-#[derive(Args)]
-struct Output {
-    /// Print what came of it as JSON.
-    #[arg(long)]
-    json: bool,
-    /// Do not show on the terminal how far it is.
-    #[arg(long, short)]
-    quiet: bool,
-}
-
 /// Copies the database, or looks through a copy.
-pub(super) fn back_up(arguments: &BackupArguments) -> Result<ExitCode, Failure> {
-    let BackupArguments { file, force, check, output, place } = arguments;
+pub(super) fn back_up(arguments: &BackupArguments, output: Output) -> Result<ExitCode, Failure> {
+    let BackupArguments { file, force, check, quiet, place } = arguments;
     let copy = if *check {
         backup::inspect(file)?
     } else {
         let config = place.load(None, None)?;
         refuse_postgres(&config, &format!("pg_dump --format=custom --file={} URL", file.display()))?;
-        let mut shown = Shown::new(output);
+        let mut shown = Shown::new(*quiet);
         backup::back_up(&config.data, file, *force, &mut |done, all| shown.show(done, all))?
     };
     let said = if *check { "is whole and undamaged" } else { "is a copy of the database" };
@@ -69,13 +61,13 @@ pub(super) fn back_up(arguments: &BackupArguments) -> Result<ExitCode, Failure> 
 }
 
 /// Puts a copy in the place of the database.
-pub(super) fn restore(arguments: &RestoreArguments) -> Result<ExitCode, Failure> {
-    let RestoreArguments { file, output, place } = arguments;
+pub(super) fn restore(arguments: &RestoreArguments, output: Output) -> Result<ExitCode, Failure> {
+    let RestoreArguments { file, quiet, place } = arguments;
     let config = place.load(None, None)?;
     refuse_postgres(&config, &format!("pg_restore --clean --if-exists --dbname=URL {}", file.display()))?;
     // A server that was just stopped may still be leaving, but one that runs has to be stopped by whoever knows why.
     let lock = DataLock::take(&config.data)?;
-    let mut shown = Shown::new(output);
+    let mut shown = Shown::new(*quiet);
     let restored = backup::restore(file, &config.data, now_ms(), &mut |done, all| shown.show(done, all))?;
     drop((shown, lock));
     print(output, file, restored.copy, restored.kept.as_deref(), "is the database now");
@@ -89,7 +81,7 @@ fn refuse_postgres(config: &Config, instead: &str) -> Result<(), Failure> {
     Err(Failure::new(format!("the database is PostgreSQL, which has programs of its own for this: `{instead}`")))
 }
 
-fn print(output: &Output, file: &Path, copy: Copy, kept: Option<&Path>, said: &str) {
+fn print(output: Output, file: &Path, copy: Copy, kept: Option<&Path>, said: &str) {
     let Copy { bytes, schema_version } = copy;
     if output.json {
         println!("{}", json!({"file": file, "bytes": bytes, "schema_version": schema_version, "kept": kept}));
@@ -108,8 +100,8 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(output: &Output) -> Self {
-        Self { wanted: !output.quiet && std::io::stderr().is_terminal(), percent: None }
+    fn new(quiet: bool) -> Self {
+        Self { wanted: !quiet && std::io::stderr().is_terminal(), percent: None }
     }
 
     fn show(&mut self, done: u64, all: u64) {

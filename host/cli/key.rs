@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::records::{Asker, PAGE, encoded};
+use super::asker::{Asker, PAGE, encoded};
+use super::output::Output;
 use super::{Failure, Place, time};
 
 /// What can be done with keys.
@@ -16,9 +17,6 @@ pub(super) enum KeyCommand {
     New(NewKey),
     /// Prints the keys that there are: hash, name, owner, when each ends and was used last.
     List {
-        /// Prints JSON.
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
         place: Place,
     },
@@ -45,7 +43,7 @@ pub(super) struct NewKey {
 }
 
 /// Does what a command says.
-pub(super) fn run(command: KeyCommand) -> Result<ExitCode, Failure> {
+pub(super) fn run(command: KeyCommand, output: Output) -> Result<ExitCode, Failure> {
     match command {
         KeyCommand::New(NewKey { name, expires, place }) => {
             let mut body = json!({ "name": name });
@@ -54,11 +52,12 @@ pub(super) fn run(command: KeyCommand) -> Result<ExitCode, Failure> {
             }
             let answer = Asker::new(&place)?.ask(Method::POST, "local/key", Some(body))?;
             let key = answer.get("key").and_then(Value::as_str);
-            println!("{}", key.ok_or_else(|| Failure::new("the server answers without a key"))?);
+            let key = key.ok_or_else(|| Failure::new("the server answers without a key"))?;
+            output.print(&answer, |_| println!("{key}"));
         }
-        KeyCommand::List { json, place } => {
+        KeyCommand::List { place } => {
             let keys = all(&mut Asker::new(&place)?)?;
-            if json {
+            if output.json {
                 println!("{:#}", Value::Array(keys));
                 return Ok(ExitCode::SUCCESS);
             }
@@ -80,6 +79,7 @@ pub(super) fn run(command: KeyCommand) -> Result<ExitCode, Failure> {
         }
         KeyCommand::Delete { hash, place } => {
             Asker::new(&place)?.ask(Method::DELETE, &format!("local/key/{}", encoded(&hash)), None)?;
+            output.print(&json!({"deleted": hash}), |_| {});
         }
     }
     Ok(ExitCode::SUCCESS)

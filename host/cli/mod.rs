@@ -2,10 +2,13 @@
 //!
 //! Start at [`main`]. One file for each command; `serve` starts the parent, `child` is the server itself.
 
+mod asker;
 mod audit;
 mod backup;
 mod check_config;
 mod child;
+mod drift;
+mod instance;
 mod key;
 mod local;
 mod offline;
@@ -15,6 +18,7 @@ mod records;
 mod scratch;
 mod serve;
 mod services;
+mod status;
 mod time;
 mod version;
 
@@ -40,16 +44,18 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(arguments) => check_config::run(&arguments, output),
         Command::Child => child::run(),
         Command::Probe { copy, library } => crate::abi::probe::main(&copy, &library),
-        Command::Key { command } => key::run(command),
-        Command::Audit(arguments) => audit::run(arguments),
-        Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file),
-        Command::Plugin { command: PluginCommand::Allow { file, place } } => plugin::allow(&file, &place),
-        Command::Plugin { command: PluginCommand::List { plugins, place } } => plugin::list(plugins, &place),
-        Command::Backup(arguments) => backup::back_up(&arguments),
-        Command::Restore(arguments) => backup::restore(&arguments),
-        Command::User { command } => records::run(command),
-        Command::Client { command } => records::run(command),
-        Command::Scope { command } => records::run(command),
+        Command::Key { command } => key::run(command, output),
+        Command::Audit(arguments) => audit::run(arguments, output),
+        Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file, output),
+        Command::Plugin { command: PluginCommand::Allow { file, place } } => plugin::allow(&file, &place, output),
+        Command::Plugin { command: PluginCommand::List { plugins, place } } => plugin::list(plugins, &place, output),
+        Command::Backup(arguments) => backup::back_up(&arguments, output),
+        Command::Restore(arguments) => backup::restore(&arguments, output),
+        Command::Status { place } => status::run(&place, output),
+        Command::Instance { command } => instance::run(command, output),
+        Command::User { command } => records::run(command, output),
+        Command::Client { command } => records::run(command, output),
+        Command::Scope { command } => records::run(command, output),
     };
     done.unwrap_or_else(|failure| {
         output.fail(&failure);
@@ -111,6 +117,16 @@ enum Command {
     Backup(backup::BackupArguments),
     /// Makes a copy of the database the database again; no server may be running.
     Restore(backup::RestoreArguments),
+    /// How the server and its instances do.
+    Status {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Instances of modules: `NAME` is one of a plug-in, `KIND/NAME` one of another kind.
+    Instance {
+        #[command(subcommand)]
+        command: instance::InstanceCommand,
+    },
     /// Libraries that declare plug-ins.
     Plugin {
         #[command(subcommand)]
@@ -171,6 +187,9 @@ impl Place {
         Loaded::load(self.config.as_deref(), &Environment::of_process(), overrides)
     }
 }
+
+/// A command ends with it when only a server could do what it was asked to, and none answers.
+const EXIT_NO_SERVER: u8 = 3;
 
 /// What a command ends with when it cannot do what it was asked to.
 struct Failure {

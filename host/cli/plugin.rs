@@ -3,32 +3,74 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::local::{self, LocalError};
+use super::output::{Output, text};
 use super::scratch::Scratch;
 use super::{Failure, Place, now_ms};
-use crate::abi::{self, Allowed, Judged, ModuleDescription, Panic, Prober, StagingDirectory, judge};
+use crate::abi::{self, Allowed, Digest, Judged, ModuleDescription, Panic, Prober, StagingDirectory, judge};
 use crate::config::{Config, Limits, Trust};
 use crate::supervisor::local_path;
 
 /// Prints everything that is found out about the library at `path` before a server opens it.
-pub(super) fn check(path: &Path) -> Result<ExitCode, Failure> {
+pub(super) fn check(path: &Path, output: Output) -> Result<ExitCode, Failure> {
     let directory = Scratch::new()?;
     let staging = StagingDirectory::create(&directory.path)?;
     let staged = staging.stage(path, Limits::default().library_bytes_max)?;
-    println!("file      {}, {} bytes, SHA-256 {}", staged.library(), staged.bytes().len(), staged.digest());
-    let judged = judge(&staged)?;
-    print_judged(&judged);
-    for module in Prober::new(&directory.path).probe(&staged, &judged)? {
-        print_module(&module);
+    let (bytes, digest) = (staged.bytes().len(), staged.digest());
+    if !output.json {
+        println!("file      {}, {bytes} bytes, SHA-256 {digest}", staged.library());
     }
+    let judged = judge(&staged)?;
+    if !output.json {
+        print_judged(&judged);
+    }
+    let modules = Prober::new(&directory.path).probe(&staged, &judged)?;
+    if output.json {
+        let file = json!({"file": staged.library(), "bytes": bytes, "digest": digest.to_string()});
+        println!("{:#}", as_json(file, &judged, &modules));
+        return Ok(ExitCode::SUCCESS);
+    }
+    modules.iter().for_each(print_module);
     println!("verdict   loads");
     Ok(ExitCode::SUCCESS)
 }
 
+fn as_json(mut file: Value, judged: &Judged, modules: &[ModuleDescription]) -> Value {
+    let modules = modules.iter().map(|module| {
+        json!({
+            "kind": module.kind,
+            "name": module.name,
+            "display_name": module.display_name,
+            "description": module.description,
+            "needs": module.needs,
+            "parameters_schema": module.parameters_schema,
+        })
+    });
+    let found = json!({
+        "abi": {
+            "major": judged.abi_major,
+            "minor": judged.abi_minor,
+            "draft": judged.abi_draft,
+            "least_host_minor": judged.least_host_minor,
+        },
+        "target": judged.target,
+        "panic": panic_name(judged),
+        "has_layout": judged.has_layout,
+        "needed": judged.needed,
+        "constructors": judged.constructors,
+        "build_id": judged.build_id,
+        "modules": modules.collect::<Value>(),
+    });
+    if let (Some(file), Value::Object(found)) = (file.as_object_mut(), found) {
+        file.extend(found);
+    }
+    file
+}
+
 /// Adds the library at `path` to the list of digests that `trust = "lock"` goes by.
-pub(super) fn allow(path: &Path, place: &Place) -> Result<ExitCode, Failure> {
+pub(super) fn allow(path: &Path, place: &Place, output: Output) -> Result<ExitCode, Failure> {
     let config = place.load(None, None)?;
     let directory = Scratch::new()?;
     let staged = StagingDirectory::create(&directory.path)?.stage(path, config.limits.library_bytes_max)?;
@@ -37,31 +79,48 @@ pub(super) fn allow(path: &Path, place: &Place) -> Result<ExitCode, Failure> {
     let (name, digest, list) = (staged.library(), staged.digest(), config.plugins_lock());
     let comment = format!("{name}, allowed on {}", date(now_ms()));
     let is_new = Allowed::add(&list, digest, name, &comment)?;
-    println!("{name}, SHA-256 {digest}, is {} in {}", if is_new { "now" } else { "already" }, list.display());
-    if config.trust == Trust::Directory {
-        println!("The list does not count yet: the configuration has no `trust = \"lock\"`.");
-    }
+    let counts = config.trust == Trust::Lock;
+    let told = json!({"file": name, "digest": digest.to_string(), "list": list, "added": is_new, "counts": counts});
+    output.print(&told, |_| {
+        println!("{name}, SHA-256 {digest}, is {} in {}", if is_new { "now" } else { "already" }, list.display());
+        if !counts {
+            println!("The list does not count yet: the configuration has no `trust = \"lock\"`.");
+        }
+    });
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the libraries with their state: as the running server has it, else as it would most likely be.
-pub(super) fn list(plugins: Option<PathBuf>, place: &Place) -> Result<ExitCode, Failure> {
+pub(super) fn list(plugins: Option<PathBuf>, place: &Place, output: Output) -> Result<ExitCode, Failure> {
     let config = place.load(plugins, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let path = format!("/{}/admin/library", config.api_prefix);
     match runtime.block_on(local::get(&local_path(&config.data), &path)) {
-        Ok(libraries) => libraries.as_array().into_iter().flatten().for_each(print_library),
+        Ok(libraries) => {
+            output.print(&libraries, |libraries| libraries.as_array().into_iter().flatten().for_each(print_library));
+        }
         Err(LocalError::NoAnswer { .. }) => {
-            println!("No server answers; this is what the files look like without opening them:");
-            print_files(&config)?;
+            let files: Vec<Value> = files(&config)?.iter().map(FileState::as_json).collect();
+            output.print(&files.into(), |files| {
+                println!("No server answers; this is what the files look like without opening them:");
+                for file in files.as_array().into_iter().flatten() {
+                    print_state(text(file, "file"), text(file, "verdict"), &detail(file));
+                }
+            });
         }
         Err(other) => return Err(other.into()),
     }
     Ok(ExitCode::SUCCESS)
 }
 
+fn detail(file: &Value) -> String {
+    match file.get("reason").and_then(Value::as_str) {
+        Some(reason) => reason.to_owned(),
+        None => format!("SHA-256 {}", text(file, "file_digest")),
+    }
+}
+
 fn print_library(library: &Value) {
-    let text = |member: &str| library.get(member).and_then(Value::as_str).unwrap_or_default();
     let mut details = Vec::new();
     if let Some(generation) = library.pointer("/generations/present").and_then(Value::as_u64) {
         let modules = library.get("modules").and_then(Value::as_array).into_iter().flatten();
@@ -69,10 +128,28 @@ fn print_library(library: &Value) {
         details.push(format!("generation {generation} of {}", modules.join(", ")));
     }
     details.extend(library.get("reason").and_then(Value::as_str).map(str::to_owned));
-    print_state(text("file"), text("verdict"), &details.join("; "));
+    print_state(text(library, "file"), text(library, "verdict"), &details.join("; "));
 }
 
-fn print_files(config: &Config) -> Result<(), Failure> {
+/// What a file of the plug-in directory looks like without opening it.
+pub(super) struct FileState {
+    pub(super) file: String,
+    /// `fine`, `refused` or `unlisted`.
+    pub(super) verdict: &'static str,
+    pub(super) reason: Option<String>,
+    pub(super) digest: Option<Digest>,
+}
+
+impl FileState {
+    /// By the names that the server's list has.
+    fn as_json(&self) -> Value {
+        let digest = self.digest.map(|digest| digest.to_string());
+        json!({"file": self.file, "verdict": self.verdict, "reason": self.reason, "file_digest": digest})
+    }
+}
+
+/// What the files of the plug-in directory look like.
+pub(super) fn files(config: &Config) -> Result<Vec<FileState>, Failure> {
     abi::check_plugin_directory(&config.plugins, &config.data)?;
     let directory = Scratch::new()?;
     let staging = StagingDirectory::create(&directory.path)?;
@@ -80,19 +157,22 @@ fn print_files(config: &Config) -> Result<(), Failure> {
         Trust::Directory => None,
         Trust::Lock => Some(Allowed::read(&config.plugins_lock())?),
     };
-    for path in abi::list(&config.plugins)? {
+    let look = |path: PathBuf| {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let (state, detail) = match staging.stage(&path, config.limits.library_bytes_max) {
-            Err(error) => ("refused", error.to_string()),
-            Ok(staged) => match (allowed.as_ref().is_none_or(|allowed| allowed.has(staged.digest())), judge(&staged)) {
-                (false, _) => ("unlisted", format!("SHA-256 {}", staged.digest())),
-                (true, Err(refusal)) => ("refused", refusal.to_string()),
-                (true, Ok(_)) => ("fine", format!("SHA-256 {}", staged.digest())),
-            },
-        };
-        print_state(&file, state, &detail);
-    }
-    Ok(())
+        match staging.stage(&path, config.limits.library_bytes_max) {
+            Err(error) => FileState { file, verdict: "refused", reason: Some(error.to_string()), digest: None },
+            Ok(staged) => {
+                let listed = allowed.as_ref().is_none_or(|allowed| allowed.has(staged.digest()));
+                let (verdict, reason) = match judge(&staged) {
+                    _ if !listed => ("unlisted", None),
+                    Err(refusal) => ("refused", Some(refusal.to_string())),
+                    Ok(_) => ("fine", None),
+                };
+                FileState { file, verdict, reason, digest: Some(staged.digest()) }
+            }
+        }
+    };
+    Ok(abi::list(&config.plugins)?.into_iter().map(look).collect())
 }
 
 fn print_state(file: &str, state: &str, detail: &str) {
@@ -118,16 +198,19 @@ fn print_judged(judged: &Judged) {
     let draft = if *abi_draft == 0 { String::new() } else { format!(" draft {abi_draft}") };
     println!("ABI       {abi_major}.{abi_minor}{draft}, for hosts from {abi_major}.{least_host_minor}");
     println!("target    {}", judged.target);
-    let panic = match judged.panic {
-        Panic::None => "none: no Rust",
-        Panic::Unwind => "unwind",
-    };
-    println!("panic     {panic}");
+    println!("panic     {}", panic_name(judged));
     println!("layout    {}", if judged.has_layout { "described, and checked by the probe" } else { "not described" });
     println!("needs     {}", if judged.needed.is_empty() { "no library".to_owned() } else { judged.needed.join(", ") });
     println!("at open   {} functions run", judged.constructors);
     if let Some(build_id) = &judged.build_id {
         println!("build id  {build_id}");
+    }
+}
+
+fn panic_name(judged: &Judged) -> &'static str {
+    match judged.panic {
+        Panic::None => "none: no Rust",
+        Panic::Unwind => "unwind",
     }
 }
 

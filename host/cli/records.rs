@@ -10,10 +10,9 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::local::LocalError;
-use super::{Failure, Place, local, offline};
-use crate::config::Config;
-use crate::supervisor::{DataLock, LockError, local_path};
+use super::asker::{Asker, encoded};
+use super::output::Output;
+use super::{Failure, Place};
 
 /// What can be done to records of one kind, whose fields are `F`.
 #[derive(Subcommand)]
@@ -202,23 +201,16 @@ impl Fields for ScopeFields {
 }
 
 /// Does what a command says.
-pub(super) fn run<F: Fields>(command: RecordCommand<F>) -> Result<ExitCode, Failure> {
+pub(super) fn run<F: Fields>(command: RecordCommand<F>, output: Output) -> Result<ExitCode, Failure> {
     match command {
         RecordCommand::List { pattern, place } => {
-            let mut asker = Asker::new(&place)?;
-            let mut offset = 0;
-            loop {
-                let query = format!("{}?offset={offset}&limit={PAGE}&pattern={}", F::ROUTE, encoded(&pattern));
-                let Value::Array(records) = asker.ask(Method::GET, &query, None)? else { break };
-                for record in &records {
-                    let id = record.get(F::ID).and_then(Value::as_str).unwrap_or_default();
-                    println!("{}", format!("{id:24}  {}", F::summary(record)).trim_end());
-                }
-                if records.len() < PAGE {
-                    break;
-                }
-                offset += PAGE;
-            }
+            let records = Asker::new(&place)?.list(F::ROUTE, &pattern)?;
+            let row = |record: &Value| {
+                let id = record.get(F::ID).and_then(Value::as_str).unwrap_or_default();
+                format!("{id:24}  {}", F::summary(record)).trim_end().to_owned()
+            };
+            let lines: Vec<String> = records.iter().map(row).collect();
+            output.print(&records.into(), |_| lines.iter().for_each(|line| println!("{line}")));
         }
         RecordCommand::Show { id, place } => {
             let record = Asker::new(&place)?.ask(Method::GET, &path::<F>(&id), None)?;
@@ -227,92 +219,47 @@ pub(super) fn run<F: Fields>(command: RecordCommand<F>) -> Result<ExitCode, Fail
         RecordCommand::Add { id, fields, place } => {
             let mut body = fields.body()?;
             body.insert(F::ID.to_owned(), json!(id));
-            Asker::new(&place)?.ask(Method::POST, F::ROUTE, Some(body.into()))?;
+            let mut asker = Asker::new(&place)?;
+            asker.ask(Method::POST, F::ROUTE, Some(body.into()))?;
+            print_changed::<F>(&mut asker, &id, output)?;
         }
         RecordCommand::Set { id, fields, place } => {
             let body = fields.body()?;
-            Asker::new(&place)?.ask(Method::PUT, &path::<F>(&id), Some(body.into()))?;
+            let mut asker = Asker::new(&place)?;
+            asker.ask(Method::PUT, &path::<F>(&id), Some(body.into()))?;
+            print_changed::<F>(&mut asker, &id, output)?;
         }
         RecordCommand::Delete { id, place } => {
             Asker::new(&place)?.ask(Method::DELETE, &path::<F>(&id), None)?;
+            output.print(&json!({"deleted": id}), |_| {});
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Who answers.
-enum Answers {
-    /// This process, which keeps a server from starting meanwhile.
-    Own(offline::Offline, #[expect(dead_code, reason = "held, not looked at")] DataLock),
-    /// The process that has the directory.
-    Server(LockError),
-}
-
-/// Asks a running server, or answers itself.
-pub(super) struct Asker {
-    config: Config,
-    runtime: tokio::runtime::Runtime,
-    answers: Answers,
-}
-
-impl Asker {
-    pub(super) fn new(place: &Place) -> Result<Self, Failure> {
-        let config = place.load(None, None)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let answers = match DataLock::take(&config.data) {
-            Ok(lock) => Answers::Own(runtime.block_on(offline::Offline::open(config.clone()))?, lock),
-            Err(in_use @ LockError::InUse { .. }) => Answers::Server(in_use),
-            Err(other) => return Err(other.into()),
-        };
-        Ok(Self { config, runtime, answers })
+/// What became of a record, for programs; people know what they asked for.
+fn print_changed<F: Fields>(asker: &mut Asker, id: &str, output: Output) -> Result<(), Failure> {
+    if output.json {
+        println!("{:#}", asker.ask(Method::GET, &path::<F>(id), None)?);
     }
-
-    pub(super) fn ask(&mut self, method: Method, route: &str, body: Option<Value>) -> Result<Value, Failure> {
-        let path = format!("/{}/{route}", self.config.api_prefix);
-        let body = body.map(|body| body.to_string()).unwrap_or_default();
-        match &self.answers {
-            Answers::Own(offline, _) => self.runtime.block_on(offline.ask(method, &path, body)),
-            Answers::Server(in_use) => {
-                let asked = self.runtime.block_on(local::ask(&local_path(&self.config.data), method, &path, body));
-                asked.map_err(|error| match error {
-                    LocalError::NoAnswer { .. } => Failure::new(format!("{in_use}, and {error}")),
-                    error => error.into(),
-                })
-            }
-        }
-    }
-}
-
-impl Drop for Asker {
-    fn drop(&mut self) {
-        if let Answers::Own(offline, _) = &self.answers {
-            self.runtime.block_on(offline.close());
-        }
-    }
+    Ok(())
 }
 
 fn path<F: Fields>(id: &str) -> String {
     format!("{}/{}", F::ROUTE, encoded(id))
 }
 
-/// A text as it stands in a segment of a path, or in a query (RFC 3986, section 2.1).
-pub(super) fn encoded(text: &str) -> String {
-    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let shown = |byte| if unreserved(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    text.bytes().map(shown).collect()
-}
-
-fn put(body: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
+pub(super) fn put(body: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
     body.extend(value.map(|value| (name.to_owned(), value.into())));
 }
 
 /// A list that was given at all.
-fn given(list: Vec<String>) -> Option<Vec<String>> {
+pub(super) fn given(list: Vec<String>) -> Option<Vec<String>> {
     // The empty text alone empties the list.
     (!list.is_empty()).then(|| list.into_iter().filter(|item| !item.is_empty()).collect())
 }
 
-fn properties(given: &[String]) -> Result<Map<String, Value>, Failure> {
+pub(super) fn properties(given: &[String]) -> Result<Map<String, Value>, Failure> {
     let read = |pair: &String| {
         let (name, value) = pair.split_once('=')?;
         Some((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
@@ -335,6 +282,3 @@ fn texts(record: &Value, name: &str) -> String {
     let items = record.get(name).and_then(Value::as_array).into_iter().flatten();
     items.filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
 }
-
-/// How many records one request asks for: as many as there may be.
-pub(super) const PAGE: usize = 200;

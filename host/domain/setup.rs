@@ -71,6 +71,22 @@ impl Setup {
         Ok(Some(token))
     }
 
+    /// Whether somebody administers.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_administered(&self) -> Result<bool, StoreError> {
+        rows::is_held(&self.db, &self.admin_scope).await
+    }
+
+    /// Whether there is a link that opens.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_any_open(&self, now_ms: i64) -> Result<bool, StoreError> {
+        rows::is_any_open(&self.db, now_ms).await
+    }
+
     /// Whether a link still opens.
     ///
     /// # Errors

@@ -42,6 +42,7 @@ kinds! {
     NOT_FOUND: NOT_FOUND "not_found" "There is nothing here";
     METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed" "The resource has no such method";
     CONFLICT: CONFLICT "conflict" "The resource is in a state that forbids it";
+    DECLARED: CONFLICT "declared_instance" "The configuration file declares the instance";
     RECYCLING: CONFLICT "recycling" "The server is being recycled";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is larger than allowed";
     LOCKED_OUT: TOO_MANY_REQUESTS "locked_out" "Too many log-ins failed";
@@ -153,7 +154,7 @@ impl From<ChangeError> for Problem {
         match error {
             ChangeError::NotFound { .. } => Self::new(NOT_FOUND, text),
             ChangeError::Invalid(errors) => Self::invalid(errors),
-            ChangeError::Declared { .. } => Self::new(CONFLICT, text),
+            ChangeError::Declared { .. } => Self::new(DECLARED, text),
             ChangeError::Replaced => Self::recycling(text),
             ChangeError::Start(error) => error.into(),
             ChangeError::Store(error) => error.into(),

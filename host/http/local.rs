@@ -1,17 +1,20 @@
 //! What only the control socket serves: for `porth` commands beside a running server.
 
+use std::sync::atomic::Ordering;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, State};
 use http::Request;
 use http::request::Parts;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::audit::Made;
 use super::error::{self, Problem};
 use super::fields::Fields;
 use super::page::Asked;
 use super::{App, keys};
+use crate::telemetry::process;
 
 /// Marks a request that came by the control socket, which only the server's own user can open.
 #[derive(Clone, Copy, Debug)]
@@ -56,4 +59,22 @@ pub(super) async fn list_keys(
 /// `DELETE /local/key/:hash`.
 pub(super) async fn delete_key(_: OnlyLocal, State(app): State<App>, Path(hash): Path<String>) -> Result<(), Problem> {
     keys::remove(&app, &hash).await
+}
+
+/// `GET /local/status`: this server as a whole, and what the doctor must know of it.
+pub(super) async fn status(_: OnlyLocal, State(app): State<App>) -> Result<Json<Value>, Problem> {
+    let (generation, crashes) = process::child();
+    let now_ms = super::now_ms();
+    Ok(Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "commit": env!("PORTH_COMMIT"),
+        "pid": std::process::id(),
+        "generation": generation,
+        "crashes": crashes,
+        "uptime_s": process::uptime_s().map(f64::floor),
+        "ready": app.0.ready.load(Ordering::Relaxed),
+        "administered": app.0.setup.is_administered().await?,
+        "setup_link_open": app.0.setup.is_any_open(now_ms).await?,
+        "now": now_ms,
+    })))
 }

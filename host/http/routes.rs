@@ -94,7 +94,8 @@ pub(super) fn api(serves: Serves) -> Routes {
         .public("/profile_list", get(profile::list))
         .route("/admin/audit", get(audit::list))
         .route("/local/key", get(local::list_keys).post(local::new_key))
-        .route("/local/key/{hash}", delete(local::delete_key));
+        .route("/local/key/{hash}", delete(local::delete_key))
+        .route("/local/status", get(local::status));
     let api = profile_routes(api, Routes::public, "/profile");
     // An administrator acts for somebody by the same routes, with and without `profile` in the path.
     ["/delegate/{username}/profile", "/delegate/{username}"]

@@ -10,6 +10,19 @@ pub fn set_child(generation: u64, crashes: u64) {
     CRASHES.store(crashes, Ordering::Relaxed);
 }
 
+/// Which child this process is, and how many before it crashed; see [`set_child`].
+#[must_use]
+pub fn child() -> (u64, u64) {
+    (GENERATION.load(Ordering::Relaxed), CRASHES.load(Ordering::Relaxed))
+}
+
+/// For how long this process runs, in seconds, as far as the system tells.
+#[must_use]
+pub fn uptime_s() -> Option<f64> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_secs_f64();
+    Some((now - Stat::read()?.start_s()?).max(0.0))
+}
+
 /// Writes the samples of this process. What the system does not tell is left out.
 pub fn expose(exposition: &mut Exposition) {
     let mut sample = |name: &str, kind, help: &str, value: Option<f64>| {

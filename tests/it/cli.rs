@@ -2,6 +2,7 @@
 
 mod backup;
 mod configuration;
+mod instances;
 mod records;
 
 use std::path::Path;

@@ -76,5 +76,5 @@ fn the_configuration_declares_settings() {
     let shown = server.admin("GET", "/api/mod/scheme/code", None).json();
     assert_eq!((&shown["status"], &shown["max_use"]), (&json!("running"), &json!(1)));
     let change = json!({"max_use": 2});
-    assert_eq!(server.admin("PUT", "/api/mod/scheme/code", Some(&change)).summary(), "409 conflict");
+    assert_eq!(server.admin("PUT", "/api/mod/scheme/code", Some(&change)).summary(), "409 declared_instance");
 }

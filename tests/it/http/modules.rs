@@ -214,7 +214,7 @@ fn the_configuration_declares_instances() {
     assert!(broken["error"].as_str().unwrap().contains("greeting"), "{broken}");
     let change = json!({"parameters": {"greeting": "Other"}});
     for (method, body) in [("PUT", Some(&change)), ("DELETE", None)] {
-        assert_eq!(server.admin(method, "/api/mod/plugin/declared", body).summary(), "409 conflict");
+        assert_eq!(server.admin(method, "/api/mod/plugin/declared", body).summary(), "409 declared_instance");
     }
 }
 
