@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::config::{Limits, Serves};
 use crate::domain::StoreError;
 use crate::domain::access::Access;
+use crate::domain::departures::Departing;
 use crate::domain::documents::{DocumentLimits, Documents};
 use crate::domain::grants::Grants;
 use crate::domain::instances::Instances;
@@ -148,6 +149,7 @@ async fn start(
     services::ensure_scopes(&access.scopes, &config).await.map_err(Failure::configuration)?;
     let services = services::services(&db, &config, access.clone(), clients);
     let retention_ms = i64::from(config.audit.retention_days) * 86_400_000;
+    tokio::spawn(see_off(access.users.departing().clone(), leadership.clone()));
     tokio::spawn(purge(access, services.keys.clone(), retention_ms, leadership.clone()));
     let (keys, setup) = (services.keys.clone(), services.setup.clone());
     let app = App::new(Arc::clone(&config), runtime.clone(), services);
@@ -365,6 +367,24 @@ async fn purge(access: Access, keys: ApiKeys, retention_ms: i64, leadership: Lea
     }
 }
 
+/// Tells those of people who are gone who were not told when they went, while this process leads.
+async fn see_off(departing: Departing, leadership: Leadership) {
+    let mut interval = tokio::time::interval(SEE_OFF_EVERY);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        // Two that tell the same do no harm: no lease, since whoever is told may take its time.
+        if !leadership.leads() {
+            continue;
+        }
+        match departing.work_off(None).await {
+            Ok(()) => {}
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::warn!(%error, "nobody was told of those who are gone: {error}"),
+        }
+    }
+}
+
 /// What the parent says, in the runtime's words.
 fn from_parent(start: message::Start) -> runtime::Start {
     let quarantine = start.quarantine.into_iter().map(|quarantined| runtime::Quarantined {
@@ -405,3 +425,4 @@ async fn beat(control: Control, interval: Duration) {
 }
 
 const PURGE_EVERY: Duration = Duration::from_secs(60);
+const SEE_OFF_EVERY: Duration = Duration::from_secs(60);

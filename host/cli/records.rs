@@ -230,7 +230,12 @@ pub(super) fn run<F: Fields>(command: RecordCommand<F>, output: Output) -> Resul
             print_changed::<F>(&mut asker, &id, output)?;
         }
         RecordCommand::Delete { id, place } => {
-            Asker::new(&place)?.ask(Method::DELETE, &path::<F>(&id), None)?;
+            let answer = Asker::new(&place)?.ask(Method::DELETE, &path::<F>(&id), None)?;
+            // It is gone all the same.
+            let failures = answer.get("failures").and_then(Value::as_array);
+            for failure in failures.into_iter().flatten().filter_map(Value::as_str) {
+                eprintln!("porth: `{id}` is deleted, but not forgotten everywhere: {failure}");
+            }
             output.print(&json!({"deleted": id}), |_| {});
         }
     }

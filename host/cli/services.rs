@@ -34,10 +34,10 @@ pub(super) fn identity(db: &Db, login: &Login, documents: &Documents) -> (Access
         scopes: Scopes::new(db.clone()),
         sessions: LoginSessions::new(db.clone(), milliseconds(login.session_lifetime_s)),
         lockout: Lockout::new(db.clone(), rules),
-        documents: documents.clone(),
         schemes: Schemes::new(db.clone()),
         audit: Audit::new(db.clone()),
     };
+    access.users.departing().connect_documents(documents.clone());
     let clients = Clients::new(db.clone(), passwords).of(access.users.back_ends().clone());
     (access, clients)
 }

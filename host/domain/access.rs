@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use super::StoreError;
 use super::audit::Audit;
 use super::clients::{Client, Clients};
-use super::documents::Documents;
 use super::lockout::{Attempt, Guesser, LockedOut, Lockout};
 use super::login::{LoginSession, LoginSessions, Means, Origin, ProveError, Standing};
 use super::passwords::PasswordError;
@@ -30,8 +29,6 @@ pub struct Access {
     pub sessions: LoginSessions,
     /// Failed log-ins.
     pub lockout: Lockout,
-    /// What plug-ins keep of people.
-    pub documents: Documents,
     /// What there is beside the password.
     pub schemes: Schemes,
     /// What of all that administrators, their programs and plug-ins did.

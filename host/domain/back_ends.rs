@@ -6,8 +6,8 @@
 //! not know it any more or is deleted; then the next to know it gets a new identity, which inherits nothing.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
@@ -79,15 +79,6 @@ pub trait UserMiddleware: Send + Sync {
 
     /// A record, or what is given of a changed one, as it is to be stored.
     fn store<'a>(&'a self, username: &'a str, record: Record) -> Asking<'a, Record>;
-
-    /// A person was deleted.
-    fn delete<'a>(&'a self, username: &'a str) -> Asking<'a, ()>;
-}
-
-/// Who is told of people that go.
-pub trait Departures: Send + Sync {
-    /// A person was deleted: everybody is told, whatever happens; those who failed come back, with the reasons.
-    fn user_deleted<'a>(&'a self, username: &'a str) -> Pin<Box<dyn Future<Output = Vec<String>> + Send + 'a>>;
 }
 
 /// A back end.
@@ -120,7 +111,6 @@ struct Inner {
     users: ArcSwap<Vec<Source>>,
     clients: ArcSwap<Vec<Source>>,
     middlewares: ArcSwap<Vec<Arc<dyn UserMiddleware>>>,
-    departures: OnceLock<Arc<dyn Departures>>,
     /// Whether anybody has said who keeps records.
     told: AtomicBool,
 }
@@ -142,11 +132,6 @@ impl BackEnds {
     /// first.
     pub fn set_middlewares(&self, middlewares: Vec<Arc<dyn UserMiddleware>>) {
         self.0.middlewares.store(Arc::new(middlewares));
-    }
-
-    /// Says who is told of people that go; only the first to be named is.
-    pub fn set_departures(&self, departures: Arc<dyn Departures>) {
-        let _ = self.0.departures.set(departures);
     }
 
     pub(super) fn users(&self) -> Sources {
@@ -203,20 +188,6 @@ impl BackEnds {
         Ok(Some(record))
     }
 
-    /// Tells everybody that a person is gone. Gives a text for each that failed: the person is gone all the same.
-    pub(super) async fn user_deleted(&self, username: &str) -> Vec<String> {
-        let mut failures = Vec::new();
-        for middleware in self.0.middlewares.load_full().iter().rev() {
-            if let Err(error) = middleware.delete(username).await {
-                failures.push(format!("instance user_middleware/{}: {error}", middleware.name()));
-            }
-        }
-        if let Some(departures) = self.0.departures.get() {
-            failures.extend(departures.user_deleted(username).await);
-        }
-        failures
-    }
-
     /// Whether people's records are changed on their way.
     pub(super) fn has_middlewares(&self) -> bool {
         !self.0.middlewares.load().is_empty()
@@ -231,7 +202,6 @@ impl Default for BackEnds {
             users: ArcSwap::from_pointee(vec![database.clone()]),
             clients: ArcSwap::from_pointee(vec![database]),
             middlewares: ArcSwap::default(),
-            departures: OnceLock::new(),
             told: AtomicBool::new(false),
         }))
     }

@@ -10,10 +10,12 @@ mod validity;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use tokio::sync::OwnedMutexGuard;
 
 use self::kept::{Kept, Nobody};
 use super::back_ends::{BackEnds, Keeper, Sources, failed, not_deleted, read_only};
 use super::identity;
+use super::names::NameLocks;
 use super::passwords::{PasswordError, Passwords};
 use super::search::Page;
 use super::users::CheckError;
@@ -119,8 +121,9 @@ pub struct Clients {
     db: Db,
     passwords: Passwords,
     back_ends: BackEnds,
-    /// Held while one is added and instances may keep some: their part and the house's are not one transaction.
-    adding: Arc<tokio::sync::Mutex<()>>,
+    /// Held while one is added, changed or deleted and instances are asked for it: their part and the house's are not one
+    /// transaction.
+    names: NameLocks,
 }
 
 /// Where an application was found.
@@ -142,7 +145,7 @@ impl Clients {
     /// The applications in a database.
     #[must_use]
     pub fn new(db: Db, passwords: Passwords) -> Self {
-        Self { db, passwords, back_ends: BackEnds::default(), adding: Arc::default() }
+        Self { db, passwords, back_ends: BackEnds::default(), names: NameLocks::default() }
     }
 
     /// The same, and those of some back ends.
@@ -229,7 +232,7 @@ impl Clients {
         let sources = self.back_ends.clients();
         let target = sources.target(source).map_err(|error| errors.push(error));
         let (true, Ok(target)) = (errors.is_empty(), target) else { return Err(PutClientError::Invalid(errors)) };
-        let _adding = if sources.are_own() { None } else { Some(self.adding.lock().await) };
+        let _alone = self.hold(&details.client_id).await?;
         let stale = if sources.are_own() {
             // The client id may have been of a back end that was deleted.
             let known = rows::identity(&self.db, &details.client_id).await?;
@@ -294,6 +297,7 @@ impl Clients {
     /// # Errors
     /// [`StoreError`].
     pub async fn delete(&self, client_id: &str) -> Result<bool, StoreError> {
+        let _alone = self.hold(client_id).await?;
         let (deleted, back_end) = match self.find(&self.back_ends.clients(), client_id).await? {
             Found::Nobody(Nobody { failure: Some(failure), .. }) => return Err(failure),
             Found::Nobody(Nobody { stale, .. }) => {
@@ -359,6 +363,15 @@ impl Clients {
             StoreError::Reference(_) => GrantError::Unknown,
             error => error.into(),
         })
+    }
+
+    /// Keeps others from a client id, if more than the house's own database may have to do with it.
+    async fn hold(&self, client_id: &str) -> Result<Option<OwnedMutexGuard<()>>, StoreError> {
+        if self.back_ends.clients().are_own() {
+            return Ok(None);
+        }
+        let held = self.names.lock(client_id).await;
+        held.map(Some).ok_or(StoreError::Busy("the same client is being changed"))
     }
 
     async fn find(&self, sources: &Sources, client_id: &str) -> Result<Found, StoreError> {

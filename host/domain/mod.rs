@@ -4,12 +4,13 @@
 //! [`grants::Grants`], [`login::LoginSessions`], [`lockout::Lockout`], [`instances::Instances`], [`documents::Documents`],
 //! [`keys::ApiKeys`], [`audit::Audit`], [`misc::Misc`], [`setup::Setup`]. A service is cheap to clone and may be asked from many threads.
 //! The time comes in, as milliseconds since 1970 (UTC). Who keeps people and applications, and what the runtime answers
-//! for that: [`back_ends::BackEnds`].
+//! for that: [`back_ends::BackEnds`]. Who hears of people that go: [`departures::Departing`].
 
 pub mod access;
 pub mod audit;
 pub mod back_ends;
 pub mod clients;
+pub mod departures;
 pub mod documents;
 pub mod fields;
 pub mod grants;
@@ -27,6 +28,7 @@ pub mod username;
 pub mod users;
 
 mod identity;
+mod names;
 mod records;
 mod search;
 

@@ -266,22 +266,6 @@ impl Schemes {
         Ok(self.ask(scheme, SchemeHook::Deregister, &arguments).await?)
     }
 
-    /// Forgets a user's registrations with all schemes; all are tried. Gives a text for each that failed.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn deregister_all(&self, username: &Username) -> Result<Vec<String>, StoreError> {
-        let mut failures = Vec::new();
-        for scheme in self.list().await? {
-            let asked = self.ask(&scheme, SchemeHook::Deregister, &json!({"username": username.as_str()})).await;
-            match asked {
-                Ok(_) | Err(AskError::Unsupported | AskError::NotFound(_)) => {}
-                Err(error) => failures.push(format!("scheme {}: {error}", scheme.name)),
-            }
-        }
-        Ok(failures)
-    }
-
     /// Begins a proof. Without a user nobody is told yet.
     ///
     /// # Errors

@@ -8,13 +8,14 @@ mod kept;
 mod own;
 mod validity;
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value};
+use tokio::sync::OwnedMutexGuard;
 
 use self::kept::{Kept, Nobody};
 use super::back_ends::{BackEnds, Keeper, Sources, View, failed, not_deleted, read_only};
+use super::departures::{self, Departing, Left};
 use super::identity;
+use super::names::NameLocks;
 use super::passwords::{PasswordError, Passwords};
 use super::search::Page;
 use super::username::{Username, UsernameError};
@@ -97,6 +98,14 @@ pub enum PutUserError {
         /// The name.
         username: Username,
     },
+    /// Who had the name before is not forgotten everywhere yet.
+    #[error("the name `{username}` was another user's, who is not forgotten everywhere yet: {}", .failures.join("; "))]
+    Departing {
+        /// The name.
+        username: Username,
+        /// A text for each that did not forget.
+        failures: Vec<String>,
+    },
     /// There is nobody of that name.
     #[error("there is no user `{username}`")]
     Unknown {
@@ -128,8 +137,10 @@ pub struct Users {
     db: Db,
     passwords: Passwords,
     back_ends: BackEnds,
-    /// Held while somebody is added and instances may keep people: their part and the house's are not one transaction.
-    adding: Arc<tokio::sync::Mutex<()>>,
+    departing: Departing,
+    /// Held while somebody is added, changed or deleted and instances are asked for it: their part and the house's are not
+    /// one transaction.
+    names: NameLocks,
 }
 
 /// Where a person was found.
@@ -151,7 +162,14 @@ impl Users {
     /// The people in a database, and of the back ends that are named later.
     #[must_use]
     pub fn new(db: Db, passwords: Passwords) -> Self {
-        Self { db, passwords, back_ends: BackEnds::default(), adding: Arc::default() }
+        let departing = Departing::new(db.clone());
+        Self { db, passwords, back_ends: BackEnds::default(), departing, names: NameLocks::default() }
+    }
+
+    /// Those who go.
+    #[must_use]
+    pub fn departing(&self) -> &Departing {
+        &self.departing
     }
 
     /// Who keeps people and applications.
@@ -259,23 +277,20 @@ impl Users {
         };
         user.scopes = identity::distinct(user.scopes);
 
-        let _adding = if sources.are_own() { None } else { Some(self.adding.lock().await) };
-        let stale = if sources.are_own() {
-            // The name may have been of a back end that was deleted.
-            let known = rows::identity(&self.db, username.as_str()).await?;
-            let gone = |known: &rows::IdentityRow| self.back_ends.are_told() && sources.find(&known.back_end).is_none();
-            known.filter(gone).map(|known| known.id)
-        } else {
-            match self.find(&sources, &username, View::Administrator).await? {
-                Found::Nobody(Nobody { failure: Some(failure), .. }) => return Err(failure.into()),
-                Found::Nobody(nobody) => nobody.stale,
-                Found::Own { .. } | Found::Kept(_) => return Err(PutUserError::NameTaken { username }),
-            }
+        let _alone = self.hold(&username).await?;
+        let stale = match self.find(&sources, &username, View::Administrator).await? {
+            Found::Nobody(Nobody { failure: Some(failure), .. }) => return Err(failure.into()),
+            Found::Nobody(nobody) => nobody.stale,
+            Found::Own { .. } | Found::Kept(_) => return Err(PutUserError::NameTaken { username }),
         };
+        let left = self.free(&username, stale).await?;
+        if left.blocks {
+            return Err(PutUserError::Departing { username, failures: left.failures });
+        }
         match &target.keeper {
             Keeper::Instance(back_end) => {
                 self.check_scopes(&user.scopes).await?;
-                let met = self.meet(&username, &target.name, stale).await?;
+                let met = self.meet(&username, &target.name).await?;
                 let id = met.ok_or(PutUserError::LooksAlike { username })?;
                 let mut record = kept::write(&user);
                 record.retain(|_, value| !value.is_null());
@@ -288,7 +303,7 @@ impl Users {
                 }
                 Ok(id)
             }
-            _ => self.add_own(user, password, stale, now_ms).await,
+            _ => self.add_own(user, password, now_ms).await,
         }
     }
 
@@ -306,6 +321,7 @@ impl Users {
         }
         let unknown = || PutUserError::Unknown { username: username.to_owned() };
         let normalised = Username::new(username).map_err(|_| unknown())?;
+        let _alone = self.hold(&normalised).await?;
         let found = self.find(&self.back_ends.users(), &normalised, View::Administrator).await?;
         found.check_writable(username)?;
         let change = match self.back_ends.stored(normalised.as_str(), || kept::write_change(&change)).await? {
@@ -325,20 +341,23 @@ impl Users {
     }
 
     /// Deletes a person with sessions, grants and everything else that refers to them, and tells everybody who may keep
-    /// something of them. Gives a text for each that did not forget them; `None` means that there is nobody.
+    /// something of them. Gives a text for each that did not forget them, which is in the log; `None` means that there is
+    /// nobody.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn delete(&self, username: &str) -> Result<Option<Vec<String>>, StoreError> {
         let Ok(username) = Username::new(username) else { return Ok(None) };
+        let _alone = self.hold(&username).await?;
         let back_end = match self.find(&self.back_ends.users(), &username, View::Administrator).await? {
             Found::Nobody(Nobody { failure: Some(failure), .. }) => return Err(failure),
-            Found::Nobody(Nobody { stale, .. }) => {
-                if let Some(stale) = stale {
-                    self.forget(&stale).await?;
-                }
-                return Ok(None);
+            // Who is gone from the back end, but not from here, is deleted now.
+            Found::Nobody(Nobody { stale: Some(stale), .. }) => {
+                let failures = self.free(&username, Some(stale)).await?.failures;
+                departures::log(&failures);
+                return Ok(Some(failures));
             }
+            Found::Nobody(_) => return Ok(None),
             Found::Own { readonly: true, user, .. } | Found::Kept(Kept { readonly: true, user, .. }) => {
                 return Err(StoreError::ReadOnly { back_end: user.source });
             }
@@ -348,10 +367,30 @@ impl Users {
                 user.source
             }
         };
-        let forgotten = rows::delete(&self.db, username.as_str(), &back_end).await?;
-        let failures = if forgotten { self.back_ends.user_deleted(username.as_str()).await } else { Vec::new() };
-        // Who was gone from the back end, but not from here, is deleted now.
-        Ok(forgotten.then_some(failures))
+        if !self.departing.delete(username.as_str(), &back_end).await? {
+            return Ok(None);
+        }
+        let failures = self.departing.finish(username.as_str()).await?.failures;
+        departures::log(&failures);
+        Ok(Some(failures))
+    }
+
+    /// Keeps others from a name, if more than the house's own database may have to do with it.
+    async fn hold(&self, username: &Username) -> Result<Option<OwnedMutexGuard<()>>, StoreError> {
+        if self.back_ends.users().are_own() {
+            return Ok(None);
+        }
+        let held = self.names.lock(username.as_str()).await;
+        held.map(Some).ok_or(StoreError::Busy("the same user is being changed"))
+    }
+
+    /// Sees to it that nothing is left of whoever had a name before: an identity that is nobody's any more, and what
+    /// others keep.
+    async fn free(&self, username: &Username, stale: Option<String>) -> Result<Left, StoreError> {
+        if let Some(stale) = stale {
+            self.departing.forget(username.as_str(), &stale).await?;
+        }
+        self.departing.finish(username.as_str()).await
     }
 
     /// The id of the person whom a name and a password tell, if they may log in. Names that nobody has, people without a
@@ -482,7 +521,11 @@ impl Users {
             return Ok(Found::Own { user: own::read(row)?, readonly: source.readonly });
         }
         if sources.are_own() {
-            return Ok(Found::Nobody(Nobody::default()));
+            // The name may have been of a back end that was deleted.
+            let known = rows::identity(&self.db, username.as_str()).await?;
+            let gone = |known: &rows::IdentityRow| self.back_ends.are_told() && sources.find(&known.back_end).is_none();
+            let stale = known.filter(gone).map(|known| known.id);
+            return Ok(Found::Nobody(Nobody { stale, failure: None }));
         }
         Ok(match self.find_kept(sources, username, view).await? {
             Ok(kept) => Found::Kept(kept),

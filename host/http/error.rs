@@ -330,6 +330,7 @@ impl From<PutUserError> for Problem {
             PutUserError::NameTaken { .. } | PutUserError::LooksAlike { .. } => {
                 Self::invalid(vec![format!("username: {text}")])
             }
+            PutUserError::Departing { .. } => Self::new(CONFLICT, text),
             PutUserError::Unknown { .. } => Self::new(NOT_FOUND, text),
             PutUserError::Password(error) => error.into(),
             PutUserError::Store(error) => error.into(),

@@ -62,7 +62,7 @@ pub(super) async fn delete(subject: Subject, State(app): State<App>) -> Result<(
         }
         DeleteProfile::Delete => {
             let username = username.to_owned();
-            detached(async move { app.0.access.delete_user(&username).await }).await??;
+            detached(async move { app.0.access.users.delete(&username).await }).await??;
         }
     }
     Ok(())

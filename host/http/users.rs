@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
 use http::Request;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::caller::Admin;
 use super::error::{NOT_FOUND, Problem};
@@ -48,11 +49,12 @@ pub(super) async fn change(
     Ok(app.0.access.users.set(&name, change, now_ms()).await?)
 }
 
-/// `DELETE /user/:username`.
-pub(super) async fn delete(_: Admin, State(app): State<App>, Path(name): Path<String>) -> Result<(), Problem> {
+/// `DELETE /user/:username`: gone, whoever has not forgotten them; who has not stands in the answer.
+pub(super) async fn delete(_: Admin, State(app): State<App>, Path(name): Path<String>) -> Result<Response, Problem> {
     let missing = unknown(&name);
-    // To its end, also when the caller leaves: half of it would leave things to whoever gets the name next.
-    detached(async move { app.0.access.delete_user(&name).await }).await??.map(drop).ok_or(missing)
+    // To its end, also when the caller leaves: else others hear of it a minute later.
+    let failures = detached(async move { app.0.access.users.delete(&name).await }).await??.ok_or(missing)?;
+    Ok(if failures.is_empty() { ().into_response() } else { Json(json!({ "failures": failures })).into_response() })
 }
 
 fn unknown(name: &str) -> Problem {

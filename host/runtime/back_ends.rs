@@ -3,19 +3,17 @@
 //! Start at [`Runtime::refresh_back_ends`]. Which instance runs is found out at every call, so that a reset or a reload
 //! needs no word here; what administrators set of them is taken over at every change.
 
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
-use futures_util::future::join_all;
 use porth_abi::code;
 use serde_json::{Value, json};
 
 use super::hooks::{Hook, HookError};
-use super::instances::{Inner, Runtime};
-use crate::domain::back_ends::{
-    Asking, BackEnd, BackEndError, BackEnds, Departures, Keeper, Record, Source, UserMiddleware, View,
-};
+use super::instances::{Inner, Runtime, SCHEME};
+use crate::domain::back_ends::{Asking, BackEnd, BackEndError, BackEnds, Keeper, Record, Source, UserMiddleware, View};
+use crate::domain::departures::{Departures, Telling, Told};
 use crate::domain::instances::InstanceRecord;
+use crate::domain::schemes::SchemeHook;
 use crate::domain::{DATABASE, Page};
 
 /// The kind of module whose instances keep people.
@@ -63,7 +61,7 @@ impl Runtime {
     pub(super) async fn refresh_back_ends(&self) {
         let _telling = self.0.telling.lock().await;
         let back_ends = self.shared().access.users.back_ends();
-        back_ends.set_departures(Arc::new(Revokers(Arc::downgrade(&self.0))));
+        self.shared().access.users.departing().connect(Arc::new(Teller(Arc::downgrade(&self.0))));
         let mut records = match self.records().list(None).await {
             Ok(records) => records,
             Err(error) => {
@@ -260,45 +258,33 @@ impl UserMiddleware for Asked {
             async move { record(self.ask(1, self.about(username, json!({ "user": user }))).await.map_err(refused)?) },
         )
     }
-
-    fn delete<'a>(&'a self, username: &'a str) -> Asking<'a, ()> {
-        Box::pin(async move {
-            match self.ask(2, self.about(username, json!({}))).await {
-                Err(HookError::Unsupported) => Ok(()),
-                answer => done(answer),
-            }
-        })
-    }
 }
 
-/// All instances that want to hear of people who go.
-struct Revokers(Weak<Inner>);
+/// Tells instances of people who go.
+struct Teller(Weak<Inner>);
 
-impl Departures for Revokers {
-    fn user_deleted<'a>(&'a self, username: &'a str) -> Pin<Box<dyn Future<Output = Vec<String>> + Send + 'a>> {
+impl Departures for Teller {
+    fn tell<'a>(&'a self, key: &'a str, username: &'a str) -> Telling<'a> {
         Box::pin(async move {
-            let Some(inner) = self.0.upgrade() else { return Vec::new() };
-            let runtime = Runtime(inner);
-            let hook = Hook { table: porth_abi::USER_REVOKE, place: 0 };
-            let mut telling = Vec::new();
-            for running in runtime.0.all_running() {
-                let Some((kind, name)) = running.key.split_once('/') else { continue };
-                if !runtime.has_hook(kind, name, hook) {
-                    continue;
+            let (Some(runtime), Some((kind, name))) = (self.0.upgrade().map(Runtime), key.split_once('/')) else {
+                return Told::NotRunning;
+            };
+            let of_kind = match kind {
+                SCHEME => Some(Hook { table: porth_abi::SCHEME, place: SchemeHook::Deregister as usize }),
+                USER_MIDDLEWARE => Some(Hook { table: porth_abi::USER_MIDDLEWARE, place: 2 }),
+                _ => None,
+            };
+            let of_any = Hook { table: porth_abi::USER_REVOKE, place: 0 };
+            let arguments = json!({ "username": username });
+            let mut failures = Vec::new();
+            for hook in of_kind.into_iter().chain([of_any]) {
+                match runtime.ask(kind, name, hook, &arguments).await {
+                    Ok(_) | Err(HookError::Unsupported | HookError::Refused { code: code::NOT_FOUND, .. }) => {}
+                    Err(HookError::NotRunning) => return Told::NotRunning,
+                    Err(error) => failures.push(error.to_string()),
                 }
-                let (runtime, key) = (runtime.clone(), running.key.clone());
-                let arguments = json!({ "username": username });
-                // Not a task of its own, which would not know what led to it.
-                telling.push(async move {
-                    let (kind, name) = key.split_once('/')?;
-                    match runtime.ask(kind, name, hook, &arguments).await {
-                        // The library has the hook, another of its modules needs it; or the instance has just gone.
-                        Ok(_) | Err(HookError::Unsupported | HookError::NotRunning) => None,
-                        Err(error) => Some(format!("instance {key}: {error}")),
-                    }
-                });
             }
-            join_all(telling).await.into_iter().flatten().collect()
+            if failures.is_empty() { Told::Forgot } else { Told::Failed(failures.join("; ")) }
         })
     }
 }

@@ -196,7 +196,7 @@ async fn set_user(shared: &Shared, mut fields: Fields, now_ms: i64) -> Result<Va
 
 async fn delete_user(shared: &Shared, fields: Fields) -> Result<Value, CallbackError> {
     let username = only_text(fields, "username")?;
-    let failures = shared.access.delete_user(&username).await.map_err(store)?.ok_or_else(|| no_user(&username))?;
+    let failures = shared.access.users.delete(&username).await.map_err(store)?.ok_or_else(|| no_user(&username))?;
     Ok(json!({ "failures": failures }))
 }
 
@@ -331,6 +331,7 @@ fn user_refused(error: PutUserError) -> CallbackError {
         PutUserError::NameTaken { .. } | PutUserError::LooksAlike { .. } => {
             CallbackError::parameter(format!("username: {text}"))
         }
+        PutUserError::Departing { .. } => CallbackError::new(code::CONFLICT, text),
         PutUserError::Unknown { .. } => CallbackError::new(code::NOT_FOUND, text),
         PutUserError::Password(error) => password(error),
         PutUserError::Store(error) => store(error),

@@ -229,6 +229,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (11, include_str!("migrations/0011_schemes.sql")),
     (12, include_str!("migrations/0012_back_ends.sql")),
     (13, include_str!("migrations/0013_administration.sql")),
+    (14, include_str!("migrations/0014_departures.sql")),
     (15, include_str!("migrations/0015_audit.sql")),
 ];
 /// Marks a SQLite file as Porth's: "PRTH". On PostgreSQL the number of the lock under which the schema changes.

@@ -7,6 +7,7 @@ pub mod api_keys;
 pub mod audit_events;
 pub mod backup;
 pub mod clients;
+pub mod departures;
 pub mod document_sets;
 pub mod documents;
 pub mod grants;

@@ -87,12 +87,13 @@ pub async fn identity_inside(transaction: &Transaction<'_>, username: &str) -> R
     transaction.run(IDENTITY, values![username]).await?.pop().map(read_identity).transpose()
 }
 
-/// Deletes an identity with everything that refers to it, unless the house's own database keeps the person.
+/// Deletes an identity with everything that refers to it, unless the house's own database keeps the person. False means that
+/// there was none to delete.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn forget(transaction: &Transaction<'_>, id: &str) -> Result<(), StoreError> {
-    transaction.run(FORGET, values![id]).await.map(drop)
+pub async fn forget(transaction: &Transaction<'_>, id: &str) -> Result<bool, StoreError> {
+    Ok(!transaction.run(FORGET, values![id]).await?.is_empty())
 }
 
 /// The person of a normalised name.
@@ -220,12 +221,16 @@ pub async fn put_property(
     }
 }
 
-/// Deletes a person of a back end with everything that refers to them. False means that there is none.
+/// Deletes a person of a back end with everything that refers to them, and gives the id. `None` means that there is nobody.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn delete(db: &Db, username: &str, back_end: &str) -> Result<bool, StoreError> {
-    Ok(!db.write_one(DELETE, values![username, back_end]).await?.is_empty())
+pub async fn delete(
+    transaction: &Transaction<'_>,
+    username: &str,
+    back_end: &str,
+) -> Result<Option<String>, StoreError> {
+    transaction.run(DELETE, values![username, back_end]).await?.pop().map(|mut row| row.take(0)).transpose()
 }
 
 fn of<'a>(users: &'a mut [UserRow], id: &str) -> Option<&'a mut UserRow> {
@@ -292,7 +297,7 @@ const COUNT: &str = "SELECT COUNT(*) FROM user_identity AS identity JOIN user_re
     ON record.user_id = identity.id WHERE record.search LIKE $1 ESCAPE '\\' AND identity.back_end = $2";
 const IDENTITY: &str = "SELECT id, back_end FROM user_identity WHERE username = $1";
 const FORGET: &str = "DELETE FROM user_identity WHERE id = $1 \
-    AND NOT EXISTS (SELECT 1 FROM user_record AS record WHERE record.user_id = user_identity.id)";
+    AND NOT EXISTS (SELECT 1 FROM user_record AS record WHERE record.user_id = user_identity.id) RETURNING id";
 const LIST_SCOPES: &str =
     of_page!("SELECT user_id, scope FROM user_scope WHERE user_id IN ", "ORDER BY user_id, place");
 const LIST_PROPERTIES: &str =

@@ -3,6 +3,7 @@
 mod audit;
 mod back_ends;
 mod clients;
+mod departures;
 mod documents;
 mod grants;
 mod instances;

@@ -219,24 +219,6 @@ impl Access {
         Ok(Some(newest.unwrap_or_default() / 1_000))
     }
 
-    /// Deletes a user, with the documents that go with them; all schemes forget them. Gives a text for each that did not, which is in the log;
-    /// `None` means that there is no such user.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn delete_user(&self, username: &str) -> Result<Option<Vec<String>>, StoreError> {
-        let Some(user) = self.users.get(username).await? else { return Ok(None) };
-        // First, since it may be refused. Whoever gets the name anew comes after all of this, but for a crash in between.
-        let Some(mut failures) = self.users.delete(user.username.as_str()).await? else { return Ok(None) };
-        self.documents.delete_of_user(user.username.as_str()).await?;
-        failures.extend(self.schemes.deregister_all(&user.username).await?);
-        // They are gone all the same: who asked cannot do more about it than read of it.
-        for failure in &failures {
-            tracing::warn!("a user was deleted, but not everywhere: {failure}");
-        }
-        Ok(Some(failures))
-    }
-
     /// What the proofs are worth that these scopes ask for.
     pub(super) async fn limits_for(&self, scopes: &[Scope]) -> Result<Limits, StoreError> {
         // Most scopes ask for the password alone.

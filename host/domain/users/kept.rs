@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{PutUserError, User, UserChange, Users, identity};
 use crate::domain::back_ends::{BackEnd, BackEndError, Keeper, Reader, Record, Source, Sources, View, failed};
+use crate::domain::departures;
 use crate::domain::username::Username;
 use crate::domain::{Page, StoreError, new_id, now_ms};
 use crate::store::users as rows;
@@ -59,7 +60,18 @@ impl Users {
             match ask(source, &**back_end, username, view).await {
                 Ok(None) => {}
                 Ok(Some(record)) => {
-                    let Some(id) = self.meet(username, &source.name, nobody.stale.take()).await? else { continue };
+                    let left = self.free(username, nobody.stale.take()).await?;
+                    if left.blocks {
+                        nobody.failure = Some(StoreError::BackEnd {
+                            back_end: source.name.clone(),
+                            reason: format!(
+                                "who had a name before is not forgotten everywhere yet: {}",
+                                left.failures.join("; ")
+                            ),
+                        });
+                        continue;
+                    }
+                    let Some(id) = self.meet(username, &source.name).await? else { continue };
                     return Ok(Ok(kept(source, back_end, &id, username.clone(), record)?));
                 }
                 Err(error) => nobody.failure = nobody.failure.or(Some(error)),
@@ -70,33 +82,20 @@ impl Users {
 
     /// The id of a person whom a back end knows, made if this is the first sight. `None` means that the name belongs to
     /// another, or could be taken for another's.
-    pub(super) async fn meet(
-        &self,
-        username: &Username,
-        back_end: &str,
-        stale: Option<String>,
-    ) -> Result<Option<String>, StoreError> {
-        let met = self.meet_all(std::slice::from_ref(username), back_end, stale).await?.pop().flatten();
+    pub(super) async fn meet(&self, username: &Username, back_end: &str) -> Result<Option<String>, StoreError> {
+        let met = self.meet_all(std::slice::from_ref(username), back_end).await?.pop().flatten();
         Ok(met)
     }
 
     /// The same for several, at once.
-    async fn meet_all(
-        &self,
-        usernames: &[Username],
-        back_end: &str,
-        stale: Option<String>,
-    ) -> Result<Vec<Option<String>>, StoreError> {
+    async fn meet_all(&self, usernames: &[Username], back_end: &str) -> Result<Vec<Option<String>>, StoreError> {
         let now_ms = now_ms();
         let named: Vec<_> = usernames.iter().map(|username| (username.clone(), new_id(now_ms))).collect();
-        let meeting = Arc::new((named, back_end.to_owned(), stale));
+        let meeting = Arc::new((named, back_end.to_owned()));
         let work = self.db.transaction(move |transaction| {
             let meeting = Arc::clone(&meeting);
             Box::pin(async move {
-                let (named, back_end, stale) = &*meeting;
-                if let Some(stale) = stale {
-                    rows::forget(transaction, stale).await?;
-                }
+                let (named, back_end) = &*meeting;
                 let mut met = Vec::with_capacity(named.len());
                 for (username, id) in named {
                     met.push(meet(transaction, username, back_end, id, now_ms).await?);
@@ -143,7 +142,7 @@ impl Users {
             named.push((username, record));
         }
         if !unknown.is_empty() {
-            let met = self.meet_all(&unknown, &source.name, None).await?;
+            let met = self.meet_all(&unknown, &source.name).await?;
             known.extend(unknown.into_iter().zip(met).filter_map(|(username, id)| Some((username, id?))));
         }
         let mut users = Vec::with_capacity(named.len());
@@ -174,7 +173,7 @@ impl Users {
         let id = Arc::new(id.to_owned());
         let work = self.db.transaction(move |transaction| {
             let id = Arc::clone(&id);
-            Box::pin(async move { rows::forget(transaction, &id).await })
+            Box::pin(async move { rows::forget(transaction, &id).await.map(drop) })
         });
         work.await
     }
@@ -301,6 +300,9 @@ async fn meet(
     id: &str,
     now_ms: i64,
 ) -> Result<Option<String>, StoreError> {
+    if departures::blocks(transaction, username.as_str()).await? {
+        return Ok(None);
+    }
     let skeleton = username.skeleton();
     if rows::alike(transaction, &skeleton).await?.iter().any(|other| username.looks_like(other)) {
         return Ok(None);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::{PutUserError, User, UserChange, Users, identity};
+use crate::domain::departures;
 use crate::domain::passwords::PasswordError;
 use crate::domain::search::folded;
 use crate::domain::username::Username;
@@ -30,7 +31,6 @@ impl Users {
         &self,
         user: User,
         password: Option<String>,
-        stale: Option<String>,
         now_ms: i64,
     ) -> Result<String, PutUserError> {
         let hash = self.hash(password.as_deref()).await?;
@@ -45,14 +45,11 @@ impl Users {
             scopes,
             properties: Vec::new(),
         };
-        let addition = Arc::new((username, row, properties, hash, stale));
+        let addition = Arc::new((username, row, properties, hash));
         let work = self.db.transaction(move |transaction| {
             let addition = Arc::clone(&addition);
             Box::pin(async move {
-                let (username, row, properties, hash, stale) = &*addition;
-                if let Some(stale) = stale {
-                    rows::forget(transaction, stale).await?;
-                }
+                let (username, row, properties, hash) = &*addition;
                 add(transaction, username, row, now_ms).await?;
                 put(transaction, row, properties, hash.as_deref(), now_ms).await
             })
@@ -100,6 +97,10 @@ async fn add(
     row: &UserRow,
     now_ms: i64,
 ) -> Result<(), PutUserError> {
+    if departures::blocks(transaction, username.as_str()).await? {
+        // They went while this was on its way.
+        return Err(PutUserError::Departing { username: username.clone(), failures: Vec::new() });
+    }
     let skeleton = username.skeleton();
     let alike = rows::alike(transaction, &skeleton).await?;
     if alike.iter().any(|other| username.looks_like(other)) {

@@ -207,6 +207,7 @@ impl Runtime {
             self.swap_in(kind, name, running);
         }
         self.refresh_back_ends_of(kind).await;
+        self.see_off(kind, name).await;
         tracing::info!(instance = name, "instance {name} was changed");
         Ok(())
     }
@@ -256,6 +257,7 @@ impl Runtime {
         }
         self.swap_in(kind, name, running);
         self.refresh_back_ends_of(kind).await;
+        self.see_off(kind, name).await;
         tracing::info!(instance = name, "instance {name} was enabled");
         Ok(())
     }
@@ -296,8 +298,20 @@ impl Runtime {
             return Err(error);
         }
         self.swap_in(kind, name, running);
+        self.see_off(kind, name).await;
         tracing::info!(instance = name, "instance {name} was reset");
         Ok(())
+    }
+
+    /// Tells an instance that runs again who went meanwhile, before whoever started it goes on; not for ever.
+    async fn see_off(&self, kind: &str, name: &str) {
+        let (departing, key) = (self.0.shared.access.users.departing().clone(), key(kind, name));
+        let telling = self.0.shared.runtime.spawn(async move {
+            if let Err(error) = departing.work_off(Some(&key)).await {
+                tracing::warn!(instance = key, %error, "instance {key} was not told of those who are gone: {error}");
+            }
+        });
+        let _ = tokio::time::timeout(SEE_OFF, telling).await;
     }
 
     /// The record of an instance that REST may change.
@@ -332,3 +346,6 @@ impl Runtime {
         }
     }
 }
+
+/// How long a change waits for what an instance does about those who are gone.
+const SEE_OFF: std::time::Duration = std::time::Duration::from_secs(2);

@@ -102,3 +102,35 @@ fn records_are_changed_without_a_server() {
     });
     assert!(opens.is_some());
 }
+
+#[test]
+fn without_a_server_a_name_waits_for_who_must_forget_it() {
+    let at = At::Store(tempfile::tempdir().unwrap());
+    let At::Store(data) = &at else { unreachable!() };
+    assert_eq!(at.run(&["user", "add", "anna"]), "");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let db = porth::store::Db::open("sqlite", data.path(), 0).await.unwrap();
+        let scheme = porth::domain::instances::NewInstance {
+            kind: "scheme".to_owned(),
+            module: "mock".to_owned(),
+            name: "code".to_owned(),
+            display_name: String::new(),
+            parameters: serde_json::Map::new(),
+            enabled: true,
+            grants: None,
+            allow_public: false,
+            settings: porth::domain::instances::Settings::default(),
+        };
+        porth::domain::instances::Instances::new(db.clone()).add(scheme, 0).await.unwrap();
+        db.close().await;
+    });
+    let deleted = at.command(&["user", "delete", "anna"]).stdin(Stdio::null()).output_in_time();
+    assert!(deleted.status.success());
+    let said = String::from_utf8(deleted.stderr).unwrap();
+    assert!(said.contains("not forgotten everywhere") && said.contains("when the server starts"), "{said}");
+    let refused = at.command(&["user", "add", "anna"]).stdin(Stdio::null()).output_in_time();
+    assert!(!refused.status.success());
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("was another user's"), "{said}");
+}

@@ -1,14 +1,11 @@
 //! People and applications of several back ends, one of which keeps them in memory.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use porth::domain::back_ends::{
-    Asking, BackEnd, BackEndError, Departures, Keeper, Record, Source, UserMiddleware, View,
-};
+use porth::domain::back_ends::{Asking, BackEnd, BackEndError, Keeper, Record, Source, UserMiddleware, View};
 use porth::domain::clients::{ClientDetails, ClientSecrets, Clients, PutClientError, SecretChange};
 use porth::domain::passwords::Passwords;
 use porth::domain::users::{CheckError, NewUser, PutUserError, UserChange, Users};
@@ -27,7 +24,6 @@ on_both_engines!(
     who_fails_neither_hides_nor_gives_away_anybody,
     one_of_sixteen_gets_a_name,
     middlewares_add_and_take_off,
-    everybody_hears_of_who_goes,
     clients_of_a_back_end_live_as_those_of_the_house,
     sixteen_who_meet_somebody_meet_the_same,
     the_database_may_be_several_back_ends,
@@ -35,7 +31,7 @@ on_both_engines!(
 
 /// Keeps records in memory.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     key: &'static str,
     records: Mutex<BTreeMap<String, (Record, Option<String>)>>,
     broken: AtomicBool,
@@ -43,7 +39,7 @@ struct Memory {
 }
 
 impl Memory {
-    fn of(key: &'static str, names: &[&str]) -> Arc<Self> {
+    pub(super) fn of(key: &'static str, names: &[&str]) -> Arc<Self> {
         let memory = Self { key, ..Self::default() };
         for name in names {
             memory.put(name, &json!({}));
@@ -51,13 +47,13 @@ impl Memory {
         Arc::new(memory)
     }
 
-    fn put(&self, name: &str, fields: &Value) {
+    pub(super) fn put(&self, name: &str, fields: &Value) {
         let mut record = fields.as_object().unwrap().clone();
         record.insert(self.key.to_owned(), name.into());
         self.records.lock().unwrap().insert(name.to_owned(), (record, Some("secret".to_owned())));
     }
 
-    fn remove(&self, name: &str) {
+    pub(super) fn remove(&self, name: &str) {
         self.records.lock().unwrap().remove(name);
     }
 
@@ -150,11 +146,11 @@ fn source(name: &str, keeper: Keeper) -> Source {
     Source { name: name.to_owned(), readonly: false, keeper }
 }
 
-fn memory(name: &str, memory: &Arc<Memory>) -> Source {
+pub(super) fn memory(name: &str, memory: &Arc<Memory>) -> Source {
     source(name, Keeper::Instance(memory.clone()))
 }
 
-fn database() -> Source {
+pub(super) fn database() -> Source {
     source("database", Keeper::Database)
 }
 
@@ -373,12 +369,11 @@ async fn sixteen_who_meet_somebody_meet_the_same(store: &Store) {
 /// Adds a property and takes it off again.
 struct Marker {
     name: &'static str,
-    deleted: Mutex<Vec<String>>,
 }
 
 impl Marker {
     fn named(name: &'static str) -> Arc<Self> {
-        Arc::new(Self { name, deleted: Mutex::default() })
+        Arc::new(Self { name })
     }
 }
 
@@ -403,11 +398,6 @@ impl UserMiddleware for Marker {
         let refused = record.get("name") == Some(&json!("no"));
         let refusal = || BackEndError::Refused(vec![format!("name: {} says no", self.name)]);
         Box::pin(async move { if refused { Err(refusal()) } else { Ok(record) } })
-    }
-
-    fn delete<'a>(&'a self, username: &'a str) -> Asking<'a, ()> {
-        self.deleted.lock().unwrap().push(username.to_owned());
-        Box::pin(async { Err(BackEndError::Failed("never mind".to_owned())) })
     }
 }
 
@@ -442,30 +432,6 @@ async fn middlewares_add_and_take_off(store: &Store) {
         let bare = users.get(name).await.unwrap().unwrap().properties;
         assert_eq!(bare, *json!({"kept": true}).as_object().unwrap(), "{name}");
     }
-}
-
-#[derive(Default)]
-struct Noted(Mutex<Vec<String>>);
-
-impl Departures for Noted {
-    fn user_deleted<'a>(&'a self, username: &'a str) -> Pin<Box<dyn Future<Output = Vec<String>> + Send + 'a>> {
-        self.0.lock().unwrap().push(username.to_owned());
-        Box::pin(async { vec!["somebody failed".to_owned()] })
-    }
-}
-
-async fn everybody_hears_of_who_goes(store: &Store) {
-    let users = users(store).await;
-    let (kept, marker, noted) = (Memory::of("username", &["dave"]), Marker::named("one"), Arc::new(Noted::default()));
-    users.back_ends().set_users(vec![database(), memory("ldap", &kept)]);
-    users.back_ends().set_middlewares(vec![marker.clone()]);
-    users.back_ends().set_departures(noted.clone());
-    users.add(user("anna"), NOW_MS).await.unwrap();
-    assert!(users.delete("ANNA").await.unwrap().is_some());
-    assert!(users.delete("dave").await.unwrap().is_some());
-    assert_eq!(users.delete("nobody").await.unwrap(), None);
-    assert_eq!(*noted.0.lock().unwrap(), ["anna", "dave"]);
-    assert_eq!(*marker.deleted.lock().unwrap(), ["anna", "dave"]);
 }
 
 async fn clients_of_a_back_end_live_as_those_of_the_house(store: &Store) {

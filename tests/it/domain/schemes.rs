@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use porth::domain::access::{Access, LogInError, Present, SchemeProof};
-use porth::domain::documents::{DocumentLimits, Documents};
 use porth::domain::instances::{Instances, NewInstance, Settings};
 use porth::domain::lockout::{Lockout, LockoutRules};
 use porth::domain::login::{LoginSessions, Means, Origin};
@@ -24,7 +23,6 @@ on_both_engines!(
     who_is_told_logs_in,
     what_a_scheme_answers_is_checked,
     only_enabled_schemes_are_there,
-    a_deleted_user_is_forgotten_everywhere,
 );
 
 /// Everybody but `stranger` is registered; the right value is 42, which may say whose it is.
@@ -52,13 +50,11 @@ impl SchemePort for Port {
 /// ten seconds, those of `b` twice. `one` asks for the password and `a`, `two` for one of `a` and `b`.
 async fn access(store: &Store) -> Access {
     let db = &store.db;
-    let limits = DocumentLimits { documents_max: 100, documents_bytes_max: 1 << 20, document_bytes_max: 1 << 20 };
     let access = Access {
         users: Users::new(db.clone(), Passwords::new(2, 64)),
         scopes: Scopes::new(db.clone()),
         sessions: LoginSessions::new(db.clone(), 3_600_000),
         lockout: Lockout::new(db.clone(), LockoutRules { name_failures_max: 3, ..LockoutRules::default() }),
-        documents: Documents::new(db.clone(), limits),
         schemes: Schemes::new(db.clone()),
         audit: porth::domain::audit::Audit::new(store.db.clone()),
     };
@@ -226,14 +222,4 @@ async fn only_enabled_schemes_are_there(store: &Store) {
     assert!(matches!(refused, Err(SchemeError::Forbidden { .. })));
     let registered = access.schemes.register(&b, &anna, &sent, By::Others).await.unwrap();
     assert_eq!(registered, json!({"username": "anna", "data": 1, "request": null}));
-}
-
-async fn a_deleted_user_is_forgotten_everywhere(store: &Store) {
-    let access = access(store).await;
-    add(store, "dead", Settings::default()).await;
-    assert_eq!(access.delete_user("nobody").await.unwrap(), None);
-    let failures = access.delete_user("Anna").await.unwrap().unwrap();
-    assert_eq!(failures, ["scheme dead: the scheme is not available: dead"]);
-    assert!(access.users.get("anna").await.unwrap().is_none());
-    assert_eq!(access.delete_user("anna").await.unwrap(), None);
 }

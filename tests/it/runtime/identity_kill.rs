@@ -86,7 +86,6 @@ enum Step {
 struct Counts {
     acknowledged: AtomicUsize,
     cut: AtomicUsize,
-    outlived: AtomicUsize,
 }
 
 fn check(database: &str, seed: u8) {
@@ -135,7 +134,7 @@ fn check(database: &str, seed: u8) {
                 *alone = Some(killed.start_after_kill());
             }
             for life in lives.lock().unwrap().iter_mut().filter(|life: &&mut Life| life.is_news) {
-                check_life(alone.as_ref().unwrap(), life, &counts);
+                check_life(alone.as_ref().unwrap(), life);
             }
         }
     });
@@ -143,11 +142,9 @@ fn check(database: &str, seed: u8) {
     let lives = lives.into_inner().unwrap();
     check_all(&server, &lives);
     check_rows(database, &server);
-    let Counts { acknowledged, cut, outlived } = counts;
-    let (acknowledged, cut, outlived) = (acknowledged.into_inner(), cut.into_inner(), outlived.into_inner());
+    let (acknowledged, cut) = (counts.acknowledged.into_inner(), counts.cut.into_inner());
     println!(
-        "{kills} kills, {of_parents} of them of the parent: {acknowledged} steps of {} lives acknowledged, {cut} cut off, \
-         {outlived} registrations outlived a deletion that was cut off",
+        "{kills} kills, {of_parents} of them of the parent: {acknowledged} steps of {} lives acknowledged, {cut} cut off",
         lives.len(),
     );
     assert!(acknowledged > kills && cut > 0);
@@ -337,18 +334,17 @@ fn surely(server: &Server, method: &str, path: &str, cookie: Option<&str>, body:
 }
 
 /// Fails unless a life is in one of the states in which it may be. From then on it is in that.
-fn check_life(server: &Server, life: &mut Life, counts: &Counts) {
+fn check_life(server: &Server, life: &mut Life) {
     life.is_news = false;
     let began = Instant::now();
     loop {
         let found: Vec<_> = life.may_be.iter().map(|person| differs(server, life, person)).collect();
         if let Some(place) = found.iter().position(Option::is_none) {
-            let was_cut = life.may_be.len() > 1;
             let person = life.may_be[place].clone();
             // Not where an `Add` may still be carried out.
             let is_gone = life.may_be.last().is_some_and(|last| !last.there);
             if !life.is_scope && !person.there && is_gone && person.version > 0 {
-                check_anew(server, life, &person, was_cut, counts);
+                check_anew(server, life, &person);
             }
             return;
         }
@@ -420,7 +416,7 @@ fn is_registered(server: &Server, cookie: &str) -> bool {
 }
 
 /// Who gets a name anew has nothing of who had it before.
-fn check_anew(server: &Server, life: &mut Life, before: &Person, was_cut: bool, counts: &Counts) {
+fn check_anew(server: &Server, life: &mut Life, before: &Person) {
     let person =
         Person { there: true, password: before.password + 1, version: before.version + 1, ..Person::default() };
     let reply = surely(server, "POST", "/api/user/", None, &written(life, &person, true));
@@ -432,11 +428,7 @@ fn check_anew(server: &Server, life: &mut Life, before: &Person, was_cut: bool, 
     assert_eq!(sessions.as_array().unwrap().len(), 1, "{life:?}: {sessions}");
     let grants = surely(server, "GET", "/api/profile/grant", Some(&cookie), &Value::Null).json();
     assert_eq!(grants, json!([]), "{life:?}");
-    if is_registered(server, &cookie) {
-        // What plug-ins keep is deleted after the person, see `Access::delete_user`.
-        assert!(was_cut, "{life:?}: registered after an acknowledged deletion");
-        counts.outlived.fetch_add(1, Ordering::Relaxed);
-    }
+    assert!(!is_registered(server, &cookie), "{life:?}: registered by who had the name before");
     let reply = surely(server, "DELETE", &format!("/api/user/{}", life.name), None, &Value::Null);
     assert_eq!(reply.status, 200, "{life:?}: {reply:?}");
 }

@@ -240,6 +240,30 @@ fn who_has_not_proved_enough_is_told_apart() {
     assert_eq!(asked("safe%20nothing"), json!({"error": "NotFound"}), "as `used` and `age` say it");
 }
 
+#[test]
+fn a_scheme_that_does_not_forget_keeps_the_name() {
+    let server = Setup::new().libraries(&["proves"]).start();
+    user(&server, "odd");
+    assert_eq!(add(&server, "odd", "odd", &json!({})).status, 200);
+    let stubborn = json!({"username": "stubborn", "password": "secret"});
+    assert_eq!(server.admin("POST", "/api/user/", Some(&stubborn)).status, 200);
+    let gone = server.admin("DELETE", "/api/user/stubborn", None);
+    assert_eq!(
+        (gone.status, &gone.json()["failures"][0]),
+        (200, &json!("instance scheme/odd: the handler failed: on purpose"))
+    );
+    assert_eq!(server.admin("GET", "/api/user/stubborn", None).status, 404);
+    let refused = server.admin("POST", "/api/user/", Some(&stubborn));
+    assert_eq!(refused.summary(), "409 conflict");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("instance scheme/odd"), "{refused:?}");
+    // Who does not run keeps nothing back, and is told when it runs again.
+    assert_eq!(server.admin("PUT", "/api/mod/scheme/odd/disable", None).status, 200);
+    assert_eq!(server.admin("POST", "/api/user/", Some(&stubborn)).status, 200);
+    assert_eq!(server.admin("PUT", "/api/mod/scheme/odd/enable", None).status, 200);
+    server.wait_for_log("a user was deleted, but not everywhere: instance scheme/odd");
+    assert_eq!(server.admin("DELETE", "/api/user/anna", None).body, "");
+}
+
 /// With one thread, that thread waits for what only this instance can answer.
 #[test]
 fn a_scheme_that_asks_for_itself_keeps_nobody_waiting() {
