@@ -14,6 +14,7 @@ use crate::domain::passwords::Passwords;
 use crate::domain::schemes::Schemes;
 use crate::domain::scopes::{PutScopeError, Scopes};
 use crate::domain::setup::Setup;
+use crate::domain::store_meter::StoreMeter;
 use crate::domain::users::Users;
 use crate::http::Services;
 use crate::store::Db;
@@ -49,6 +50,7 @@ pub(super) fn services(db: &Db, config: &Config, access: Access, clients: Client
         grants: Grants::new(db.clone(), access.scopes.clone(), clients.clone()),
         misc: Misc::new(db.clone()),
         setup: Setup::new(db.clone(), access.users.clone(), config.admin_scope.clone()),
+        store: StoreMeter::new(db.clone()),
         access,
         clients,
     }

@@ -12,6 +12,7 @@ use super::StoreError;
 use super::username::{WRITTEN_CHARS_MAX, fold};
 use crate::store::Db;
 use crate::store::login_failures::{self as rows, Counting};
+use crate::telemetry::server::{LogIn, log_in};
 
 /// How many failures are too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +126,7 @@ impl Lockout {
         if let Some(peer) = self.peer(attempt) {
             until_ms = until_ms.max(rows::locked_until(&self.db, &peer, now_ms).await?);
         }
-        Ok(locked_out(until_ms, now_ms))
+        Ok(locked_out(until_ms, now_ms).inspect(|_| log_in(LogIn::LockedOut)))
     }
 
     /// Counts a failure. The answer says whether this or an earlier one locks.
@@ -133,6 +134,7 @@ impl Lockout {
     /// # Errors
     /// [`StoreError`].
     pub async fn failed(&self, attempt: &Attempt, now_ms: i64) -> Result<Option<LockedOut>, StoreError> {
+        log_in(LogIn::Failed);
         let LockoutRules { name_failures_max, name_lock_ms, peer_failures_max, peer_window_ms } = self.rules;
         let mut until_ms = 0;
         if let Some(name) = self.name(attempt) {
@@ -165,9 +167,13 @@ impl Lockout {
         if let Some(locked_out) = self.check(attempt, now_ms).await? {
             return Ok(Some(locked_out));
         }
-        let Some(name) = self.name(attempt) else { return Ok(None) };
-        let until_ms = rows::forget(&self.db, &name, now_ms).await?;
-        Ok(locked_out(until_ms, now_ms))
+        let until_ms = match self.name(attempt) {
+            Some(name) => rows::forget(&self.db, &name, now_ms).await?,
+            None => 0,
+        };
+        let locked_out = locked_out(until_ms, now_ms);
+        log_in(if locked_out.is_some() { LogIn::LockedOut } else { LogIn::Succeeded });
+        Ok(locked_out)
     }
 
     /// Deletes what says nothing any more.

@@ -24,6 +24,7 @@ pub mod passwords;
 pub mod schemes;
 pub mod scopes;
 pub mod setup;
+pub mod store_meter;
 pub mod username;
 pub mod users;
 

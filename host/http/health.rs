@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::App;
 use super::caller::Admin;
 use crate::config::DeleteProfile;
+use crate::telemetry;
 use crate::telemetry::metrics::{Exposition, MEDIA_TYPE};
 
 /// `GET /health/live`: the process answers.
@@ -31,7 +32,10 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
 /// there are and how they are used, and behind a proxy every caller looks local.
 pub(super) async fn metrics(_: Admin, State(app): State<App>) -> Response {
     let mut exposition = Exposition::default();
-    crate::telemetry::process::expose(&mut exposition);
+    telemetry::process::expose(&mut exposition);
+    telemetry::server::expose(&mut exposition);
+    app.0.measured.expose(&mut exposition);
+    app.0.store.expose(&mut exposition);
     super::listeners::expose(&app, &mut exposition);
     app.0.runtime.expose(&mut exposition);
     ([(http::header::CONTENT_TYPE, MEDIA_TYPE)], exposition.into_text()).into_response()

@@ -3,6 +3,7 @@
 //! Start at [`router`]; [`server`] answers connections with it. A handler here extracts, calls one service
 //! of the domain or the runtime, and maps the answer; rules and SQL are elsewhere.
 
+mod access;
 mod audit;
 mod auth;
 mod body;
@@ -25,6 +26,7 @@ mod keys;
 mod libraries;
 mod listeners;
 mod local;
+mod measured;
 mod misc;
 mod modules;
 mod mount;
@@ -53,6 +55,7 @@ use crate::domain::grants::Grants;
 use crate::domain::keys::ApiKeys;
 use crate::domain::misc::Misc;
 use crate::domain::setup::Setup;
+use crate::domain::store_meter::StoreMeter;
 use crate::runtime::Runtime;
 
 pub use edge::Edge;
@@ -82,6 +85,8 @@ pub struct Services {
     pub misc: Misc,
     /// The link for the first administrator.
     pub setup: Setup,
+    /// What is counted of the database.
+    pub store: StoreMeter,
 }
 
 struct Parts {
@@ -92,6 +97,8 @@ struct Parts {
     listeners: OnceLock<Vec<Serving>>,
     /// The host's routes once more, for paths that only differ in their slashes.
     host_routes: OnceLock<Router>,
+    /// What is counted of them.
+    measured: measured::HostRoutes,
     /// Those of them that a listener has which is public only.
     public_routes: OnceLock<Router>,
 }
@@ -118,6 +125,7 @@ impl App {
     #[must_use]
     pub fn new(config: Arc<Config>, runtime: Runtime, services: Services) -> Self {
         Self(Arc::new(Parts {
+            measured: measured::HostRoutes::new(routes::paths(&config.api_prefix, Serves::All)),
             config,
             runtime,
             services,

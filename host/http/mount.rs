@@ -19,8 +19,10 @@ use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt as _};
 
 use super::App;
+use super::access::{Line, Place, Unanswered};
 use super::caller::{self, Caller};
 use super::error::{self, BAD_PATH, INSTANCE_NOT_RUNNING, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
+use super::measured::{Asked, NO_ROUTE};
 use super::{body, client_credentials, path, peer};
 use crate::config::Serves;
 use crate::runtime::{Auth, Call, Chain, Found, Incoming, Looked, PathParameters, RequestBody};
@@ -64,10 +66,19 @@ where
                 instance(path, &self.app.0.config.api_prefix).or_else(|| outside(path, &self.app))
             && let Looked::Call(call) = self.app.0.runtime.begin(name)
         {
-            let answer = dispatch(self.app.clone(), call, path_start, request);
-            Answering::PlugIn { future: Box::pin(answer.unwrap_or_else(Problem::into_response)) }
+            let line = Line::begin(&request, &self.app.0.config);
+            let noted = line.as_ref().and_then(Unanswered::line).cloned();
+            let answer = dispatch(self.app.clone(), call, path_start, request, noted);
+            Answering::PlugIn { future: Box::pin(answer.unwrap_or_else(Problem::into_response)), line }
         } else {
-            Answering::Host { future: self.routes.call(request) }
+            let measured = &self.app.0.measured;
+            let line = Line::begin(&request, &self.app.0.config);
+            if let Some(line) = line.as_ref().and_then(Unanswered::line) {
+                let template = Some(measured.template(path)).filter(|template| *template != NO_ROUTE);
+                line.at(Place { instance: None, route: template.map(str::to_owned) });
+            }
+            let asked = measured.begin(request.method(), path);
+            Answering::Host { future: self.routes.call(request), asked, line }
         }
     }
 }
@@ -76,8 +87,8 @@ pin_project! {
     /// An answer on its way.
     #[project = AnsweringProject]
     pub enum Answering {
-        Host { #[pin] future: RouteFuture<Infallible> },
-        PlugIn { future: Pin<Box<dyn Future<Output = Response> + Send>> },
+        Host { #[pin] future: RouteFuture<Infallible>, asked: Asked, line: Option<Unanswered> },
+        PlugIn { future: Pin<Box<dyn Future<Output = Response> + Send>>, line: Option<Unanswered> },
     }
 }
 
@@ -86,9 +97,25 @@ impl Future for Answering {
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            AnsweringProject::Host { future } => future.poll(task),
-            AnsweringProject::PlugIn { future } => future.as_mut().poll(task).map(Ok),
+            AnsweringProject::Host { future, asked, line } => {
+                let answer = std::task::ready!(future.poll(task));
+                Poll::Ready(answer.map(|response| {
+                    asked.answered(response.status());
+                    with_line(line, response)
+                }))
+            }
+            AnsweringProject::PlugIn { future, line } => {
+                future.as_mut().poll(task).map(|response| Ok(with_line(line, response)))
+            }
         }
+    }
+}
+
+/// The answer, with a line in the access log if there is one.
+fn with_line(line: &mut Option<Unanswered>, response: Response) -> Response {
+    match line.take() {
+        Some(line) => line.answered(response),
+        None => response,
     }
 }
 
@@ -98,6 +125,7 @@ fn dispatch<B>(
     call: Call,
     path_start: usize,
     request: Request<B>,
+    line: Option<Arc<Line>>,
 ) -> impl Future<Output = Result<Response, Problem>>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -107,21 +135,30 @@ where
     let ids = request::current().unwrap_or_else(|| Ids::new(None, None));
     // A block: a function that is `async` has room for its arguments twice.
     async move {
-        let (chain, parameters) = find(&call, path_start, &parts)?;
+        let found = find(&call, path_start, &parts);
+        if let Some(line) = line {
+            let endpoint = found.as_ref().ok().and_then(|(chain, _)| chain.first());
+            line.at(Place {
+                instance: Some(call.key.clone()),
+                route: endpoint.map(|endpoint| endpoint.pattern.to_string()),
+            });
+        }
+        let (chain, parameters) = found.inspect_err(|_| call.no_endpoint())?;
+        let turned_away = |_: &Problem| crate::runtime::refused(&chain);
         let limit = chain.iter().map(|endpoint| endpoint.body_bytes_max).min().unwrap_or(0);
         // One handler that wants it whole is enough: the others then get it in one piece.
         let whole = !chain.iter().all(|endpoint| endpoint.stream_body);
         let (caller, body) = if whole && client_credentials::are_posted(&parts, &chain) {
             // The credentials are in the body, so it comes before the answer to whether the caller may.
-            Box::pin(admit_posted(&app, &parts, &chain, Body::new(sent), limit)).await?
+            Box::pin(admit_posted(&app, &parts, &chain, Body::new(sent), limit)).await.inspect_err(turned_away)?
         } else {
-            let caller = admit(&app, &parts, &chain).await?;
+            let caller = admit(&app, &parts, &chain).await.inspect_err(turned_away)?;
             let body = if sent.is_end_stream() {
                 RequestBody::Whole(Bytes::new())
             } else if whole {
-                body::read(Body::new(sent), limit).await?
+                body::read(Body::new(sent), limit).await.inspect_err(turned_away)?
             } else {
-                body::pieces(Body::new(sent), limit)?
+                body::pieces(Body::new(sent), limit).inspect_err(turned_away)?
             };
             (caller, body)
         };

@@ -12,6 +12,7 @@ use tower::Layer;
 
 use super::connection::{self, Drain, reached};
 use super::{Answers, Edge, Entrance, Local, Mount};
+use crate::telemetry;
 
 /// How long a listener waits after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -153,6 +154,7 @@ pub fn serve_local(listener: UnixListener, router: Edge<Mount>, connections: Con
 }
 
 async fn refused(error: &std::io::Error) {
+    telemetry::server::accept_failed();
     tracing::warn!(%error, "a connection could not be accepted: {error}");
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
@@ -162,10 +164,10 @@ fn answer<F>(connections: &Connections, serve: impl FnOnce(watch::Receiver<Drain
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let opened = connections.count(|open| &open.connections);
+    let (opened, counted) = (connections.count(|open| &open.connections), telemetry::server::connection());
     let serving = serve(connections.draining.subscribe());
     tokio::spawn(async move {
         serving.await;
-        drop(opened);
+        drop((opened, counted));
     });
 }

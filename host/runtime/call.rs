@@ -100,6 +100,13 @@ pub fn call(
     call_with(call, chain, request, body)
 }
 
+/// Counts a request that the host answers itself: its caller is not let in, or its body is wrong.
+pub fn refused(chain: &Chain) {
+    if let Some(endpoint) = chain.first() {
+        endpoint.meter.refused();
+    }
+}
+
 async fn call_with(
     call: Call,
     chain: &Chain,
@@ -108,6 +115,8 @@ async fn call_with(
 ) -> Result<Response<Body>, CallError> {
     let started = Instant::now();
     let trial = call.health.breaker.admit(started.into_std()).map_err(|refused| call.refused(refused.retry_after))?;
+    // Dropped unended when the client leaves.
+    let calling = chain.first().map(|endpoint| endpoint.meter.begin());
     let (mut answered, endpoint) = ask(&call, chain, &request, started).await;
     // As where the host reads the body: the handler need not care.
     if let Ok(_) | Err(CallError::Failed(_)) = answered
@@ -124,6 +133,9 @@ async fn call_with(
     }
     if let Err(error) = &answered {
         call.failed(error, now.into_std());
+    }
+    if let Some(calling) = calling {
+        calling.ended();
     }
     if let Some(trial) = trial {
         // Handlers that leave the request to others work, too.

@@ -126,7 +126,7 @@ impl Metric {
         match self.kind {
             Kind::Counter => return Err(CallbackError::parameter("a counter is incremented, not observed")),
             Kind::Gauge if !value.is_finite() => return Err(bad()),
-            Kind::Gauge | Kind::Histogram => {}
+            Kind::Gauge | Kind::Histogram | Kind::Summary => {}
         }
         // What no duration can be is refused here: below zero, no number, centuries.
         let duration = Duration::try_from_secs_f64(value);
@@ -161,7 +161,7 @@ impl Metric {
         }
         let series = Arc::new(match self.kind {
             Kind::Counter | Kind::Gauge => Series::Number(Number::default()),
-            Kind::Histogram => Series::Histogram(Histogram::default()),
+            Kind::Histogram | Kind::Summary => Series::Histogram(Histogram::default()),
         });
         all.insert(text.into(), Arc::clone(&series));
         Ok(series)

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::call::CallError;
 use super::counted::Counted;
-use crate::telemetry::metrics::{Histogram, Totals};
+use crate::telemetry::metrics::{Answers, UnderWay};
 
 /// The meters of all instances, by key.
 #[derive(Default)]
@@ -48,7 +48,7 @@ impl Meters {
 pub(super) struct Meter {
     /// By path pattern and method.
     routes: Mutex<BTreeMap<(String, String), Arc<RouteMeter>>>,
-    failures: [AtomicU64; FAILURES.len()],
+    failures: Failures,
     /// Callbacks that were denied, by the right that lacked.
     denied: Mutex<BTreeMap<&'static str, u64>>,
     /// What the plug-in counts.
@@ -70,9 +70,12 @@ impl Meter {
     }
 
     pub(super) fn failed(&self, error: &CallError) {
-        if let Some(count) = self.failures.get(failure(error)) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        self.failures.count(failure(error));
+    }
+
+    /// Counts a request below the instance's prefix that it has no endpoint for.
+    pub(super) fn no_endpoint(&self) {
+        self.failures.count(NO_ENDPOINT);
     }
 
     /// Counts a callback that was denied for want of a right.
@@ -86,15 +89,31 @@ impl Meter {
         self.denied.lock().iter().map(|(right, count)| (*right, *count)).collect()
     }
 
-    /// How often each kind of failure came.
+    /// How often each kind of failure came; what only an endpoint can have is not among them.
     pub(super) fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        FAILURES.into_iter().zip(self.failures.iter().map(|count| count.load(Ordering::Relaxed)))
+        self.failures.all().filter(|(reason, _)| !matches!(*reason, "cancelled" | "refused"))
     }
 }
 
 /// Why there was no answer of the plug-in, as it stands in metrics.
-const FAILURES: [&str; 8] =
-    ["not_taken", "body_too_large", "panic", "failed", "malformed", "deadline", "busy", "broken"];
+const FAILURES: [&str; 11] = [
+    "not_taken",
+    "body_too_large",
+    "panic",
+    "failed",
+    "malformed",
+    "deadline",
+    "busy",
+    "broken",
+    "cancelled",
+    "refused",
+    "no_endpoint",
+];
+
+/// Their places in [`FAILURES`] that no [`CallError`] stands for.
+const CANCELLED: usize = 8;
+const REFUSED: usize = 9;
+const NO_ENDPOINT: usize = 10;
 
 /// The place of an error in [`FAILURES`].
 fn failure(error: &CallError) -> usize {
@@ -110,21 +129,34 @@ fn failure(error: &CallError) -> usize {
     }
 }
 
-/// The calls of one endpoint: how long until there was an answer, by the class of its status.
+/// How often each kind of failure came.
 #[derive(Debug, Default)]
-pub(super) struct RouteMeter([Histogram; CLASSES.len()]);
+struct Failures([AtomicU64; FAILURES.len()]);
 
-/// The classes of statuses that an endpoint can answer; others count as errors of the server.
-const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+impl Failures {
+    fn count(&self, place: usize) {
+        if let Some(count) = self.0.get(place) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        FAILURES.into_iter().zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+}
+
+/// The calls of one endpoint: how long until there was an answer, by the class of its status, and why there was none.
+#[derive(Debug, Default)]
+pub(super) struct RouteMeter {
+    answers: Answers,
+    failures: Failures,
+}
 
 impl RouteMeter {
     /// Counts an answer.
     #[inline]
     pub(super) fn answered(&self, status: StatusCode, duration: Duration) {
-        let class = usize::from((status.as_u16() / 100).clamp(2, 5) - 2);
-        if let Some(histogram) = self.0.get(class) {
-            histogram.record(duration);
-        }
+        self.answers.answered(status.as_u16(), duration);
     }
 
     /// Counts a call that brought no answer.
@@ -133,22 +165,52 @@ impl RouteMeter {
             CallError::NotTaken | CallError::BodyTooLarge(_) => StatusCode::BAD_REQUEST,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
+        self.failures.count(failure(error));
         self.answered(status, duration);
     }
 
-    /// How many answers there were of each class.
-    pub(super) fn classes(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        CLASSES.into_iter().zip(&self.0).map(|(name, histogram)| (name, histogram.totals().count()))
+    /// Counts a request that the host answered itself before the call: it was not let in, or its body was wrong.
+    pub(super) fn refused(&self) {
+        self.failures.count(REFUSED);
     }
 
-    /// The durations of all of them.
-    #[must_use]
-    pub(super) fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        for histogram in &self.0 {
-            totals.add(histogram);
+    /// A call begins.
+    #[inline]
+    pub(super) fn begin(&self) -> Calling<'_> {
+        Calling { meter: self, _under_way: self.answers.begin(), has_ended: false }
+    }
+
+    /// The answers.
+    pub(super) fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    /// How often each kind of failure came.
+    pub(super) fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.failures.all()
+    }
+}
+
+/// A call under way; dropped before its end, it was cancelled: the client has left.
+pub(super) struct Calling<'a> {
+    meter: &'a RouteMeter,
+    _under_way: UnderWay<'a>,
+    has_ended: bool,
+}
+
+impl Calling<'_> {
+    /// There is an answer, or a failure.
+    #[inline]
+    pub(super) fn ended(mut self) {
+        self.has_ended = true;
+    }
+}
+
+impl Drop for Calling<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.meter.failures.count(CANCELLED);
         }
-        totals
     }
 }
 
@@ -157,16 +219,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_counted_by_class() {
+    fn what_brings_no_answer_is_counted_by_its_reason() {
         let route = RouteMeter::default();
-        for status in [200, 204, 302, 404, 503, 999] {
-            route.answered(StatusCode::from_u16(status).unwrap(), Duration::from_micros(5));
-        }
+        route.answered(StatusCode::OK, Duration::from_micros(5));
         route.failed(&CallError::NotTaken, Duration::ZERO);
         route.failed(&CallError::Panicked, Duration::ZERO);
-        let classes: Vec<_> = route.classes().collect();
-        assert_eq!(classes, [("2xx", 2), ("3xx", 1), ("4xx", 2), ("5xx", 3)]);
-        assert_eq!(route.totals().count(), 8);
+        route.refused();
+        let calling = route.begin();
+        assert_eq!(route.answers().under_way(), 1);
+        calling.ended();
+        drop(route.begin());
+        assert_eq!(route.answers().under_way(), 0);
+        let classes: Vec<_> = route.answers().classes().collect();
+        assert_eq!(classes, [("2xx", 1), ("3xx", 0), ("4xx", 1), ("5xx", 1)]);
+        let failures: Vec<_> = route.failures().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(failures, [("not_taken", 1), ("panic", 1), ("cancelled", 1), ("refused", 1)]);
     }
 
     #[test]
@@ -175,8 +242,8 @@ mod tests {
         let first = meters.of("plugin/a");
         first.route("GET", "/").answered(StatusCode::OK, Duration::ZERO);
         meters.keep("plugin/a", &first);
-        assert_eq!(meters.of("plugin/a").route("GET", "/").totals().count(), 1);
+        assert_eq!(meters.of("plugin/a").route("GET", "/").answers().totals().count(), 1);
         meters.forget("plugin/a");
-        assert_eq!(meters.of("plugin/a").route("GET", "/").totals().count(), 0);
+        assert_eq!(meters.of("plugin/a").route("GET", "/").answers().totals().count(), 0);
     }
 }

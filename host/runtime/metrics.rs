@@ -56,7 +56,7 @@ fn expose_requests(meters: &Meters, exposition: &mut Exposition) {
     exposition.family("porth_requests_total", Kind::Counter, "Requests that reached an endpoint, by its answer");
     for (key, meter) in meters {
         for ((route, method), counted) in meter.routes() {
-            for (status, count) in counted.classes().filter(|(_, count)| *count > 0) {
+            for (status, count) in counted.answers().classes().filter(|(_, count)| *count > 0) {
                 let pairs = [("instance", instance(key)), ("method", &method), ("route", &route), ("status", status)];
                 exposition.sample("porth_requests_total", &labels(&pairs), count);
             }
@@ -66,17 +66,38 @@ fn expose_requests(meters: &Meters, exposition: &mut Exposition) {
     exposition.family("porth_request_seconds", Kind::Histogram, help);
     for (key, meter) in meters {
         for ((route, method), counted) in meter.routes() {
-            let totals = counted.totals();
+            let totals = counted.answers().totals();
             if totals.count() > 0 {
                 let pairs = [("instance", instance(key)), ("method", &method), ("route", &route)];
                 exposition.histogram("porth_request_seconds", &labels(&pairs), &totals);
             }
         }
     }
+    let name = "porth_requests_in_flight";
+    exposition.family(name, Kind::Gauge, "Requests that an endpoint is answering now, until the head of its answer");
+    for (key, meter) in meters {
+        for ((route, method), counted) in meter.routes() {
+            let under_way = counted.answers().under_way();
+            if under_way > 0 || counted.answers().totals().count() > 0 {
+                let pairs = [("instance", instance(key)), ("method", &*method), ("route", &*route)];
+                exposition.sample(name, &labels(&pairs), under_way);
+            }
+        }
+    }
+    let name = "porth_request_failures_total";
+    exposition.family(name, Kind::Counter, "Requests that got no answer of the endpoint, by reason");
+    for (key, meter) in meters {
+        for ((route, method), counted) in meter.routes() {
+            for (reason, count) in counted.failures().filter(|(_, count)| *count > 0) {
+                let pairs = [("instance", instance(key)), ("method", &*method), ("reason", reason), ("route", &*route)];
+                exposition.sample(name, &labels(&pairs), count);
+            }
+        }
+    }
     exposition.family(
         "porth_call_failures_total",
         Kind::Counter,
-        "Requests that got no answer of the plug-in, by reason",
+        "Calls of endpoints and hooks of an instance that got no answer of the plug-in, by reason",
     );
     for (key, meter) in meters {
         for (reason, count) in meter.failures() {

@@ -35,7 +35,7 @@ pub mod watch;
 pub mod watchdog;
 
 pub use body::Body;
-pub use call::{CallError, Incoming, call};
+pub use call::{CallError, Incoming, call, refused};
 pub use documents::purge as purge_documents;
 pub use health::{HealthStatus, HealthView, Place};
 pub use hooks::{Hook, HookError};
@@ -45,7 +45,7 @@ pub use instances::{
 };
 pub use libraries::{Libraries, Module, Verdict};
 pub use reserve::RESERVE_WORKERS;
-pub use routes::{Auth, Chain, Found};
+pub use routes::{Auth, Chain, EndpointView, Found};
 pub use running::Call;
 pub use session::session_cookie;
 pub use table::Looked;

@@ -100,6 +100,11 @@ impl Running {
         error
     }
 
+    /// Counts a request below its prefix that it has no endpoint for.
+    pub fn no_endpoint(&self) {
+        self.meter.no_endpoint();
+    }
+
     /// Remembers that a call brought no answer.
     pub(super) fn failed(&self, error: &CallError, now: Instant) {
         self.meter.failed(error);

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 
+use super::counts::{Counts, StoreCounts};
 use super::postgres::{Postgres, PostgresTransaction};
 use super::sqlite::{Sqlite, SqliteTransaction};
 use super::{OpenError, Row, SQLITE_FILE, StoreError, Value};
@@ -25,6 +26,7 @@ use super::{OpenError, Row, SQLITE_FILE, StoreError, Value};
 #[derive(Clone)]
 pub struct Db {
     engine: Arc<Engine>,
+    counts: Arc<Counts>,
 }
 
 enum Engine {
@@ -105,7 +107,7 @@ impl Db {
         } else {
             return Err(OpenError::Unknown);
         };
-        Ok(Self { engine: Arc::new(engine) })
+        Ok(Self { engine: Arc::new(engine), counts: Arc::default() })
     }
 
     /// Runs a short, indexed query. On SQLite it runs on the caller's thread.
@@ -170,10 +172,12 @@ impl Db {
         for condition in &statements {
             Value::check(&condition.statement.values)?;
         }
-        match &*self.engine {
+        let _writing = self.counts.begin();
+        let written = match &*self.engine {
             Engine::Sqlite(sqlite) => sqlite.write(statements).await,
             Engine::Postgres(postgres) => postgres.write(&statements).await,
-        }
+        };
+        written.inspect_err(|_| self.counts.failed())
     }
 
     /// Carries out one statement and gives its rows; the short form of [`write`](Self::write).
@@ -205,10 +209,22 @@ impl Db {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        let _writing = self.counts.begin();
         match &*self.engine {
             Engine::Sqlite(sqlite) => sqlite.transaction(work).await,
             Engine::Postgres(postgres) => postgres.transaction(work).await,
         }
+    }
+
+    /// What was counted since the database was opened.
+    #[must_use]
+    pub fn counts(&self) -> StoreCounts {
+        let counts = self.counts.view();
+        let commits = match &*self.engine {
+            Engine::Sqlite(sqlite) => sqlite.commits(),
+            Engine::Postgres(_) => counts.writes,
+        };
+        StoreCounts { commits, ..counts }
     }
 
     /// Carries out the writes that wait already, then lets go of files and connections. Whatever comes later is answered

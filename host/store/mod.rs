@@ -19,6 +19,7 @@ pub mod scopes;
 pub mod setup_links;
 pub mod users;
 
+mod counts;
 mod db;
 mod error;
 mod migrate;
@@ -29,6 +30,7 @@ mod value;
 /// What the file of a SQLite database is called, in the data directory.
 pub const SQLITE_FILE: &str = "porth.db";
 
+pub use counts::StoreCounts;
 pub use db::{Condition, Db, Statement, Transaction, Written};
 pub use error::{OpenError, StoreError};
 pub(crate) use value::values;

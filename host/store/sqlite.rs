@@ -163,6 +163,10 @@ impl Sqlite {
         self.writer.run(true, work).await
     }
 
+    pub(super) fn commits(&self) -> u64 {
+        self.writer.commits()
+    }
+
     pub(super) async fn close(&self) {
         self.readers.closed.store(true, Ordering::SeqCst);
         self.readers.scans.close();

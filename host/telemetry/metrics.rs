@@ -42,6 +42,8 @@ pub enum Kind {
     Gauge,
     /// Durations in buckets.
     Histogram,
+    /// A sum of durations and how many they were.
+    Summary,
 }
 
 impl Kind {
@@ -52,6 +54,7 @@ impl Kind {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
             Self::Histogram => "histogram",
+            Self::Summary => "summary",
         }
     }
 }
@@ -132,6 +135,94 @@ impl Totals {
     }
 }
 
+/// The answers at one place: how long until each began, by the class of its status, and how many are under way.
+#[derive(Debug, Default)]
+pub struct Answers {
+    by_class: [Histogram; CLASSES.len()],
+    under_way: AtomicU64,
+}
+
+/// The classes of statuses that are answered; what is none of them counts as an error of the server.
+const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+
+impl Answers {
+    /// Counts an answer.
+    #[inline]
+    pub fn answered(&self, status: u16, duration: Duration) {
+        let class = usize::from((status / 100).clamp(2, 5) - 2);
+        if let Some(histogram) = self.by_class.get(class) {
+            histogram.record(duration);
+        }
+    }
+
+    /// Counts a request as under way until the answer is dropped.
+    #[inline]
+    #[must_use]
+    pub fn begin(&self) -> UnderWay<'_> {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self)
+    }
+
+    /// Ends what was begun and forgotten.
+    pub fn end(&self) {
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many are under way.
+    #[must_use]
+    pub fn under_way(&self) -> u64 {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
+    /// How many answers there were of each class.
+    pub fn classes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CLASSES.into_iter().zip(&self.by_class).map(|(name, histogram)| (name, histogram.totals().count()))
+    }
+
+    /// The durations of all of them.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for histogram in &self.by_class {
+            totals.add(histogram);
+        }
+        totals
+    }
+}
+
+/// A request that is under way.
+#[derive(Debug)]
+pub struct UnderWay<'a>(&'a Answers);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// A number that only grows, from 0.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Nothing counted yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// One more.
+    pub fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Samples as text. All samples of a family follow its [`family`](Self::family).
 #[derive(Debug, Default)]
 pub struct Exposition {
@@ -152,6 +243,12 @@ impl Exposition {
             "" => writeln!(self.text, "{name} {value}"),
             labels => writeln!(self.text, "{name}{{{labels}}} {value}"),
         };
+    }
+
+    /// A counter or gauge without labels.
+    pub fn single(&mut self, name: &str, kind: Kind, help: &str, value: impl Display) {
+        self.family(name, kind, help);
+        self.sample(name, "", value);
     }
 
     /// The samples of a histogram.
@@ -262,6 +359,22 @@ mod tests {
             porth_seconds_count 5
         "#]]
         .assert_eq(&exposition.into_text());
+    }
+
+    #[test]
+    fn answers_are_counted_by_class() {
+        let answers = Answers::default();
+        for status in [200, 204, 302, 404, 503, 999, 101] {
+            answers.answered(status, Duration::from_micros(5));
+        }
+        let classes: Vec<_> = answers.classes().collect();
+        assert_eq!(classes, [("2xx", 3), ("3xx", 1), ("4xx", 1), ("5xx", 2)]);
+        assert_eq!(answers.totals().count(), 7);
+        let (one, two) = (answers.begin(), answers.begin());
+        drop(one);
+        assert_eq!(answers.under_way(), 1);
+        drop(two);
+        assert_eq!(answers.under_way(), 0);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod lines;
 pub mod metrics;
 pub mod process;
 pub mod request;
+pub mod server;
 pub mod trace;
 
 use std::io::IsTerminal as _;

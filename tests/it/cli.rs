@@ -3,6 +3,7 @@
 mod backup;
 mod configuration;
 mod instances;
+mod new;
 mod records;
 
 use std::path::Path;

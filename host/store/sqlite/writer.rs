@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -19,6 +20,7 @@ use crate::store::StoreError;
 /// Where jobs for the thread go in.
 pub(super) struct Writer {
     messages: mpsc::Sender<Message>,
+    commits: Arc<AtomicU64>,
 }
 
 enum Message {
@@ -57,6 +59,7 @@ struct Thread<F> {
     connection: Option<Mutex<Connection>>,
     reopen: F,
     recall: Arc<Recall>,
+    commits: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -67,9 +70,16 @@ impl Writer {
         recall: Arc<Recall>,
     ) -> std::io::Result<Self> {
         let (sender, messages) = mpsc::channel(QUEUE_MAX);
-        let thread = Thread { messages, connection: Some(Mutex::new(connection)), reopen, recall };
+        let commits = Arc::<AtomicU64>::default();
+        let connection = Some(Mutex::new(connection));
+        let thread = Thread { messages, connection, reopen, recall, commits: Arc::clone(&commits) };
         std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || thread.run())?;
-        Ok(Self { messages: sender })
+        Ok(Self { messages: sender, commits })
+    }
+
+    /// How often something was committed.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     /// Runs `work` inside a transaction and answers when it is on the disk.
@@ -174,6 +184,9 @@ impl<F: Fn() -> rusqlite::Result<Connection>> Thread<F> {
         stored = stored.and_then(|()| control(engine, "COMMIT"));
         if !engine.is_autocommit() {
             let _ = control(engine, "ROLLBACK");
+        }
+        if stored.is_ok() {
+            self.commits.fetch_add(1, Ordering::Relaxed);
         }
         // A commit that failed may be on the disk all the same.
         recall.forget();

@@ -8,6 +8,7 @@ mod identity;
 mod ids;
 mod kinds;
 mod listeners;
+mod metrics;
 mod modules;
 mod mount;
 mod notes;

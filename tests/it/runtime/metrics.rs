@@ -48,6 +48,16 @@ fn endpoints_and_instances_are_counted() {
         porth_request_seconds_count{instance="bad",method="GET",route="/ok-own"} 1
         porth_request_seconds_count{instance="bad",method="GET",route="/panic-async"} 1
         porth_request_seconds_count{instance="bad",method="GET",route="/sleep/{ms}"} 1
+        porth_requests_in_flight{instance="bad",method="GET",route="/chain"} 0
+        porth_requests_in_flight{instance="bad",method="GET",route="/nobody"} 0
+        porth_requests_in_flight{instance="bad",method="GET",route="/ok"} 0
+        porth_requests_in_flight{instance="bad",method="GET",route="/ok-own"} 0
+        porth_requests_in_flight{instance="bad",method="GET",route="/panic-async"} 0
+        porth_requests_in_flight{instance="bad",method="GET",route="/sleep/{ms}"} 0
+        porth_request_failures_total{instance="bad",method="GET",reason="refused",route="/admin"} 1
+        porth_request_failures_total{instance="bad",method="GET",reason="not_taken",route="/nobody"} 1
+        porth_request_failures_total{instance="bad",method="GET",reason="panic",route="/panic-async"} 1
+        porth_request_failures_total{instance="bad",method="GET",reason="deadline",route="/sleep/{ms}"} 1
         porth_call_failures_total{instance="bad",reason="not_taken"} 1
         porth_call_failures_total{instance="bad",reason="body_too_large"} 0
         porth_call_failures_total{instance="bad",reason="panic"} 1
@@ -56,6 +66,7 @@ fn endpoints_and_instances_are_counted() {
         porth_call_failures_total{instance="bad",reason="deadline"} 1
         porth_call_failures_total{instance="bad",reason="busy"} 0
         porth_call_failures_total{instance="bad",reason="broken"} 0
+        porth_call_failures_total{instance="bad",reason="no_endpoint"} 1
         porth_instance_generation{instance="bad"} 1
         porth_instance_health{instance="bad"} 0
         porth_instance_moved{instance="bad"} 0

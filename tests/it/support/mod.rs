@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod database;
+pub(crate) mod exposition;
 pub(crate) mod load;
 pub(crate) mod postgres;
 pub(crate) mod process;
