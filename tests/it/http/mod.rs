@@ -12,6 +12,7 @@ mod metrics;
 mod modules;
 mod mount;
 mod notes;
+mod openapi;
 mod profile;
 mod schemes;
 mod setup;
