@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::routing::get;
 use axum::{Json, Router};
-use porth::http::Edge;
 use porth::http::server::{Connections, serve_tcp};
+use porth::http::{Edge, Entrance};
 use serde::Serialize;
 
 use crate::Result;
@@ -31,7 +31,8 @@ pub(crate) fn serve(edge: &str) -> Result<()> {
     if edge == PLAIN {
         runtime.spawn(async { axum::serve(listener, router).await });
     } else {
-        runtime.spawn(serve_tcp(listener, Edge::new(router, Arc::default()), Connections::default()));
+        let edge = Edge::new(router, Arc::default());
+        runtime.spawn(serve_tcp(listener, Entrance::plain(), edge, Connections::default()));
     }
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     Ok(())

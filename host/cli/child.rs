@@ -24,7 +24,7 @@ use crate::domain::keys::ApiKeys;
 use crate::domain::leadership::{LeaderToken, Leadership};
 use crate::domain::setup::Setup;
 use crate::http::server::{Connections, serve_local, serve_tcp};
-use crate::http::{self, App};
+use crate::http::{self, App, Entrance, Serving};
 use crate::runtime::{self, Hooks, Libraries, Runtime, Watch};
 use crate::store::Db;
 use crate::supervisor::child::{Control, Handover, Order};
@@ -106,6 +106,7 @@ async fn start(
         tokio::spawn(beat(control.clone(), Duration::from_millis(config.limits.hang_ms / 4)));
     }
 
+    let serving = Serving::all(&config).map_err(Failure::configuration)?;
     // Whoever takes over may still be dropped, and then the other process and its program go on.
     let db = match must_run {
         None => Db::open(&config.database, &config.data, now_ms()).await,
@@ -153,7 +154,8 @@ async fn start(
     let (keys, setup) = (services.keys.clone(), services.setup.clone());
     let app = App::new(Arc::clone(&config), runtime.clone(), services);
     let connections = Connections::new(&config.limits);
-    listen(&app, &config, listeners, local, &connections)?;
+    listen(&app, &serving, listeners, local, &connections)?;
+    app.set_listeners(serving)?;
     // A child that stands in for another finds the link that was printed.
     show_setup_link(&setup, &config, first_child).await;
     app.set_ready(true);
@@ -166,7 +168,7 @@ async fn start(
 /// Accepts at every listener and at the control socket.
 fn listen(
     app: &App,
-    config: &Config,
+    serving: &[Serving],
     listeners: Vec<std::net::TcpListener>,
     local: std::os::unix::net::UnixListener,
     connections: &Connections,
@@ -181,13 +183,10 @@ fn listen(
             router
         }
     };
-    for (listener, configured) in listeners.into_iter().zip(config.listeners()) {
-        if configured.tls.is_some() || configured.speaks_http2() {
-            return Err(Failure::new(format!("{}: neither TLS nor HTTP/2 is there yet", configured.url())));
-        }
+    for (listener, serving) in listeners.into_iter().zip(serving) {
         listener.set_nonblocking(true)?;
-        let router = router(config.serves(&configured));
-        tokio::spawn(serve_tcp(TcpListener::from_std(listener)?, router, connections.clone()));
+        let (entrance, router) = (Entrance::new(serving)?, router(serving.serves));
+        tokio::spawn(serve_tcp(TcpListener::from_std(listener)?, entrance, router, connections.clone()));
     }
     local.set_nonblocking(true)?;
     tokio::spawn(serve_local(UnixListener::from_std(local)?, router(Serves::All), connections.clone()));

@@ -67,6 +67,9 @@ pub struct Config {
     pub database_file: Option<PathBuf>,
     /// How clients reach the server from outside, without a trailing slash; by default that of the first public listener.
     pub external_url: Option<String>,
+    /// For how many seconds browsers are told to use nothing but https, once they came by it (`Strict-Transport-Security`,
+    /// RFC 6797); 0 to 63072000. 0 tells them nothing. Only while `external_url` begins with `https`.
+    pub hsts_max_age_s: u64,
     /// The first path segment of the API.
     pub api_prefix: String,
     /// The scope that administrators need.
@@ -351,6 +354,7 @@ impl Default for Config {
             database: "sqlite".to_owned(),
             database_file: None,
             external_url: None,
+            hsts_max_age_s: 365 * 86_400,
             api_prefix: "api".to_owned(),
             admin_scope: "g_admin".to_owned(),
             profile_scope: "g_profile".to_owned(),

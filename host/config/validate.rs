@@ -62,6 +62,7 @@ impl Config {
 
     fn check_numbers(&self, problems: &mut Vec<String>) {
         let (limits, quarantine) = (&self.limits, &self.quarantine);
+        check_range(problems, "hsts_max_age_s", self.hsts_max_age_s, 0..=2 * 365 * 86_400);
         check_range(problems, "limits.body_bytes_max", limits.body_bytes_max, 1..=1 << 40);
         check_range(problems, "limits.header_bytes_max", limits.header_bytes_max, 1024..=1 << 20);
         check_range(problems, "limits.header_deadline_ms", limits.header_deadline_ms, 100..=DAY_MS);

@@ -126,7 +126,7 @@ pub(super) async fn reached(draining: &mut watch::Receiver<Drain>, drain: Drain)
 /// Says that nothing more is written, and reads until the client closes, too. Closing with something unread, such as a
 /// request sent ahead of the last answer, would make the system take back what the client has not read yet (RFC 9112,
 /// section 9.6).
-async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+pub(super) async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     if stream.shutdown().await.is_err() {
         return;
     }

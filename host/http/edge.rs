@@ -23,14 +23,17 @@ pub struct Edge<S> {
     /// Says whose word about a request's id counts.
     config: Arc<Config>,
     authorities: Authorities,
+    hsts: Option<HeaderValue>,
 }
 
 impl<S> Edge<S> {
     /// Around a service that answers for whatever `config` says that clients reach it by. The ids that trusted proxies give
-    /// requests are taken over.
+    /// requests are taken over. Where clients come by https, browsers are told to go on so (RFC 6797).
     #[must_use]
     pub fn new(inner: S, config: Arc<Config>) -> Self {
-        Self { inner, authorities: Authorities::of(&config), config }
+        let hsts = config.is_https() && config.hsts_max_age_s > 0;
+        let hsts = hsts.then(|| HeaderValue::try_from(format!("max-age={}", config.hsts_max_age_s)).ok()).flatten();
+        Self { inner, authorities: Authorities::of(&config), config, hsts }
     }
 }
 
@@ -49,9 +52,10 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let ids = ids(&mut request, &self.config);
         let _entered: Entered = enter(Some(ids));
+        let hsts = self.hsts.clone();
         match check(&mut request, &self.authorities) {
-            Ok(()) => EdgeFuture::Inner { future: self.inner.call(request), ids },
-            Err(answer) => EdgeFuture::Refused { answer: Some(answer), ids },
+            Ok(()) => EdgeFuture::Inner { future: self.inner.call(request), ids, hsts },
+            Err(answer) => EdgeFuture::Refused { answer: Some(answer), ids, hsts },
         }
     }
 }
@@ -62,9 +66,9 @@ pin_project! {
     #[project = EdgeProject]
     pub enum EdgeFuture<F> {
         /// The inner service has the request.
-        Inner { #[pin] future: F, ids: Ids },
+        Inner { #[pin] future: F, ids: Ids, hsts: Option<HeaderValue> },
         /// It never gets it.
-        Refused { answer: Option<Box<Response>>, ids: Ids },
+        Refused { answer: Option<Box<Response>>, ids: Ids, hsts: Option<HeaderValue> },
     }
 }
 
@@ -75,17 +79,20 @@ where
     type Output = Result<Response, E>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let (mut answer, ids) = match self.project() {
-            EdgeProject::Inner { future, ids } => {
+        let (mut answer, ids, hsts) = match self.project() {
+            EdgeProject::Inner { future, ids, hsts } => {
                 let _entered = enter(Some(*ids));
-                (std::task::ready!(future.poll(task)), ids)
+                (std::task::ready!(future.poll(task)), ids, hsts)
             }
-            EdgeProject::Refused { answer, ids } => {
-                (Ok(answer.take().map_or_else(Response::default, |answer| *answer)), ids)
+            EdgeProject::Refused { answer, ids, hsts } => {
+                (Ok(answer.take().map_or_else(Response::default, |answer| *answer)), ids, hsts)
             }
         };
         if let Ok(response) = &mut answer {
             finish(response.headers_mut(), *ids);
+            if let Some(hsts) = hsts.take() {
+                response.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert(hsts);
+            }
         }
         Poll::Ready(answer)
     }

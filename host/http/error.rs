@@ -41,6 +41,7 @@ kinds! {
     TOO_SLOW: REQUEST_TIMEOUT "too_slow" "The request came too slowly";
     HTTP_VERSION: HTTP_VERSION_NOT_SUPPORTED "http_version" "This version of HTTP is not spoken here";
     TRANSFER_CODING: NOT_IMPLEMENTED "transfer_coding" "This transfer coding is not understood here";
+    TLS_EXPECTED: BAD_REQUEST "tls_expected" "TLS was expected";
     UNAUTHORIZED: UNAUTHORIZED "unauthorized" "Credentials are missing or not sufficient";
     FORBIDDEN: FORBIDDEN "forbidden" "What was shown is not enough";
     FOREIGN_ORIGIN: FORBIDDEN "foreign_origin" "Pages of another origin may not do this";

@@ -36,6 +36,7 @@ pub(super) async fn metrics(_: Admin, State(app): State<App>) -> Response {
     telemetry::server::expose(&mut exposition);
     app.0.measured.expose(&mut exposition);
     app.0.store.expose(&mut exposition);
+    super::listeners::expose(&app, &mut exposition);
     app.0.runtime.expose(&mut exposition);
     ([(http::header::CONTENT_TYPE, MEDIA_TYPE)], exposition.into_text()).into_response()
 }

@@ -16,15 +16,18 @@ mod cookie;
 mod cors;
 mod docs;
 mod edge;
+mod entrance;
 mod error;
 mod fields;
 mod form;
 mod framing;
 mod grants;
 mod health;
+mod http2;
 mod json;
 mod keys;
 mod libraries;
+mod listeners;
 mod local;
 mod measured;
 mod misc;
@@ -42,6 +45,7 @@ mod schemes;
 mod scopes;
 pub mod server;
 mod setup;
+pub mod tls;
 mod users;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,6 +64,9 @@ use crate::domain::store_meter::StoreMeter;
 use crate::runtime::Runtime;
 
 pub use edge::Edge;
+pub use entrance::{Answers, Entrance};
+pub use http2::Sent;
+pub use listeners::Serving;
 pub use local::Local;
 pub use mount::Mount;
 pub use routes::paths;
@@ -92,6 +99,7 @@ struct Parts {
     runtime: Runtime,
     services: Services,
     ready: AtomicBool,
+    listeners: OnceLock<Vec<Serving>>,
     /// The host's routes once more, for paths that only differ in their slashes.
     host_routes: OnceLock<Router>,
     /// What is counted of them.
@@ -127,9 +135,25 @@ impl App {
             runtime,
             services,
             ready: AtomicBool::new(false),
+            listeners: OnceLock::new(),
             host_routes: OnceLock::new(),
             public_routes: OnceLock::new(),
         }))
+    }
+
+    /// Where this process serves, once. Their certificates are looked after from now on.
+    ///
+    /// # Errors
+    /// When the system gives no thread for that.
+    pub fn set_listeners(&self, listeners: Vec<Serving>) -> std::io::Result<()> {
+        let certificates = listeners.iter().filter_map(|serving| serving.certificate.clone()).collect();
+        let _ = self.0.listeners.set(listeners);
+        tls::watch(certificates)
+    }
+
+    /// Where this process serves; nothing where it does not.
+    fn listeners(&self) -> &[Serving] {
+        self.0.listeners.get().map(Vec::as_slice).unwrap_or_default()
     }
 
     /// What `/health/ready` answers from now on.

@@ -7,8 +7,8 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::{
-    App, audit, auth, clients, docs, grants, health, keys, libraries, local, misc, modules, openapi, profile, schemes,
-    scopes, setup, users,
+    App, audit, auth, clients, docs, grants, health, keys, libraries, listeners, local, misc, modules, openapi,
+    profile, schemes, scopes, setup, users,
 };
 use crate::config::Serves;
 
@@ -73,6 +73,7 @@ pub(super) fn api(serves: Serves) -> Routes {
         .route("/mod/{kind}/{name}", get(modules::show).put(modules::replace).delete(modules::delete))
         .route("/mod/{kind}/{name}/{action}", put(modules::act))
         .route("/mod/reload", put(libraries::rescan))
+        .route("/admin/listener", get(listeners::list))
         .route("/admin/library", get(libraries::list))
         .route("/admin/library/{file}", get(libraries::show))
         .route("/admin/library/{file}/reload", put(libraries::reload))

@@ -2,22 +2,17 @@
 //!
 //! Start at [`Connections`]. What happens on one of them is in [`super::connection`].
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::response::Response;
-use http::Request;
-use hyper::body::Incoming;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 use tower::Layer;
 
 use super::connection::{self, Drain, reached};
 use super::framing::Pace;
-use super::{Edge, Local, Mount};
+use super::{Answers, Edge, Entrance, Local, Mount};
 use crate::config::Limits;
 use crate::telemetry;
 
@@ -118,11 +113,12 @@ impl Drop for Counted {
 }
 
 /// Serves a TCP listener until the connections are drained.
-pub fn serve_tcp<S>(listener: TcpListener, service: S, connections: Connections) -> impl Future<Output = ()>
-where
-    S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
+pub fn serve_tcp<S: Answers>(
+    listener: TcpListener,
+    entrance: Entrance,
+    service: S,
+    connections: Connections,
+) -> impl Future<Output = ()> {
     let listening = connections.count(|open| &open.listeners);
     limit_unsent(&listener);
     async move {
@@ -137,7 +133,9 @@ where
                     // Answers are small and complete: waiting to fill a segment only delays them.
                     let _ = stream.set_nodelay(true);
                     let service = axum::Extension(Peer(address.ip())).layer(service.clone());
-                    answer(stream, service, &connections);
+                    let entrance = entrance.clone();
+                    let pace = connections.pace;
+                    answer(&connections, |draining| entrance.serve(stream, service, pace, draining));
                 }
                 Err(error) => refused(&error).await,
             }
@@ -158,7 +156,11 @@ pub fn serve_local(listener: UnixListener, router: Edge<Mount>, connections: Con
                 () = reached(&mut draining, Drain::Soon) => break,
             };
             match accepted {
-                Ok((stream, _)) => answer(stream, router.clone(), &connections),
+                Ok((stream, _)) => {
+                    let router = router.clone();
+                    let pace = connections.pace;
+                    answer(&connections, |draining| connection::serve(stream, router, pace, draining));
+                }
                 Err(error) => refused(&error).await,
             }
         }
@@ -180,16 +182,15 @@ async fn refused(error: &std::io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-fn answer<S>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, service: S, connections: &Connections)
+/// Serves a connection in a task of its own.
+fn answer<F>(connections: &Connections, serve: impl FnOnce(watch::Receiver<Drain>) -> F)
 where
-    S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
+    F: Future<Output = ()> + Send + 'static,
 {
-    let (opened, draining) = (connections.count(|open| &open.connections), connections.draining.subscribe());
-    let pace = connections.pace;
-    let counted = telemetry::server::connection();
+    let (opened, counted) = (connections.count(|open| &open.connections), telemetry::server::connection());
+    let serving = serve(connections.draining.subscribe());
     tokio::spawn(async move {
-        connection::serve(stream, service, pace, draining).await;
+        serving.await;
         drop((opened, counted));
     });
 }

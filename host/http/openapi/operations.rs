@@ -207,6 +207,8 @@ fn instances() -> Vec<Operation> {
         op("put", "/mod/reload", "libraries", "Looks at every file of the plug-in directory", Admin)
             .answers(List(of::<s::Report>))
             .or(&[e::CONFLICT, e::RECYCLING]),
+        op("get", "/admin/listener", "listeners", "Where the server listens, and with which certificates", Admin)
+            .answers(List(of::<s::Listener>)),
         op("get", "/admin/library", "libraries", "Every file that was seen", Admin).answers(List(of::<s::Library>)),
         op("get", "/admin/library/{file}", "libraries", "A file", Admin).answers(Json(of::<s::Library>)),
         op("put", "/admin/library/{file}/reload", "libraries", "Reloads a file; answers after the exchange", Admin)

@@ -238,6 +238,35 @@ pub(super) enum Outcome {
     Gone,
 }
 
+/// An address that the server listens at.
+#[derive(JsonSchema)]
+pub(super) struct Listener {
+    address: String,
+    url: String,
+    /// What it answers: `all`, `public` or `administration`.
+    serves: String,
+    http2: bool,
+    tls: OrNull<Certificate>,
+}
+
+/// The certificate that clients are shown.
+#[derive(JsonSchema)]
+pub(super) struct Certificate {
+    /// Its file.
+    certificate: String,
+    /// The hosts and addresses that it is for.
+    names: Vec<String>,
+    /// From when it is valid, in seconds since 1970.
+    not_before: u64,
+    /// Until when, likewise.
+    not_after: u64,
+    /// Until when in days, negative when it has expired.
+    days_left: f64,
+    /// Why the files as they are now are not what is served, if so.
+    error: OrNull<String>,
+    warnings: Vec<String>,
+}
+
 /// A file of the plug-in directory.
 #[derive(JsonSchema)]
 pub(super) struct Library {

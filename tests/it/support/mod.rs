@@ -10,5 +10,6 @@ pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod scale;
 pub(crate) mod server;
+pub(crate) mod tls;
 pub(crate) mod until;
 pub(crate) mod versions;
