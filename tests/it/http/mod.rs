@@ -9,6 +9,7 @@ mod identity;
 mod ids;
 mod kinds;
 mod listeners;
+mod log;
 mod metrics;
 mod modules;
 mod mount;
