@@ -2,6 +2,7 @@
 
 mod backup;
 mod configuration;
+mod doctor;
 mod instances;
 mod records;
 
