@@ -21,12 +21,43 @@ fn main() {
     let judge = digest_of(Path::new("host/abi"));
     let build = [&version, &commit, &compiler, &target, &border, &judge].map(String::as_str).join("\n");
 
+    embed_sdk();
     stamp("PORTH_COMMIT", &commit);
     stamp("PORTH_RUSTC", &compiler);
     stamp("PORTH_TARGET", &target);
     stamp("PORTH_ABI_FINGERPRINT", &shortened(&border));
     stamp("PORTH_BUILD_ID", &shortened(&digest(build.as_bytes())));
     watch(Path::new("build.rs"));
+}
+
+/// Writes the list of the files that `porth plugin new` brings along: all that an author builds a plug-in with. It is made
+/// anew whenever one of them changes, so that no binary carries an old one.
+fn embed_sdk() {
+    const SDK: [&str; 9] = [
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE-APACHE",
+        "LICENSE-MIT",
+        "plugin-api/Cargo.toml",
+        "plugin-api/abi/Cargo.toml",
+        "plugin-api/abi/src",
+        "plugin-api/include",
+        "plugin-api/src",
+    ];
+    let mut files = Vec::new();
+    for place in SDK.map(Path::new) {
+        watch(place);
+        if place.is_dir() { collect(place, &["rs", "h"], &mut files) } else { files.push(place.to_owned()) }
+    }
+    files.sort();
+    let root = environment("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let entry = |file: &PathBuf| format!("({file:?}, include_str!({:?})),\n", Path::new(&root).join(file));
+    let list = format!("&[\n{}]\n", files.iter().map(entry).collect::<String>());
+    let written = environment("OUT_DIR").map(|directory| std::fs::write(Path::new(&directory).join("sdk.rs"), list));
+    // Without the list the compiler says what is missing.
+    if let Some(Err(error)) = written {
+        println!("cargo::warning=the list of the SDK's files cannot be written: {error}");
+    }
 }
 
 /// The commit of this work tree, or none when the source is not a repository of its own.
@@ -53,7 +84,7 @@ fn git(arguments: &[&str]) -> Option<String> {
 fn digest_of(directory: &Path) -> String {
     watch(directory);
     let mut files = Vec::new();
-    collect(directory, &mut files);
+    collect(directory, &["rs"], &mut files);
     files.sort();
     let mut whole = Vec::new();
     for file in files {
@@ -64,12 +95,12 @@ fn digest_of(directory: &Path) -> String {
     digest(&whole)
 }
 
-fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+fn collect(directory: &Path, extensions: &[&str], files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            collect(&path, extensions, files);
+        } else if path.extension().is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted)) {
             files.push(path);
         }
     }

@@ -1,5 +1,8 @@
 //! `porth plugin`: what this host thinks of libraries, and which of them administrators allow.
 
+pub(super) mod new;
+mod template;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

@@ -13,7 +13,7 @@ use super::page::Asked;
 use super::{App, now_ms};
 use crate::domain::instances::{NewInstance, Settings};
 use crate::runtime::back_ends::BUILT_IN;
-use crate::runtime::{Edit, HealthView, InstanceView, KINDS};
+use crate::runtime::{Edit, EndpointView, HealthView, InstanceView, KINDS};
 use crate::telemetry::request;
 
 /// `GET /mod/type/`: every module by kind, with what its parameters must satisfy.
@@ -198,7 +198,9 @@ pub(super) fn settings_view(instance: &InstanceView) -> Value {
 }
 
 fn view(instance: &InstanceView) -> Value {
-    let InstanceView { record, status, error, health, rights } = instance;
+    let InstanceView { record, status, error, health, rights, endpoints } = instance;
+    let endpoint =
+        |endpoint: &EndpointView| json!({"method": endpoint.method, "path": endpoint.path, "auth": endpoint.auth});
     let mut view = json!({
         "module": record.module,
         "name": record.name,
@@ -213,6 +215,7 @@ fn view(instance: &InstanceView) -> Value {
         "error": error,
         "quarantine": record.quarantine,
         "health": health.as_ref().map(health_view),
+        "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
     });
     if let Some(members) = view.as_object_mut() {
         members.extend(record.settings.shown(&record.kind));

@@ -17,6 +17,7 @@ use super::health::{Health, HealthView};
 use super::libraries::{Held, Hook, Libraries, Module};
 use super::lifecycle;
 use super::rights;
+use super::routes::EndpointView;
 use super::running::Running;
 use super::schemes::Port;
 use super::services::{InstanceServices, Shared};
@@ -153,6 +154,8 @@ pub struct InstanceView {
     pub health: Option<HealthView>,
     /// What it may ask of the host; none while no library declares its module.
     pub rights: Option<Vec<String>>,
+    /// What it serves; nothing while it does not run.
+    pub endpoints: Vec<EndpointView>,
 }
 
 /// Why an instance could not be started.
@@ -251,10 +254,12 @@ impl Runtime {
 
     fn view(&self, record: InstanceRecord) -> InstanceView {
         let present = self.0.present.lock().get(&key(&record.kind, &record.name)).cloned();
-        let health = match &present {
-            Some(Present::Running(running)) => Some(running.health_view(Instant::now())),
+        let running = match &present {
+            Some(Present::Running(running)) => Some(running),
             _ => None,
         };
+        let health = running.map(|running| running.health_view(Instant::now()));
+        let endpoints = running.map(|running| running.routes.views()).unwrap_or_default();
         let (status, error) = match present {
             Some(Present::Running(_)) => (Status::Running, None),
             _ if !record.enabled => (Status::Stopped, None),
@@ -263,7 +268,7 @@ impl Runtime {
             None => (Status::Failed, Some("it was not started".to_owned())),
         };
         let rights = self.rights_of(&record);
-        InstanceView { record, status, error, health, rights }
+        InstanceView { record, status, error, health, rights, endpoints }
     }
 
     /// What an instance may ask of the host; none while no library declares its module.

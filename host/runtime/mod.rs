@@ -45,7 +45,7 @@ pub use instances::{
 };
 pub use libraries::{Libraries, Module, Verdict};
 pub use reserve::RESERVE_WORKERS;
-pub use routes::{Auth, Chain, Found};
+pub use routes::{Auth, Chain, EndpointView, Found};
 pub use running::Call;
 pub use session::session_cookie;
 pub use table::Looked;

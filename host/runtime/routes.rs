@@ -49,6 +49,19 @@ impl Auth {
     }
 }
 
+/// As plug-ins write it.
+impl std::fmt::Display for Auth {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => formatter.write_str("none"),
+            Self::Session => formatter.write_str("session"),
+            Self::Scope(scope) => write!(formatter, "scope:{scope}"),
+            Self::Admin => formatter.write_str("admin"),
+            Self::Client => formatter.write_str("client"),
+        }
+    }
+}
+
 /// A registered endpoint.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -189,12 +202,15 @@ impl RoutesBuilder {
     #[must_use]
     pub fn build(self) -> Routes {
         let mut router = matchit::Router::new();
+        let below = self.patterns.iter().map(|(path, methods)| (path.clone(), methods));
+        let well_known = self.well_known.iter().map(|(name, methods)| (format!("/.well-known/{name}"), methods));
+        let views = below.chain(well_known).flat_map(|(path, methods)| views(&path, methods)).collect();
         for (pattern, methods) in self.patterns {
             // `add` tried the same insertion.
             let _ = router.insert(pattern, Methods::new(methods));
         }
         let well_known = self.well_known.into_iter().map(|(name, methods)| (name, Methods::new(methods))).collect();
-        Routes { router, well_known }
+        Routes { router, well_known, views }
     }
 }
 
@@ -267,6 +283,28 @@ impl Methods {
 pub struct Routes {
     router: matchit::Router<Methods>,
     well_known: BTreeMap<String, Methods>,
+    views: Vec<EndpointView>,
+}
+
+/// An endpoint as administrators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointView {
+    /// A method, or `*` for any.
+    pub method: String,
+    /// The pattern below the instance's prefix; of a well-known name the whole path.
+    pub path: String,
+    /// Who may call: `none`, `session`, `scope:<name>`, `admin` or `client`.
+    pub auth: String,
+}
+
+fn views(path: &str, methods: &BTreeMap<String, Vec<Arc<Endpoint>>>) -> Vec<EndpointView> {
+    let all = methods.iter().flat_map(|(method, handlers)| handlers.iter().map(move |handler| (method, handler)));
+    let view = |(method, handler): (&String, &Arc<Endpoint>)| EndpointView {
+        method: method.clone(),
+        path: path.to_owned(),
+        auth: handler.auth.to_string(),
+    };
+    all.map(view).collect()
 }
 
 /// What a look-up found.
@@ -281,6 +319,12 @@ pub enum Found {
 }
 
 impl Routes {
+    /// All endpoints by path and method, handlers of one in the order in which they are asked.
+    #[must_use]
+    pub fn views(&self) -> Vec<EndpointView> {
+        self.views.clone()
+    }
+
     /// Looks up a decoded path below the instance's prefix.
     #[must_use]
     pub fn find(&self, method: &Method, path: &str) -> Found {

@@ -138,6 +138,8 @@ mod scheme;
 mod schemes;
 mod session;
 pub mod stream;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod user_middleware;
 mod users;
 mod waker;

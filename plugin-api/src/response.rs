@@ -206,18 +206,7 @@ impl Response {
     /// character, and for what belongs to the host: `content-length` and everything about the connection.
     pub fn with_header(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Result<Self, Error> {
         let (name, value) = (name.as_ref(), trim(value.as_ref()));
-        if name.is_empty() || !name.bytes().all(is_token_byte) {
-            return Err(Error::internal(format_args!("`{}` is no name of a header field", name.escape_debug())));
-        }
-        if !value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..)) {
-            return Err(Error::internal(format_args!(
-                "the value of header field `{name}` holds a control character: `{}`",
-                value.escape_ascii()
-            )));
-        }
-        if HOST_FIELDS.iter().any(|own| name.eq_ignore_ascii_case(own)) {
-            return Err(Error::internal(format_args!("header field `{name}` belongs to the host")));
-        }
+        check_field(name, value).map_err(Error::internal)?;
         if name.eq_ignore_ascii_case("content-type") {
             self.content_type = ContentType::None;
             self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case("content-type"));
@@ -278,6 +267,21 @@ impl Response {
             Body::Stream { pieces, flags } => out.stream = pieces.cross(environment, flags),
         }
     }
+}
+
+/// Whether the host would send a header field; if not, a sentence says why.
+pub(crate) fn check_field(name: &str, value: &[u8]) -> Result<(), String> {
+    if name.is_empty() || !name.bytes().all(is_token_byte) {
+        return Err(format!("`{}` is no name of a header field", name.escape_debug()));
+    }
+    if !value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..)) {
+        let shown = value.escape_ascii();
+        return Err(format!("the value of header field `{name}` holds a control character: `{shown}`"));
+    }
+    if HOST_FIELDS.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+        return Err(format!("header field `{name}` belongs to the host"));
+    }
+    Ok(())
 }
 
 /// The header fields that belong to the host.

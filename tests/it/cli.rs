@@ -4,6 +4,7 @@ mod backup;
 mod configuration;
 mod doctor;
 mod instances;
+mod new;
 mod records;
 
 use std::path::Path;

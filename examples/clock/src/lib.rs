@@ -50,3 +50,34 @@ impl Clock {
 }
 
 export_plugin!(Clock);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use porth_plugin::testing::TestHost;
+
+    use super::*;
+
+    #[test]
+    fn it_ticks_as_long_as_somebody_listens() {
+        let host = TestHost::new(&PORTH_PLUGIN_V1);
+        let clock = host.start(json!({ "period_ms": 3_600_000 })).unwrap();
+        let ticks = clock.get("/ticks").send();
+        assert_eq!(ticks.header("content-type"), Some("text/event-stream"));
+        for tick in 1..4 {
+            let event = String::from_utf8(ticks.next_piece().unwrap()).unwrap();
+            assert!(event.starts_with(&format!("event: tick\ndata: {{\"tick\":{tick},")), "{event}");
+            host.advance(Duration::from_secs(3600));
+        }
+        drop(ticks);
+        // Nothing is left of the timer that the loop waited for.
+        clock.close().unwrap();
+    }
+
+    #[test]
+    fn a_period_of_nothing_is_refused() {
+        let errors = TestHost::new(&PORTH_PLUGIN_V1).start(json!({ "period_ms": 0 })).unwrap_err();
+        assert_eq!(errors, ["parameters/period_ms: 0 is less than the minimum of 1"]);
+    }
+}

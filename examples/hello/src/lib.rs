@@ -31,3 +31,38 @@ impl Hello {
 }
 
 export_plugin!(Hello);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use porth_plugin::testing::{TestHost, TestUser};
+
+    use super::*;
+
+    #[test]
+    fn it_greets_whoever_asks() {
+        let host = TestHost::new(&PORTH_PLUGIN_V1);
+        host.user(TestUser::new("ann").property("email", "ann@example.org"));
+        let hello = host.start(json!({ "greeting": "Hello" })).unwrap();
+        assert_eq!(hello.get("/hello/World").send().json(), json!({ "message": "Hello, World", "user": null }));
+        let known = hello.get("/hello/w%C3%B6rld").session("ann").send().json();
+        assert_eq!((&known["message"], &known["user"]["username"]), (&json!("Hello, wörld"), &json!("ann")));
+        assert_eq!(hello.get("/hello/World").session("nobody").send().json()["user"], json!(null));
+    }
+
+    #[test]
+    fn without_the_right_it_says_that_it_failed() {
+        let host = TestHost::new(&PORTH_PLUGIN_V1);
+        let hello = host.instance("hello").granted(&[]).start(json!({ "greeting": "Hello" })).unwrap();
+        assert_eq!(hello.get("/hello/World").send().status(), 500);
+        assert!(host.has_logged("the instance was not granted the right"), "{:?}", host.log());
+    }
+
+    #[test]
+    fn a_greeting_is_needed() {
+        let host = TestHost::new(&PORTH_PLUGIN_V1);
+        let errors = host.start(json!({ "greeting": 7 })).unwrap_err();
+        assert_eq!(errors, [r#"parameters/greeting: 7 is not of type "string""#]);
+    }
+}

@@ -158,3 +158,69 @@ fn changed() -> Error {
 }
 
 export_plugin!(Notes);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use porth_plugin::testing::{TestHost, TestInstance, TestResponse};
+
+    use super::*;
+
+    fn new_note(notes: &TestInstance, id: &str, note: &porth_plugin::serde_json::Value) -> TestResponse {
+        notes.put(&format!("/notes/{id}")).header("if-none-match", "*").json(note).send()
+    }
+
+    #[test]
+    fn who_is_slower_is_told() {
+        let host = TestHost::new(&PORTH_PLUGIN_V1);
+        let notes = host.start(json!({})).unwrap();
+        let first = new_note(&notes, "a", &json!({ "owner": "ann", "text": "Bread" }));
+        assert_eq!(first.status(), 201);
+        let tag = first.header("etag").unwrap();
+        let write = |text: &str| {
+            let note = json!({ "owner": "ann", "text": text });
+            notes.put("/notes/a").header("if-match", tag).json(&note).send().status()
+        };
+        assert_eq!((write("Milk"), write("Beer")), (204, 412));
+        assert_eq!(host.document("notes", "notes", "a").unwrap()["text"], "Milk");
+        assert_eq!(new_note(&notes, "a", &json!({ "owner": "ann", "text": "Tea" })).status(), 412);
+    }
+
+    #[test]
+    fn lists_come_in_pages_by_owner() {
+        let host = TestHost::new(&PORTH_PLUGIN_V1);
+        let notes = host.start(json!({})).unwrap();
+        for (id, owner) in [("a", "ann"), ("b", "bob"), ("c", "ann"), ("d", "ann")] {
+            assert_eq!(new_note(&notes, id, &json!({ "owner": owner, "text": "x" })).status(), 201);
+        }
+        let first = notes.get("/notes?owner=ann&limit=2").send().json();
+        assert_eq!((&first["notes"][0]["id"], &first["notes"][1]["id"]), (&json!("a"), &json!("c")));
+        let next = first["next"].as_str().unwrap();
+        let second = notes.get(&format!("/notes?owner=ann&limit=2&after={next}")).send().json();
+        assert_eq!((&second["notes"][0]["id"], &second["next"]), (&json!("d"), &json!(null)));
+    }
+
+    #[test]
+    fn a_note_expires() {
+        let host = TestHost::new(&PORTH_PLUGIN_V1);
+        let notes = host.start(json!({})).unwrap();
+        let note = json!({ "owner": "ann", "text": "Bread", "expires_in_s": 60 });
+        assert_eq!(new_note(&notes, "a", &note).status(), 201);
+        assert_eq!(notes.get("/notes/a").send().status(), 200);
+        host.advance(Duration::from_secs(61));
+        assert_eq!(notes.get("/notes/a").send().status(), 404);
+    }
+
+    #[test]
+    fn a_full_store_is_told_apart_from_a_broken_one() {
+        let host = TestHost::new(&PORTH_PLUGIN_V1);
+        let notes = host.start(json!({})).unwrap();
+        for (error, status) in
+            [(HostError::Busy("full".to_owned()), 503), (HostError::Store("the disk".to_owned()), 500)]
+        {
+            host.fail("document_put", error);
+            assert_eq!(new_note(&notes, "a", &json!({ "owner": "ann", "text": "x" })).status(), status);
+        }
+    }
+}
