@@ -2,6 +2,13 @@
 //!
 //! Start at [`main`]. One file for each command; `serve` starts the parent, `child` is the server itself.
 
+/// As the one of std, but nobody who reads only the beginning, as `head` does, makes a command panic.
+macro_rules! println {
+    ($($arguments:tt)*) => {
+        $crate::cli::output::write_line(format_args!($($arguments)*))
+    };
+}
+
 mod asker;
 mod audit;
 mod backup;

@@ -69,6 +69,7 @@ const CHECKS: &[Check] = &[
     administrators,
     instances,
     drifted,
+    orphans,
     keys,
     encryption,
     certificates,
@@ -281,6 +282,22 @@ fn drifted(facts: &Facts) -> Vec<Finding> {
     of_records(facts, |records| {
         let remedy = "send SIGHUP to the server, or change the file back";
         records.drift.iter().map(|drift| warning("drift", drift.to_string(), remedy)).collect()
+    })
+}
+
+fn orphans(facts: &Facts) -> Vec<Finding> {
+    of_records(facts, |records| {
+        let orphans = records.instances.iter().filter(|instance| instance.get("orphan") == Some(&Value::Bool(true)));
+        let found = orphans.map(|instance| {
+            let key = format!("{}/{}", text(instance, "kind"), text(instance, "name"));
+            let text =
+                format!("the configuration file declared the instance {key} once: it is disabled, and its data stays");
+            let remedy = format!(
+                "`porth instance enable {key}` keeps it without the file, `porth instance delete {key}` ends it"
+            );
+            note("orphan", text, remedy)
+        });
+        found.collect()
     })
 }
 

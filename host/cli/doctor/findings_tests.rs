@@ -77,6 +77,7 @@ fn before_the_first_start_little_is_known() {
 type Row = (fn(&mut Facts), Severity, &'static str, &'static str);
 
 const ROWS: &[Row] = &[
+    (|facts| with_instance(facts, json!({"orphan": true, "status": "stopped"})), NOTE, "orphan", "plugin/g once"),
     (|facts| facts.store_refused = Some("it is no SQLite file".into()), ERROR, "store", "no SQLite file"),
     (|facts| facts.data = Some(entry("/data", 33, 0o750)), WARNING, "data-mode", "`/data` has mode 0750"),
     (
