@@ -13,6 +13,7 @@ test:
 # The tests that repeat things, as often as a release deserves.
 soak:
 	PORTH_TEST_SCALE=full cargo test --workspace -- --nocapture
+	scripts/check-openapi.sh 200
 
 # What a plug-in's endpoint costs, beside the same handler compiled in, nginx and Glewlwyd; in minutes.
 bench:

@@ -23,3 +23,7 @@ tests() {
 tests --workspace
 # A feature that no library of this workspace turns on.
 tests -p porth-plugin --features tokio --test border
+# The server against its own OpenAPI document: few examples of everything, the same ones each time.
+if [ -x target/schemathesis/bin/schemathesis ]; then
+    timeout 10m scripts/check-openapi.sh 5
+fi

@@ -100,6 +100,12 @@ static ACTS: [Noted; 31] = [
 const REGISTER: &str = "user.scheme_register";
 const LOG_OUT: &str = "user.session_end";
 
+/// Whether an administrator's request is noted.
+#[cfg(test)]
+pub(super) fn is_noted(method: &str, path: &str) -> bool {
+    ACTS.iter().any(|noted| noted.method.as_str().eq_ignore_ascii_case(method) && noted.path == path)
+}
+
 /// With an answer: what was made, where the request does not say its name.
 #[derive(Clone, Debug)]
 pub(super) struct Made(pub(super) String);

@@ -27,6 +27,7 @@ mod measured;
 mod misc;
 mod modules;
 mod mount;
+mod openapi;
 mod origin;
 mod page;
 mod path;

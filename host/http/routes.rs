@@ -7,8 +7,8 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::{
-    App, audit, auth, clients, docs, grants, health, keys, libraries, local, misc, modules, profile, schemes, scopes,
-    setup, users,
+    App, audit, auth, clients, docs, grants, health, keys, libraries, local, misc, modules, openapi, profile, schemes,
+    scopes, setup, users,
 };
 use crate::config::Serves;
 
@@ -57,6 +57,7 @@ pub fn paths(api_prefix: &str, serves: Serves) -> Vec<String> {
 pub(super) fn outside(serves: Serves) -> Routes {
     Routes::new(serves)
         .public("/config", get(health::config))
+        .public("/docs", get(docs::show))
         .public("/docs/problems", get(docs::problems))
         .route("/setup", get(setup::form).post(setup::redeem))
         .route("/metrics", get(health::metrics))
@@ -85,6 +86,7 @@ pub(super) fn api(serves: Serves) -> Routes {
         .route("/key/{hash}", delete(keys::delete))
         .route("/misc", get(misc::list))
         .route("/misc/{name}", get(misc::show).put(misc::put).delete(misc::delete))
+        .public("/openapi.json", get(openapi::show))
         .public("/auth", post(auth::log_in).delete(auth::log_out))
         .public("/auth/scheme", get(schemes::offers))
         .public("/auth/scheme/trigger", post(schemes::trigger))

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Request, StatusCode, header};
 use serde::Deserialize;
 
+use super::docs::escape;
 use super::error::{BODY_TOO_LARGE, NOT_FOUND, Problem};
 use super::fields::Fields;
 use super::{App, audit, form as form_body, now_ms, peer};
@@ -131,11 +132,6 @@ fn form_html(token: &str, entered: &Entered, errors: &[String]) -> String {
     }
     html.push_str("<p><button>Create</button></p>\n</form>");
     html
-}
-
-/// Text as it may stand in HTML, in attributes, too.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 const FORM_BYTES_MAX: usize = 16 << 10;

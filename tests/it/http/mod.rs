@@ -11,6 +11,7 @@ mod metrics;
 mod modules;
 mod mount;
 mod notes;
+mod openapi;
 mod profile;
 mod schemes;
 mod setup;

@@ -1,0 +1,288 @@
+//! What requests and answers look like. Texts here are read by integrators: they stand in the document.
+#![expect(dead_code, reason = "types that only describe: what handlers read and answer is JSON, compared by tests")]
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Map, Value};
+
+pub(super) use super::records::*;
+
+/// A member that is always there, and may be null; an `Option` is one that may be absent.
+pub(super) struct OrNull<T>(T);
+
+impl<T: JsonSchema> JsonSchema for OrNull<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        Option::<T>::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Option::<T>::json_schema(generator)
+    }
+}
+
+/// An error (RFC 9457).
+#[derive(JsonSchema)]
+pub(super) struct Problem {
+    /// Where it is said what the code means.
+    r#type: String,
+    title: String,
+    #[schemars(range(min = 400, max = 599))]
+    status: u16,
+    /// Stable: compare this, not the texts.
+    code: String,
+    detail: String,
+    /// With 400: everything that is wrong.
+    #[schemars(default)]
+    errors: Vec<String>,
+}
+
+/// What pages and clients need before anybody logs in.
+#[derive(JsonSchema)]
+pub(super) struct Config {
+    api_prefix: String,
+    admin_scope: String,
+    profile_scope: String,
+    /// Whether people may delete themselves.
+    delete_profile: bool,
+}
+
+#[derive(JsonSchema)]
+pub(super) struct Status {
+    status: String,
+}
+
+/// What the link for the first administrator asks for.
+#[derive(JsonSchema)]
+pub(super) struct FirstAdministrator {
+    /// What the link holds.
+    token: String,
+    username: String,
+    #[schemars(length(min = 1, max = 1024))]
+    password: String,
+    name: Option<String>,
+    email: Option<String>,
+}
+
+/// A module that a library declares, or that is built in.
+#[derive(JsonSchema)]
+pub(super) struct Module {
+    name: String,
+    display_name: String,
+    description: String,
+    /// A JSON Schema of the parameters.
+    parameters_schema: Value,
+    /// The rights that it asks for.
+    needs: Vec<String>,
+}
+
+/// Modules by kind.
+#[derive(JsonSchema)]
+pub(super) struct ModuleTypes {
+    plugin: Vec<Module>,
+    scheme: Vec<Module>,
+    user: Vec<Module>,
+    user_middleware: Vec<Module>,
+    client: Vec<Module>,
+}
+
+/// What can be set of an instance beside its parameters; which of them depends on the kind.
+#[derive(JsonSchema)]
+pub(super) struct Settings {
+    /// Schemes: how long a proof counts, in seconds; 0 means for ever.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    expiration: Option<i64>,
+    /// Schemes: how often a proof counts; 0 means without end.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    max_use: Option<i64>,
+    /// Schemes: whether people may register themselves.
+    allow_user_register: Option<bool>,
+    /// Schemes: whether people do not see it in their profile.
+    forbid_user_profile: Option<bool>,
+    /// Schemes: whether nobody resets lost credentials with it.
+    forbid_user_reset_credential: Option<bool>,
+    /// Back ends and middlewares: the place among the others, the lowest first.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    order_rank: Option<i64>,
+    /// Back ends: whether nothing is written to it.
+    readonly: Option<bool>,
+    /// Back ends: whether somebody may have several passwords.
+    multiple_passwords: Option<bool>,
+}
+
+/// An instance to be added.
+#[derive(JsonSchema)]
+pub(super) struct NewInstance {
+    module: String,
+    /// Not a name that the host has itself.
+    #[schemars(regex(pattern = "^[a-z0-9][a-z0-9_-]{0,63}$"))]
+    name: String,
+    #[schemars(length(max = 256))]
+    display_name: Option<String>,
+    /// What `init` gets: see the module's schema.
+    parameters: Option<Map<String, Value>>,
+    /// Rights granted; null means all that the module needs.
+    grants: Option<Vec<String>>,
+    /// Whether a service may have public endpoints.
+    allow_public: Option<bool>,
+    #[schemars(flatten)]
+    settings: Settings,
+}
+
+/// What is changed of an instance; what is absent or null stays, but `grants`, where null grants all.
+#[derive(JsonSchema)]
+pub(super) struct InstanceChange {
+    /// Only the one that it has.
+    module: Option<String>,
+    #[schemars(length(max = 256))]
+    display_name: Option<String>,
+    parameters: Option<Map<String, Value>>,
+    grants: Option<Vec<String>>,
+    allow_public: Option<bool>,
+    #[schemars(flatten)]
+    settings: Settings,
+}
+
+/// An instance.
+#[derive(JsonSchema)]
+pub(super) struct Instance {
+    module: String,
+    name: String,
+    display_name: String,
+    parameters: Map<String, Value>,
+    /// Rights granted; null means all that the module needs.
+    grants: OrNull<Vec<String>>,
+    /// What it may ask of the host; null while no library declares its module.
+    rights: OrNull<Vec<String>>,
+    allow_public: bool,
+    /// Whether the configuration file declares it: then it is changed there.
+    declared: bool,
+    /// Whether it should run.
+    enabled: bool,
+    status: InstanceStatus,
+    /// Why it does not run.
+    error: OrNull<String>,
+    /// Why it was taken out.
+    quarantine: OrNull<String>,
+    health: OrNull<Health>,
+    #[schemars(flatten)]
+    settings: Settings,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum InstanceStatus {
+    Running,
+    Stopped,
+    Failed,
+}
+
+/// How an instance does; null while it does not run.
+#[derive(JsonSchema)]
+pub(super) struct Health {
+    status: HealthStatus,
+    reasons: Vec<String>,
+    /// Whether it runs on threads of its own because it kept others waiting.
+    moved: bool,
+    /// Calls under way.
+    calls: u64,
+    threads: Threads,
+    panics: u64,
+    deadlines: u64,
+    failures: u64,
+    busy: u64,
+    strikes: u64,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum HealthStatus {
+    Healthy,
+    Degraded,
+    Broken,
+}
+
+/// The threads of an instance's own.
+#[derive(JsonSchema)]
+pub(super) struct Threads {
+    running: u64,
+    idle: u64,
+    overdue: u64,
+    waiting: u64,
+}
+
+/// What became of a file of the plug-in directory.
+#[derive(JsonSchema)]
+pub(super) struct Report {
+    file: String,
+    outcome: Outcome,
+    errors: Vec<String>,
+    generation: OrNull<u64>,
+    modules: Vec<String>,
+    instances: Vec<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum Outcome {
+    Loaded,
+    Reloaded,
+    Unchanged,
+    Refused,
+    Unlisted,
+    Draining,
+    Gone,
+}
+
+/// A file of the plug-in directory.
+#[derive(JsonSchema)]
+pub(super) struct Library {
+    file: String,
+    verdict: Verdict,
+    /// Why it was refused.
+    reason: OrNull<String>,
+    /// SHA-256 of what is loaded, in hexadecimal.
+    digest: OrNull<String>,
+    /// SHA-256 of the file as it is.
+    file_digest: OrNull<String>,
+    abi: OrNull<Abi>,
+    modules: Vec<String>,
+    generations: Generations,
+    instances: Vec<InstanceOfLibrary>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    Loaded,
+    Refused,
+    Gone,
+    Unlisted,
+}
+
+#[derive(JsonSchema)]
+pub(super) struct Abi {
+    draft: u32,
+    major: u32,
+    minor: u32,
+}
+
+#[derive(JsonSchema)]
+pub(super) struct Generations {
+    present: OrNull<u64>,
+    /// The numbers of those that still have calls or instances.
+    draining: Vec<u64>,
+    retired: u64,
+    retired_bytes: u64,
+}
+
+#[derive(JsonSchema)]
+pub(super) struct InstanceOfLibrary {
+    kind: String,
+    name: String,
+    status: InstanceStatus,
+}
