@@ -161,6 +161,8 @@ pub(super) struct Instance {
     allow_public: bool,
     /// Whether the configuration file declares it: then it is changed there.
     declared: bool,
+    /// Whether the file declared it once and does so no more, and nobody has enabled it since.
+    orphan: bool,
     /// Whether it should run.
     enabled: bool,
     status: InstanceStatus,
