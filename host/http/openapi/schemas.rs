@@ -171,8 +171,20 @@ pub(super) struct Instance {
     /// Why it was taken out.
     quarantine: OrNull<String>,
     health: OrNull<Health>,
+    /// What it registered; empty while it does not run.
+    endpoints: Vec<Endpoint>,
     #[schemars(flatten)]
     settings: Settings,
+}
+
+/// What an instance registered.
+#[derive(JsonSchema)]
+pub(super) struct Endpoint {
+    method: String,
+    /// Below the instance's own, with parameters in braces.
+    path: String,
+    /// Who is let in: `none`, `session`, `scope:` and a scope, `admin` or `client`.
+    auth: String,
 }
 
 #[derive(JsonSchema)]
