@@ -2,6 +2,7 @@
 
 mod backup;
 mod configuration;
+mod conformance;
 mod doctor;
 mod instances;
 mod new;
