@@ -60,6 +60,11 @@ impl Allowed {
         self.0.contains_key(&digest)
     }
 
+    /// The digests, each with the name it was listed under.
+    pub fn iter(&self) -> impl Iterator<Item = (Digest, &str)> {
+        self.0.iter().map(|(digest, name)| (*digest, name.as_str()))
+    }
+
     /// Adds a digest to the list at `path`, with a comment line above it. Answers whether it was not listed yet.
     ///
     /// The list is renamed into place: whoever reads meanwhile sees it before or after, and a crash leaves one of both.

@@ -187,13 +187,14 @@ pub(super) fn row(instance: &Value) -> Vec<String> {
     let reason = ["quarantine", "error"].into_iter().find_map(|member| instance.get(member)?.as_str());
     let reasons = instance.pointer("/health/reasons").and_then(Value::as_array).into_iter().flatten();
     let reasons = reasons.filter_map(Value::as_str).collect::<Vec<_>>().join("; ");
-    let declared = instance.get("declared") == Some(&Value::Bool(true));
+    let is = |member: &&&str| instance.get(**member) == Some(&Value::Bool(true));
+    let declared = ["declared", "orphan"].iter().find(is).copied();
     vec![
         format!("{}/{}", text(instance, "kind"), text(instance, "name")),
         text(instance, "module").to_owned(),
         text(instance, "status").to_owned(),
         health(instance).to_owned(),
-        if declared { "declared" } else { "" }.to_owned(),
+        declared.unwrap_or_default().to_owned(),
         reason.map_or(reasons, str::to_owned),
     ]
 }

@@ -2,15 +2,24 @@
 //!
 //! Start at [`main`]. One file for each command; `serve` starts the parent, `child` is the server itself.
 
+/// As the one of std, but nobody who reads only the beginning, as `head` does, makes a command panic.
+macro_rules! println {
+    ($($arguments:tt)*) => {
+        $crate::cli::output::write_line(format_args!($($arguments)*))
+    };
+}
+
 mod asker;
 mod audit;
 mod backup;
 mod check_config;
 mod child;
+mod doctor;
 mod drift;
 mod instance;
 mod key;
 mod local;
+mod manual;
 mod offline;
 mod output;
 mod plugin;
@@ -53,6 +62,9 @@ pub fn main() -> ExitCode {
         Command::Plugin { command: PluginCommand::List { plugins, place } } => plugin::list(plugins, &place, output),
         Command::Backup(arguments) => backup::back_up(&arguments, output),
         Command::Restore(arguments) => backup::restore(&arguments, output),
+        Command::Completion(arguments) => manual::completion(&arguments, output),
+        Command::Man(arguments) => manual::man(&arguments, output),
+        Command::Doctor(arguments) => doctor::run(&arguments, output),
         Command::Status { place } => status::run(&place, output),
         Command::Instance { command } => instance::run(command, output),
         Command::User { command } => records::run(command, output),
@@ -119,6 +131,12 @@ enum Command {
     Backup(backup::BackupArguments),
     /// Makes a copy of the database the database again; no server may be running.
     Restore(backup::RestoreArguments),
+    /// Prints a script that completes these commands in a shell.
+    Completion(manual::CompletionArguments),
+    /// Prints the manual for `man`, or writes a page for each command.
+    Man(manual::ManArguments),
+    /// Says what is unsafe or odd, each in a sentence with the remedy; ends with 1 when there are errors.
+    Doctor(doctor::Arguments),
     /// How the server and its instances do.
     Status {
         #[command(flatten)]

@@ -1,5 +1,8 @@
 //! How commands answer: text for people, or with `--json` one JSON value for programs.
 
+use std::fmt::Arguments;
+use std::io::{ErrorKind, Write as _};
+
 use serde_json::{Value, json};
 
 use super::Failure;
@@ -23,6 +26,17 @@ impl Output {
             println!("{:#}", json!({"error": {"message": failure.message, "exit_code": failure.code}}));
         }
         eprintln!("porth: {}", failure.message);
+    }
+}
+
+/// Writes a line to standard output. Who stops reading has seen enough; anything else ends the command.
+pub(in crate::cli) fn write_line(line: Arguments<'_>) {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("porth: cannot write to standard output: {error}");
+            std::process::exit(1);
+        }
+        _ => {}
     }
 }
 

@@ -455,7 +455,13 @@ fn declared_over(old: &InstanceRow, declared: DeclaredInstance, now_ms: i64) -> 
 
 /// What is stored, when it is not declared.
 fn undeclared(old: InstanceRow) -> InstanceRow {
-    InstanceRow { enabled: old.enabled && !old.declared, declared: false, ..old }
+    if !old.declared {
+        return old;
+    }
+    // What cannot be read is left as it is, and told where it is read.
+    let settings = read_settings(&old.kind, &old.name, &old.settings);
+    let settings = settings.map(|settings| written(&Settings { orphan: true, ..settings }));
+    InstanceRow { enabled: false, declared: false, settings: settings.unwrap_or_else(|_| old.settings.clone()), ..old }
 }
 
 fn declared_row(declared: DeclaredInstance, now_ms: i64) -> InstanceRow {

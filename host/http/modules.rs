@@ -210,6 +210,8 @@ fn view(instance: &InstanceView) -> Value {
         "rights": rights,
         "allow_public": record.allow_public,
         "declared": record.declared,
+        // Whoever enabled it by hand keeps it.
+        "orphan": record.settings.orphan && !record.enabled,
         "enabled": record.enabled,
         "status": status.as_str(),
         "error": error,

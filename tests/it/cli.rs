@@ -3,6 +3,7 @@
 mod backup;
 mod configuration;
 mod conformance;
+mod doctor;
 mod instances;
 mod new;
 mod records;

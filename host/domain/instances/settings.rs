@@ -25,6 +25,8 @@ pub struct Settings {
     pub readonly: bool,
     /// Of a back end: whether somebody may have several passwords.
     pub multiple_passwords: bool,
+    /// Of any kind, and set by nobody: whether the configuration file declared it once and does so no more.
+    pub orphan: bool,
 }
 
 impl Default for Settings {
@@ -38,6 +40,7 @@ impl Default for Settings {
             order_rank: 0,
             readonly: false,
             multiple_passwords: false,
+            orphan: false,
         }
     }
 }

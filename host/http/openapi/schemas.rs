@@ -161,6 +161,8 @@ pub(super) struct Instance {
     allow_public: bool,
     /// Whether the configuration file declares it: then it is changed there.
     declared: bool,
+    /// Whether the file declared it once and does so no more, and nobody has enabled it since.
+    orphan: bool,
     /// Whether it should run.
     enabled: bool,
     status: InstanceStatus,
@@ -169,8 +171,20 @@ pub(super) struct Instance {
     /// Why it was taken out.
     quarantine: OrNull<String>,
     health: OrNull<Health>,
+    /// What it registered; empty while it does not run.
+    endpoints: Vec<Endpoint>,
     #[schemars(flatten)]
     settings: Settings,
+}
+
+/// What an instance registered.
+#[derive(JsonSchema)]
+pub(super) struct Endpoint {
+    method: String,
+    /// Below the instance's own, with parameters in braces.
+    path: String,
+    /// Who is let in: `none`, `session`, `scope:` and a scope, `admin` or `client`.
+    auth: String,
 }
 
 #[derive(JsonSchema)]

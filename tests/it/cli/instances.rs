@@ -94,6 +94,11 @@ fn what_the_file_declares_is_changed_there_and_drift_is_told() {
     assert_eq!(json_of(&server, &["instance", "list", "--kind", "plugin"])[0]["drift"], differs);
     std::fs::write(server.config_path(), "").unwrap();
     assert!(run(&server, &["instance", "list"]).2.contains("no more by the file"));
+
+    server.recycle();
+    let listed = run(&server, &["instance", "list", "--kind", "plugin"]);
+    assert!(listed.1.contains("stopped") && listed.1.contains("orphan") && listed.2.is_empty(), "{listed:?}");
+    assert_eq!(json_of(&server, &["instance", "enable", "g"])["orphan"], false);
 }
 
 #[test]

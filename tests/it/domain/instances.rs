@@ -211,10 +211,13 @@ async fn declarations_come_and_go(store: &Store) {
     assert_eq!(get(&instances, "hello").await, hello);
 
     instances.declare(&both[1..], NOW_MS + 3).await.unwrap();
-    let expected = InstanceRecord { declared: false, enabled: false, updated_at_ms: NOW_MS + 3, ..hello.clone() };
+    let settings = Settings { orphan: true, ..hello.settings.clone() };
+    let expected =
+        InstanceRecord { declared: false, enabled: false, settings, updated_at_ms: NOW_MS + 3, ..hello.clone() };
     assert_eq!(get(&instances, "hello").await, expected);
 
     instances.declare(&both, NOW_MS + 4).await.unwrap();
+    assert!(!get(&instances, "hello").await.settings.orphan);
     assert_eq!(get(&instances, "hello").await, InstanceRecord { updated_at_ms: NOW_MS + 4, ..hello });
 }
 

@@ -1,0 +1,510 @@
+//! What follows from the facts: one function for each thing that is unsafe or odd.
+//!
+//! Start at [`findings`]. The texts name the thing; the remedies say what to do, with the command or the key.
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use super::super::instance::health;
+use super::super::output::text;
+use super::facts::{Entry, Facts, Records};
+use crate::config::{Listener, Trust};
+
+/// Something unsafe or odd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) severity: Severity,
+    /// What it is called, for programs.
+    pub(super) code: &'static str,
+    pub(super) text: String,
+    pub(super) remedy: String,
+}
+
+/// How bad it is, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Severity {
+    /// It is unsafe, or does not work.
+    Error,
+    /// It may be what you want, and you should know.
+    Warning,
+    /// It is worth knowing.
+    Note,
+}
+
+impl Severity {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
+impl Finding {
+    pub(super) fn as_json(&self) -> Value {
+        let Self { severity, code, text, remedy } = self;
+        json!({"severity": severity.as_str(), "code": code, "text": text, "remedy": remedy})
+    }
+}
+
+/// Everything that is to be said, in the order in which it is looked for.
+pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
+    CHECKS.iter().flat_map(|check| check(facts)).collect()
+}
+
+type Check = fn(&Facts) -> Vec<Finding>;
+
+const CHECKS: &[Check] = &[
+    store,
+    data_directory,
+    free_space,
+    plugin_directory,
+    folders_above_plugins,
+    trust,
+    list_of_digests,
+    libraries,
+    mock_modules,
+    administrators,
+    instances,
+    drifted,
+    orphans,
+    keys,
+    encryption,
+    certificates,
+    external_url,
+    origins,
+    proxies,
+    configuration_file,
+    database_url,
+    lockout,
+    deadlines,
+    quarantine,
+    limits_of_the_system,
+    root,
+    clock,
+    variables,
+];
+
+fn error(code: &'static str, text: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Finding { severity: Severity::Error, code, text: text.into(), remedy: remedy.into() }
+}
+
+fn warning(code: &'static str, text: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Finding { severity: Severity::Warning, ..error(code, text, remedy) }
+}
+
+fn note(code: &'static str, text: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Finding { severity: Severity::Note, ..error(code, text, remedy) }
+}
+
+fn when(holds: bool, finding: impl FnOnce() -> Finding) -> Vec<Finding> {
+    if holds { vec![finding()] } else { Vec::new() }
+}
+
+fn of_records(facts: &Facts, check: impl FnOnce(&Records) -> Vec<Finding>) -> Vec<Finding> {
+    facts.records.as_ref().map(check).unwrap_or_default()
+}
+
+fn store(facts: &Facts) -> Vec<Finding> {
+    let refused = facts.store_refused.iter();
+    let found =
+        refused.map(|reason| error("store", reason, "see `database` and `data`; `porth restore` puts a backup back"));
+    found.collect()
+}
+
+fn data_directory(facts: &Facts) -> Vec<Finding> {
+    let Some(Entry { path, uid, mode }) = &facts.data else {
+        let path = facts.config.data.display();
+        return vec![note("no-data", format!("there is no data directory `{path}` yet"), "`porth serve` makes it")];
+    };
+    let path = path.display();
+    let mut found = when(mode & 0o077 != 0, || {
+        let text = format!("the data directory `{path}` has mode {mode:04o}: others can look into the database");
+        warning("data-mode", text, format!("chmod 0700 {path}"))
+    });
+    found.extend(when(*uid != facts.uid, || {
+        let text = format!("the data directory `{path}` belongs to user {uid}, the server is user {}", facts.uid);
+        error("data-owner", text, format!("chown -R {} {path}", facts.uid))
+    }));
+    found.extend(when(facts.data_noexec, || {
+        let text = format!("the data directory `{path}` is on a file system without permission to execute (noexec)");
+        error("data-noexec", text, "no library can be loaded from there; choose another `data`")
+    }));
+    found
+}
+
+fn free_space(facts: &Facts) -> Vec<Finding> {
+    let Some(free) = facts.free_bytes else { return Vec::new() };
+    let text = format!("{} MiB are free for the data directory", free >> 20);
+    let remedy = "a database that cannot grow refuses every change; make room";
+    match free {
+        0..FREE_LITTLE => vec![error("disk-full", text, remedy)],
+        FREE_LITTLE..FREE_SOME => vec![warning("disk-low", text, remedy)],
+        _ => Vec::new(),
+    }
+}
+
+fn plugin_directory(facts: &Facts) -> Vec<Finding> {
+    let remedy = "nothing is loaded from it until that is mended";
+    facts.plugins_refused.iter().map(|reason| error("plugins", reason, remedy)).collect()
+}
+
+/// Whoever can rename a folder above can put another in its place.
+fn folders_above_plugins(facts: &Facts) -> Vec<Finding> {
+    let unsafe_one = facts.above_plugins.iter().find(|folder| {
+        let (others_write, sticky) = (folder.mode & 0o022 != 0, folder.mode & 0o1000 != 0);
+        // In a sticky folder others cannot rename what is not theirs.
+        (others_write && !sticky) || (folder.uid != 0 && folder.uid != facts.uid)
+    });
+    let found = unsafe_one.map(|Entry { path, uid, mode }| {
+        let path = path.display();
+        let text = format!(
+            "others can put another plug-in directory in place: `{path}` above it belongs to user {uid}, mode {mode:04o}"
+        );
+        error("plugins-parents", text, "move `plugins` below folders that only root or the server's user can write to")
+    });
+    found.into_iter().collect()
+}
+
+fn trust(facts: &Facts) -> Vec<Finding> {
+    when(facts.config.trust == Trust::Directory, || {
+        let text = "whoever can write to the plug-in directory decides what code runs (`trust = \"directory\"`)";
+        warning("trust", text, "`porth plugin allow FILE` for each library, then `trust = \"lock\"`")
+    })
+}
+
+fn list_of_digests(facts: &Facts) -> Vec<Finding> {
+    let refused = facts.lock_refused.iter().map(|reason| {
+        let remedy = "while the list cannot be used, `trust = \"lock\"` loads nothing";
+        if facts.config.trust == Trust::Lock {
+            error("lock-refused", reason, remedy)
+        } else {
+            warning("lock-refused", reason, remedy)
+        }
+    });
+    let unmatched = facts.lock_unmatched.iter().map(|name| {
+        let text = format!("`plugins.lock` allows a version of {name} that is not in the plug-in directory");
+        note("lock-unmatched", text, "keep it to go back to that version, or take the line out")
+    });
+    refused.chain(unmatched).collect()
+}
+
+fn libraries(facts: &Facts) -> Vec<Finding> {
+    let found = facts.libraries.iter().filter_map(|library| {
+        let file = &library.file;
+        let reason = library.reason.as_deref().unwrap_or("no reason was left");
+        match library.verdict.as_str() {
+            "refused" => {
+                let text = format!("the library {file} is refused: {reason}");
+                Some(warning("library-refused", text, format!("replace or remove it; `porth plugin check {file}`")))
+            }
+            "unlisted" => {
+                let text = format!("the library {file} is not in `plugins.lock`");
+                Some(warning("library-unlisted", text, format!("`porth plugin allow {file}`, or remove it")))
+            }
+            "gone" => {
+                let text = format!("the library {file} is loaded, and its file is gone: a restart runs without it");
+                Some(note("library-gone", text, "put it back, or delete its instances"))
+            }
+            _ => None,
+        }
+    });
+    found.collect()
+}
+
+fn mock_modules(facts: &Facts) -> Vec<Finding> {
+    let is_mock = |modules: &[String]| modules.iter().any(|module| module.rsplit('/').next() == Some("mock"));
+    let library = facts.libraries.iter().find(|library| library.file == "libmock.so" || is_mock(&library.modules));
+    let instances = facts.records.iter().flat_map(|records| &records.instances);
+    let used = instances.filter(|instance| text(instance, "module") == "mock").map(|instance| {
+        let key = format!("{}/{}", text(instance, "kind"), text(instance, "name"));
+        let found = format!("the instance {key} is a mock, made for tests: everybody knows its passwords and codes");
+        error("mock-instance", found, format!("porth instance delete {key}"))
+    });
+    let library = library.map(|library| {
+        let found = format!("the library {} has mocks, made for tests", library.file);
+        error("mock-library", found, "remove it from the plug-in directory")
+    });
+    used.chain(library).collect()
+}
+
+fn administrators(facts: &Facts) -> Vec<Finding> {
+    of_records(facts, |records| {
+        if records.administered {
+            return Vec::new();
+        }
+        let found = if records.setup_link_open {
+            "nobody administers; a link that makes the first administrator was printed when the server started"
+        } else {
+            "nobody administers, and no link for the first administrator is open"
+        };
+        let scope = &facts.config.admin_scope;
+        let remedy = format!("open the link, or `porth user add NAME --scope {scope} --password-stdin`");
+        vec![warning("no-administrator", found, remedy)]
+    })
+}
+
+fn instances(facts: &Facts) -> Vec<Finding> {
+    // Without a server none runs, which says nothing.
+    if facts.server.is_none() {
+        return Vec::new();
+    }
+    of_records(facts, |records| {
+        let found = records.instances.iter().filter_map(|instance| {
+            let key = format!("{}/{}", text(instance, "kind"), text(instance, "name"));
+            let reasons = instance.pointer("/health/reasons").and_then(Value::as_array).into_iter().flatten();
+            let reasons: Vec<&str> = reasons.filter_map(Value::as_str).collect();
+            if let Some(reason) = instance.get("quarantine").and_then(Value::as_str) {
+                let text = format!("the instance {key} is in quarantine: {reason}");
+                Some(error("quarantined", text, format!("replace its library, then `porth instance enable {key}`")))
+            } else if text(instance, "status") == "failed" {
+                let text = format!("the instance {key} does not run: {}", text(instance, "error"));
+                Some(error("failed", text, format!("mend the cause, then `porth instance reset {key}`, or disable it")))
+            } else if health(instance) == "broken" {
+                Some(error("broken", format!("the instance {key} is broken: {}", reasons.join("; ")), "see the log"))
+            } else if health(instance) == "degraded" {
+                let text = format!("the instance {key} does not do well: {}", reasons.join("; "));
+                Some(warning("degraded", text, "see the log and `/metrics`"))
+            } else {
+                None
+            }
+        });
+        found.collect()
+    })
+}
+
+fn drifted(facts: &Facts) -> Vec<Finding> {
+    if facts.server.is_none() {
+        return Vec::new();
+    }
+    of_records(facts, |records| {
+        let remedy = "send SIGHUP to the server, or change the file back";
+        records.drift.iter().map(|drift| warning("drift", drift.to_string(), remedy)).collect()
+    })
+}
+
+fn orphans(facts: &Facts) -> Vec<Finding> {
+    of_records(facts, |records| {
+        let orphans = records.instances.iter().filter(|instance| instance.get("orphan") == Some(&Value::Bool(true)));
+        let found = orphans.map(|instance| {
+            let key = format!("{}/{}", text(instance, "kind"), text(instance, "name"));
+            let text =
+                format!("the configuration file declared the instance {key} once: it is disabled, and its data stays");
+            let remedy = format!(
+                "`porth instance enable {key}` keeps it without the file, `porth instance delete {key}` ends it"
+            );
+            note("orphan", text, remedy)
+        });
+        found.collect()
+    })
+}
+
+fn keys(facts: &Facts) -> Vec<Finding> {
+    of_records(facts, |records| {
+        let endless: Vec<&str> = (records.keys.iter())
+            .filter(|key| key.get("expires_at").is_none_or(Value::is_null))
+            .map(|key| text(key, "name"))
+            .collect();
+        when(!endless.is_empty(), || {
+            let text = format!("{} keys never end: {}", endless.len(), endless.join(", "));
+            note("endless-keys", text, "`porth key new --expires 90d` makes one that does, `porth key delete` ends one")
+        })
+    })
+}
+
+fn is_open(listener: &Listener) -> bool {
+    !listener.address.ip().is_loopback()
+}
+
+fn encryption(facts: &Facts) -> Vec<Finding> {
+    let listeners = facts.config.listeners();
+    let plain = listeners.iter().filter(|listener| listener.tls.is_none() && is_open(listener));
+    let found = plain.map(|listener| {
+        let text = format!("{} can be reached from other machines and is not encrypted", listener.url());
+        let remedy = "give the listener `tls`, or let it listen at 127.0.0.1 behind a proxy that encrypts";
+        warning("plain-http", text, remedy)
+    });
+    found.collect()
+}
+
+fn certificates(facts: &Facts) -> Vec<Finding> {
+    let found = facts.certificates.iter().flat_map(|certificate| {
+        let path = certificate.path.display();
+        let days = certificate.ends_s.as_ref().map(|ends_s| (ends_s - facts.now_ms / 1_000).div_euclid(86_400));
+        let renew = "renew it; the server takes the new file without a restart";
+        let certificate_found = match days {
+            Err(reason) => {
+                let text = format!("the certificate `{path}` cannot be read: {reason}");
+                Some(error("certificate", text, "a PEM file, the server's own certificate first"))
+            }
+            Ok(days) if days < 0 => Some(error("certificate", format!("the certificate `{path}` has ended"), renew)),
+            Ok(days) if days < DAYS_LEFT => {
+                Some(warning("certificate", format!("the certificate `{path}` ends in {days} days"), renew))
+            }
+            Ok(_) => None,
+        };
+        let key_found = certificate.key.as_ref().filter(|key| key.mode & 0o077 != 0).map(|key| {
+            let (path, mode) = (key.path.display(), key.mode);
+            let text = format!("the key `{path}` has mode {mode:04o}: others can read or replace it");
+            error("certificate-key", text, format!("chmod 0600 {path}"))
+        });
+        certificate_found.into_iter().chain(key_found)
+    });
+    found.collect()
+}
+
+fn external_url(facts: &Facts) -> Vec<Finding> {
+    let config = &facts.config;
+    let reached = config.external_url.is_some() || config.listeners().iter().any(is_open);
+    let url = config.external_url();
+    let host = url.split_once("://").map_or("", |(_, rest)| rest);
+    let is_local = ["127.0.0.1", "localhost", "[::1]"].iter().any(|local| host.starts_with(local));
+    when(reached && !config.is_https() && !is_local, || {
+        let text = format!("clients come by {url}: passwords and session cookies can be read on their way");
+        warning("no-https", text, "`external_url = \"https://…\"`, with `tls` of a listener or a proxy that encrypts")
+    })
+}
+
+fn origins(facts: &Facts) -> Vec<Finding> {
+    let plain = facts.config.cors_origins.iter().filter(|origin| origin.starts_with("http://"));
+    let found = plain.map(|origin| {
+        let text = format!("pages of {origin} act for people, and can be changed on their way");
+        warning("plain-origin", text, "name it by https in `cors_origins`, or take it out")
+    });
+    found.collect()
+}
+
+fn proxies(facts: &Facts) -> Vec<Finding> {
+    let networks = facts.config.trusted_proxies.iter();
+    let everybody: [IpAddr; 4] =
+        [[192, 0, 2, 1].into(), [8, 8, 8, 8].into(), [203, 0, 113, 9].into(), [1, 1, 1, 1].into()];
+    let all = networks.filter(|network| {
+        everybody.iter().all(|address| network.contains(*address)) || network.to_string().ends_with("/0")
+    });
+    let found = all.map(|network| {
+        let text = format!("`trusted_proxies` has {network}: everybody can say that they come from elsewhere");
+        error("proxies", text, "name the addresses of your proxies alone")
+    });
+    found.collect()
+}
+
+fn configuration_file(facts: &Facts) -> Vec<Finding> {
+    let Some(Entry { path, uid, mode }) = &facts.config_file else { return Vec::new() };
+    let path = path.display();
+    let mut found = when(mode & 0o022 != 0 || (*uid != 0 && *uid != facts.uid), || {
+        let text = format!("others can write the configuration file `{path}` (user {uid}, mode {mode:04o})");
+        error("configuration-mode", text, format!("chown root {path}; chmod 0640 {path}"))
+    });
+    let has_password = facts.database_in_file && crate::config::redacted(&facts.config.database).contains('…');
+    found.extend(when(mode & 0o004 != 0 && has_password, || {
+        let text = format!("everybody on this machine can read the database's password in `{path}`");
+        error("configuration-secret", text, "`database_file`, or a credential of systemd (docs/configuration.md)")
+    }));
+    found
+}
+
+fn database_url(facts: &Facts) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let Some(Entry { path, mode, .. }) = facts.database_file.as_ref().filter(|file| file.mode & 0o077 != 0) {
+        let path = path.display();
+        let text = format!("`{path}` with the database's password has mode {mode:04o}");
+        found.push(warning("database-file-mode", text, format!("chmod 0600 {path}")));
+    }
+    let url = &facts.config.database;
+    let host = url.split_once("://").map(|(_, rest)| rest.rsplit('@').next().unwrap_or_default());
+    let is_far = host.is_some_and(|host| {
+        !["127.0.0.1", "localhost", "[::1]", "/", "%2F"].iter().any(|local| host.starts_with(local))
+    });
+    found.extend(when(is_far && !url.contains("sslmode=verify-full"), || {
+        let text = "the connection to PostgreSQL does not check whom it talks to";
+        warning("database-tls", text, "`?sslmode=verify-full&sslrootcert=FILE` in `database`")
+    }));
+    found
+}
+
+fn lockout(facts: &Facts) -> Vec<Finding> {
+    let login = &facts.config.login;
+    let off = [("name_failures_max", login.name_failures_max), ("peer_failures_max", login.peer_failures_max)];
+    let found = off.into_iter().filter(|(_, max)| *max == 0).map(|(key, _)| {
+        let text = format!("passwords can be guessed without end (`login.{key} = 0`)");
+        warning("no-lockout", text, "leave the key out")
+    });
+    found.collect()
+}
+
+fn deadlines(facts: &Facts) -> Vec<Finding> {
+    let limits = &facts.config.limits;
+    let mut found = when(limits.hang_ms != 0 && limits.hang_ms <= limits.stuck_ms.saturating_mul(2), || {
+        let text = format!(
+            "`limits.hang_ms` ({}) is so close to `limits.stuck_ms` ({}) that the server is replaced where an instance \
+             would have been moved",
+            limits.hang_ms, limits.stuck_ms
+        );
+        warning("hang", text, "make `hang_ms` several times `stuck_ms`")
+    });
+    found.extend(when(limits.hang_ms == 0, || {
+        note("hang", "a server that hangs is not replaced (`limits.hang_ms = 0`)", "leave the key out")
+    }));
+    found.extend(when(limits.drain_deadline_ms < limits.deadline_ms, || {
+        let (drain, deadline) = (limits.drain_deadline_ms, limits.deadline_ms);
+        let text = format!("a stop ends after {drain} ms what may take {deadline} ms: answers are cut off");
+        note("drain", text, "make `limits.drain_deadline_ms` no less than `limits.deadline_ms`")
+    }));
+    found
+}
+
+fn quarantine(facts: &Facts) -> Vec<Finding> {
+    when(facts.config.quarantine.crashes == 0, || {
+        let text = "an instance that crashes the server again and again is never taken out (`quarantine.crashes = 0`)";
+        warning("no-quarantine", text, "leave the key out")
+    })
+}
+
+fn limits_of_the_system(facts: &Facts) -> Vec<Finding> {
+    let mut found = when(facts.open_files_max.is_some_and(|max| max < OPEN_FILES), || {
+        let max = facts.open_files_max.unwrap_or_default();
+        let text = format!("the server may have {max} files open, and each connection is one");
+        note("open-files", text, "`LimitNOFILE=65536` in the systemd unit, or `ulimit -n 65536`")
+    });
+    found.extend(when(facts.core_bytes_max != Some(0), || {
+        let text = "a crash may write the server's memory, with what is secret in it, to a core dump";
+        note("core-dumps", text, "`LimitCORE=0` in the systemd unit, or `ulimit -c 0`")
+    }));
+    found
+}
+
+fn root(facts: &Facts) -> Vec<Finding> {
+    when(facts.uid == 0, || {
+        warning("root", "the server runs as root, and so does every plug-in", "give it a user of its own")
+    })
+}
+
+fn clock(facts: &Facts) -> Vec<Finding> {
+    of_records(facts, |records| {
+        let ahead_s = records.last_write_ms.map_or(0, |last_ms| (last_ms - facts.now_ms) / 1_000);
+        when(ahead_s > CLOCK_S, || {
+            let text = format!("the last entry of the audit log is {ahead_s} s in the future: the clock was set back");
+            error("clock", text, "sessions and keys live longer than they should; set the clock right")
+        })
+    })
+}
+
+fn variables(facts: &Facts) -> Vec<Finding> {
+    let remedy = "mend its name or take it away; `porth check-config` shows what counts";
+    facts.warnings.iter().map(|text| warning("configuration", text, remedy)).collect()
+}
+
+const FREE_LITTLE: u64 = 64 << 20;
+const FREE_SOME: u64 = 512 << 20;
+/// So that a renewal that fails has been tried several times.
+const DAYS_LEFT: i64 = 14;
+/// What one connection in ten thousand needs, and what common systems give a shell: 1024.
+const OPEN_FILES: u64 = 4096;
+/// How far clocks of nodes on one database may be apart.
+const CLOCK_S: i64 = 60;
+
+#[cfg(test)]
+#[path = "findings_tests.rs"]
+mod tests;
