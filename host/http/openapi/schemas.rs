@@ -169,8 +169,21 @@ pub(super) struct Instance {
     /// Why it was taken out.
     quarantine: OrNull<String>,
     health: OrNull<Health>,
+    /// Those that it registered; none while it does not run.
+    endpoints: Vec<Endpoint>,
     #[schemars(flatten)]
     settings: Settings,
+}
+
+/// What an instance registered.
+#[derive(JsonSchema)]
+pub(super) struct Endpoint {
+    /// `*` for any.
+    method: String,
+    /// Below the instance's prefix.
+    path: String,
+    /// Who may call: `none`, `session`, `scope:` and a scope, `admin`, or `client`.
+    auth: String,
 }
 
 #[derive(JsonSchema)]
