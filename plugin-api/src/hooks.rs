@@ -90,6 +90,17 @@ impl Extension {
         self as u8
     }
 
+    /// What every module of a kind has, with the name of the trait.
+    pub(crate) fn of_kind(kind: &str) -> Option<(Self, &'static str)> {
+        match kind {
+            "scheme" => Some((Self::Scheme, "Scheme")),
+            "user" => Some((Self::UserBackEnd, "UserBackEnd")),
+            "client" => Some((Self::ClientBackEnd, "ClientBackEnd")),
+            "user_middleware" => Some((Self::UserMiddleware, "UserMiddleware")),
+            _ => None,
+        }
+    }
+
     const fn of_number(number: u8) -> Option<Self> {
         match number {
             0 => Some(Self::Scheme),
@@ -310,6 +321,8 @@ impl HookError {
             HostError::Unauthorized(detail) => Self::Unauthorized(detail),
             HostError::NotFound(detail) => Self::NotFound(detail),
             HostError::Conflict(detail) => Self::Conflict(detail),
+            HostError::Parameter(detail) => Self::Invalid(vec![detail]),
+            HostError::Unsupported(_) => Self::Unsupported,
             other => Self::from(other),
         }
     }
