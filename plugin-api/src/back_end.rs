@@ -138,7 +138,7 @@ pub struct Secrets {
 /// sessions and grants work as for its own people; a name belongs to the back end that the host first saw it at. It is
 /// called on threads of the instance's own, many at once, and may block. What the instance cannot do it leaves out.
 ///
-/// ```
+/// ```standalone_crate
 /// use porth_plugin::prelude::*;
 /// use porth_plugin::{KeptUser, Part};
 ///

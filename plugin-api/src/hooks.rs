@@ -18,7 +18,15 @@ use crate::host_error::HostError;
 use crate::module::Plugin;
 use crate::request::read_json;
 
-/// Why an instance does not do what the host asks of it.
+/// Why an instance does not do what the host asks of it. What it was to change must be as before.
+///
+/// ```
+/// # use porth_plugin::prelude::*;
+/// fn digits(code: &str) -> Result<u32, HookError> {
+///     code.parse().map_err(|_| HookError::invalid("code: expected digits"))
+/// }
+/// assert_eq!(digits("x"), Err(HookError::Invalid(vec!["code: expected digits".into()])));
+/// ```
 ///
 /// Any standard error turns into a failure by `?`. For this conversion to exist, `HookError` itself is no
 /// [`std::error::Error`].
