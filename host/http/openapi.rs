@@ -3,6 +3,7 @@
 //! Start at [`document`]. What plug-ins say of their endpoints is added in `plugins`.
 
 mod operations;
+mod plugins;
 mod records;
 mod schemas;
 
@@ -26,7 +27,16 @@ pub(super) async fn show(State(app): State<App>) -> Json<Value> {
 
 /// The document of a server.
 pub(super) async fn of(app: &App) -> Value {
-    document(&app.0.config)
+    let config = &app.0.config;
+    let mut document = document(config);
+    for offers in app.0.runtime.offers().await {
+        let refused = plugins::add(&mut document, &config.api_prefix, &offers);
+        if offers.is_new && !refused.is_empty() {
+            let (instance, refused) = (&offers.name, refused.join("; "));
+            tracing::warn!(instance, "what the instance {instance} says of its API is not shown: {refused}");
+        }
+    }
+    document
 }
 
 /// The document.
@@ -63,6 +73,10 @@ pub(super) fn document(config: &Config) -> Value {
                 "session": {
                     "type": "apiKey", "in": "cookie", "name": config.session_cookie(),
                     "description": "The session that `POST /auth` begins.",
+                },
+                "client": {
+                    "type": "http", "scheme": "basic",
+                    "description": "A client's id and its secret or password.",
                 },
                 "key": {
                     "type": "apiKey", "in": "header", "name": "Authorization",

@@ -9,6 +9,7 @@ pub mod body;
 mod breaker;
 pub mod call;
 mod counted;
+mod described;
 mod documents;
 pub mod health;
 pub mod hooks;
@@ -34,6 +35,7 @@ mod threads;
 pub mod watch;
 pub mod watchdog;
 
+pub use self::described::InstanceOffers;
 pub use body::Body;
 pub use call::{CallError, Incoming, call, refused};
 pub use documents::purge as purge_documents;

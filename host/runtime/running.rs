@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::body::EndlessStreams;
 use super::call::CallError;
+use super::described::Describing;
 use super::health::{Health, HealthView, Trouble};
 use super::hooks::CALLS_WITHIN_MAX;
 use super::libraries::Generation;
@@ -45,6 +46,8 @@ pub struct Running {
     pub(super) endless_streams: EndlessStreams,
     /// What else can be called in it, by the tables' ids.
     pub(super) hooks: BTreeMap<&'static str, Arc<abi::Hooks>>,
+    /// What it said of its API.
+    pub(super) describing: Describing,
     instance: Mutex<Option<abi::Instance>>,
     calls: AtomicUsize,
     /// How many of them are threads' part in a call that is counted already.
@@ -76,6 +79,7 @@ impl Running {
             since: Instant::now(),
             endless_streams: EndlessStreams::default(),
             hooks: instance.hooks().clone(),
+            describing: Describing::default(),
             instance: Mutex::new(Some(instance)),
             calls: AtomicUsize::new(0),
             parts: AtomicUsize::new(0),

@@ -702,6 +702,17 @@ typedef struct porth_health {
 
 #define PORTH_HEALTH "porth.health/1"
 
+/* The extension PORTH_OPENAPI: for modules of kind `plugin` that say more of their endpoints than the host knows. */
+typedef struct porth_openapi {
+    size_t size;
+    /* {}: a part of an OpenAPI 3.1 document, {"paths", "components"}, with paths as they were registered and operations of
+     * endpoints only. References lead to its own components. Asked once somebody looks; the answer counts until the instance is
+     * started anew. */
+    porth_hook openapi;
+} porth_openapi;
+
+#define PORTH_OPENAPI "porth.openapi/1"
+
 /* ---- Helpers: nothing in them is part of the border ---------------------------------------------------------------- */
 
 /* Text with its length. */
@@ -835,7 +846,7 @@ typedef struct porth_layout_row {
     uint32_t align;
 } porth_layout_row;
 
-#define PORTH_ROWS_LEN 202
+#define PORTH_ROWS_LEN 205
 
 typedef struct porth_note {
     uint32_t owner_len;
@@ -961,7 +972,8 @@ typedef struct porth_note {
     PORTH_ROW(22, 3, porth_user_middleware, store), PORTH_ROW(22, 4, porth_user_middleware, delete_),                     \
     PORTH_ROW_OF(23, porth_user_revoke), PORTH_ROW(23, 1, porth_user_revoke, size),                                       \
     PORTH_ROW(23, 2, porth_user_revoke, user_revoke), PORTH_ROW_OF(24, porth_health),                                     \
-    PORTH_ROW(24, 1, porth_health, size), PORTH_ROW(24, 2, porth_health, health)
+    PORTH_ROW(24, 1, porth_health, size), PORTH_ROW(24, 2, porth_health, health),                                                       \
+    PORTH_ROW_OF(25, porth_openapi), PORTH_ROW(25, 1, porth_openapi, size), PORTH_ROW(25, 2, porth_openapi, openapi)
 
 extern __attribute__((visibility("default"))) const porth_plugin PORTH_PLUGIN_V1;
 

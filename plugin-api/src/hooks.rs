@@ -88,6 +88,8 @@ pub enum Extension {
     UserRevoke,
     /// `porth.health/1`.
     Health,
+    /// `porth.openapi/1`.
+    OpenApi,
 }
 
 impl Extension {
@@ -115,19 +117,21 @@ impl Extension {
             3 => Some(Self::UserMiddleware),
             4 => Some(Self::UserRevoke),
             5 => Some(Self::Health),
+            6 => Some(Self::OpenApi),
             _ => None,
         }
     }
 
     /// The table of an id, if there is one.
     fn of_id(id: &[u8]) -> Option<(Self, *const c_void)> {
-        let tables: [(&str, Self, *const c_void); 6] = [
+        let tables: [(&str, Self, *const c_void); 7] = [
             (abi::SCHEME, Self::Scheme, core::ptr::from_ref(SCHEME).cast()),
             (abi::USER_BACK_END, Self::UserBackEnd, core::ptr::from_ref(USER_BACK_END).cast()),
             (abi::CLIENT_BACK_END, Self::ClientBackEnd, core::ptr::from_ref(CLIENT_BACK_END).cast()),
             (abi::USER_MIDDLEWARE, Self::UserMiddleware, core::ptr::from_ref(USER_MIDDLEWARE).cast()),
             (abi::USER_REVOKE, Self::UserRevoke, core::ptr::from_ref(USER_REVOKE).cast()),
             (abi::HEALTH, Self::Health, core::ptr::from_ref(HEALTH).cast()),
+            (abi::OPENAPI, Self::OpenApi, core::ptr::from_ref(OPENAPI).cast()),
         ];
         let found = tables.into_iter().find(|(known, ..)| known.as_bytes() == id);
         found.map(|(_, extension, table)| (extension, table))
@@ -267,6 +271,11 @@ const USER_REVOKE: &abi::UserRevoke = {
 const HEALTH: &abi::Health = {
     const NUMBER: u8 = Extension::Health.number();
     &abi::Health { size: size_of::<abi::Health>(), health: hook::<NUMBER, 0>() }
+};
+
+const OPENAPI: &abi::OpenApi = {
+    const NUMBER: u8 = Extension::OpenApi.number();
+    &abi::OpenApi { size: size_of::<abi::OpenApi>(), openapi: hook::<NUMBER, 0>() }
 };
 
 /// The function at a place of a table.

@@ -164,6 +164,7 @@ mod host_error;
 mod log;
 mod metrics;
 mod module;
+mod openapi;
 mod outgoing;
 mod request;
 mod response;
@@ -192,6 +193,7 @@ pub use host::{Host, HostInfo, Login};
 pub use host_error::HostError;
 pub use metrics::{Counter, Gauge, Histogram, Metrics};
 pub use module::{InitError, Kind, Module, Plugin, Right};
+pub use openapi::{ApiDocument, ApiOperation, OpenApi};
 pub use request::{Caller, Request};
 pub use response::Response;
 pub use scheme::{CanUse, Scheme, Sent};
@@ -210,9 +212,9 @@ pub mod prelude {
     pub use tracing;
 
     pub use crate::{
-        Auth, Caller, CanUse, ClientBackEnd, Collection, Consumed, Document, Documents, Error, Event, Health,
-        HealthReport, HookError, Host, HostError, InitError, Kind, Module, Operation, Plugin, Request, Response, Right,
-        Scheme, Sent, UserBackEnd, UserMiddleware, UserRevoke, export_plugin,
+        ApiDocument, Auth, Caller, CanUse, ClientBackEnd, Collection, Consumed, Document, Documents, Error, Event,
+        Health, HealthReport, HookError, Host, HostError, InitError, Kind, Module, OpenApi, Operation, Plugin, Request,
+        Response, Right, Scheme, Sent, UserBackEnd, UserMiddleware, UserRevoke, export_plugin,
     };
 }
 
@@ -229,6 +231,7 @@ pub mod __private {
         pub use crate::back_end::ClientHooks as ClientBackEnd;
         pub use crate::back_end::UserHooks as UserBackEnd;
         pub use crate::health::HealthHooks as Health;
+        pub use crate::openapi::OpenApiHooks as OpenApi;
         pub use crate::scheme::Hooks as Scheme;
         pub use crate::user_middleware::MiddlewareHooks as UserMiddleware;
         pub use crate::user_middleware::RevokeHooks as UserRevoke;

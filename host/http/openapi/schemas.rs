@@ -171,7 +171,7 @@ pub(super) struct Instance {
     /// Why it was taken out.
     quarantine: OrNull<String>,
     health: OrNull<Health>,
-    /// What it registered; empty while it does not run.
+    /// Those that it registered; none while it does not run.
     endpoints: Vec<Endpoint>,
     #[schemars(flatten)]
     settings: Settings,
@@ -180,10 +180,11 @@ pub(super) struct Instance {
 /// What an instance registered.
 #[derive(JsonSchema)]
 pub(super) struct Endpoint {
+    /// `*` for any.
     method: String,
-    /// Below the instance's own, with parameters in braces.
+    /// Below the instance's prefix.
     path: String,
-    /// Who is let in: `none`, `session`, `scope:` and a scope, `admin` or `client`.
+    /// Who may call: `none`, `session`, `scope:` and a scope, `admin`, or `client`.
     auth: String,
 }
 

@@ -191,5 +191,24 @@ pub struct Health {
 /// The id of [`Health`].
 pub const HEALTH: &str = "porth.health/1";
 
+/// The extension [`OPENAPI`]: for modules of kind `plugin` that say more of their endpoints than the host knows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "layout", derive(StableAbi))]
+#[cfg_attr(feature = "layout", sabi(kind(Prefix(prefix_ref = OpenApiRef, prefix_fields = OpenApiPrefix))))]
+pub struct OpenApi {
+    /// How many bytes of this struct the library filled in.
+    pub size: usize,
+    /// `{}`: a part of an OpenAPI 3.1 document, `{"paths", "components"}`, with paths as they were registered and operations of
+    /// endpoints only. References lead to its own components. Asked once somebody looks; the answer counts until the instance
+    /// is started anew.
+    #[cfg_attr(feature = "layout", sabi(last_prefix_field))]
+    pub openapi: Hook,
+}
+
+/// The id of [`OpenApi`].
+pub const OPENAPI: &str = "porth.openapi/1";
+
 /// The ids of all tables of hooks.
-pub const HOOK_TABLES: [&str; 6] = [SCHEME, USER_BACK_END, CLIENT_BACK_END, USER_MIDDLEWARE, USER_REVOKE, HEALTH];
+pub const HOOK_TABLES: [&str; 7] =
+    [SCHEME, USER_BACK_END, CLIENT_BACK_END, USER_MIDDLEWARE, USER_REVOKE, HEALTH, OPENAPI];

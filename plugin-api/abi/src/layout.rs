@@ -8,7 +8,9 @@ use abi_stable::library::AbiHeader;
 use abi_stable::type_layout::TypeLayout;
 
 use crate::call::{EndpointRef, HostCall, RequestRef, ResponseRef};
-use crate::hooks::{ClientBackEndRef, HealthRef, SchemeRef, UserBackEndRef, UserMiddlewareRef, UserRevokeRef};
+use crate::hooks::{
+    ClientBackEndRef, HealthRef, OpenApiRef, SchemeRef, UserBackEndRef, UserMiddlewareRef, UserRevokeRef,
+};
 use crate::host::{Done, HostRef, LogRecordRef};
 use crate::plugin::{DocumentMigrationsRef, InitArgumentsRef, InitResultRef, PluginRef};
 
@@ -32,6 +34,7 @@ pub struct Root {
     pub user_middleware: UserMiddlewareRef,
     pub user_revoke: UserRevokeRef,
     pub health: HealthRef,
+    pub openapi: OpenApiRef,
     pub host_call: HostCall,
     pub done: Done,
 }

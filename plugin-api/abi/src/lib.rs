@@ -36,8 +36,8 @@ pub use call::{
     ResponseOut, Str, Stream, Waker, WakerTable,
 };
 pub use hooks::{
-    CLIENT_BACK_END, ClientBackEnd, HEALTH, HOOK_TABLES, Health, Hook, SCHEME, Scheme, USER_BACK_END, USER_MIDDLEWARE,
-    USER_REVOKE, UserBackEnd, UserMiddleware, UserRevoke,
+    CLIENT_BACK_END, ClientBackEnd, HEALTH, HOOK_TABLES, Health, Hook, OPENAPI, OpenApi, SCHEME, Scheme, USER_BACK_END,
+    USER_MIDDLEWARE, USER_REVOKE, UserBackEnd, UserMiddleware, UserRevoke,
 };
 pub use host::{Done, Host, HostIn, LogRecord, LogRecordIn, Question};
 pub use note::{LayoutRow, Note};

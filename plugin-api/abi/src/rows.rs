@@ -8,7 +8,7 @@
 use crate::call::{
     Bytes, Endpoint, Future, Header, HostCall, Parameter, Request, Response, Str, Stream, Waker, WakerTable,
 };
-use crate::hooks::{ClientBackEnd, Health, Scheme, UserBackEnd, UserMiddleware, UserRevoke};
+use crate::hooks::{ClientBackEnd, Health, OpenApi, Scheme, UserBackEnd, UserMiddleware, UserRevoke};
 use crate::host::{Host, LogRecord};
 use crate::note::LayoutRow;
 use crate::plugin::{DocumentMigrations, InitArguments, InitResult, Plugin};
@@ -45,7 +45,7 @@ const fn size_of_field<T, F>(_: fn(&T) -> *const F) -> usize {
 }
 
 /// The structs in the note with their ids and names, for messages.
-pub const TYPE_NAMES: [(u16, &str); 24] = [
+pub const TYPE_NAMES: [(u16, &str); 25] = [
     (1, "Str"),
     (2, "Bytes"),
     (3, "Header"),
@@ -70,6 +70,7 @@ pub const TYPE_NAMES: [(u16, &str); 24] = [
     (22, "UserMiddleware"),
     (23, "UserRevoke"),
     (24, "Health"),
+    (25, "OpenApi"),
 ];
 
 /// The structs that start with their size and may grow; all others are as they are for good.
@@ -188,6 +189,7 @@ const CLIENT_BACK_END: &[LayoutRow] =
 const USER_MIDDLEWARE: &[LayoutRow] = &rows!(22, UserMiddleware, [size, show, store, delete]);
 const USER_REVOKE: &[LayoutRow] = &rows!(23, UserRevoke, [size, user_revoke]);
 const HEALTH: &[LayoutRow] = &rows!(24, Health, [size, health]);
+const OPENAPI: &[LayoutRow] = &rows!(25, OpenApi, [size, openapi]);
 
 /// How many rows there are.
 pub const ROWS_LEN: usize = STR.len()
@@ -213,11 +215,12 @@ pub const ROWS_LEN: usize = STR.len()
     + CLIENT_BACK_END.len()
     + USER_MIDDLEWARE.len()
     + USER_REVOKE.len()
-    + HEALTH.len();
+    + HEALTH.len()
+    + OPENAPI.len();
 
 /// All rows, ordered by struct and field.
 pub const ROWS: [LayoutRow; ROWS_LEN] = {
-    let parts: [&[LayoutRow]; 24] = [
+    let parts: [&[LayoutRow]; 25] = [
         STR,
         BYTES,
         HEADER,
@@ -242,6 +245,7 @@ pub const ROWS: [LayoutRow; ROWS_LEN] = {
         USER_MIDDLEWARE,
         USER_REVOKE,
         HEALTH,
+        OPENAPI,
     ];
     let mut all = [LayoutRow { type_id: 0, field: 0, offset: 0, size: 0, align: 0 }; ROWS_LEN];
     let (mut part, mut next) = (0, 0);

@@ -121,7 +121,7 @@ fn a_damaged_note_is_refused() {
     check_refused(
         &with_note(|note| note.rows_len -= 1),
         expect![
-            "library `libx.so` lays out field 2 of struct `Health` differently: it says nothing of it, this host says 8 bytes at 8"
+            "library `libx.so` lays out field 2 of struct `OpenApi` differently: it says nothing of it, this host says 8 bytes at 8"
         ],
     );
     check_refused(

@@ -250,3 +250,44 @@ fn the_pages_need_nothing_from_elsewhere_and_no_scripts() {
         assert!(body.contains(part), "{part}");
     }
 }
+
+#[test]
+fn instances_describe_their_endpoints() {
+    let server = Setup::new().libraries(&["knows", "hello"]).c_library("directory").start();
+    server.add("feels", "it", &json!({}));
+    server.add("deaf", "other", &json!({}));
+    server.add("hello", "h", &json!({"greeting": "x"}));
+    server.add("c-revoke", "c", &json!({}));
+    let found = document(&server);
+    let said = &found["paths"]["/api/it/say/{status}"]["get"];
+    assert_eq!((&said["summary"], &said["tags"]), (&json!("Says how it does"), &json!(["plug-in it"])));
+    assert_eq!(
+        said["responses"]["200"]["content"]["application/json"]["schema"]["$ref"],
+        "#/components/schemas/it.Saying"
+    );
+    assert!(found["components"]["schemas"]["it.Saying"].is_object());
+    assert!(found["components"]["schemas"].get("c.C").is_some());
+    // What the host knows by itself, of one that says nothing.
+    assert_eq!(found["paths"]["/api/h/hello/{name}"]["get"]["parameters"][0]["name"], "name");
+    // No more than endpoints, told once.
+    assert!(found["paths"].get("/api/it/nowhere").is_none());
+    assert!(server.get("/docs").body.contains("/api/it/say/{status}"));
+    let log = server.log();
+    for lines in ["`get /nowhere` is no endpoint of the instance", "what the instance c says of its API is not shown"] {
+        assert!(log.contains(lines), "{log}");
+    }
+    assert_eq!(log.matches("what the instance it says").count(), 1, "{log}");
+
+    // One that fails leaves what the host knows, and is not asked again and again.
+    server.add("feels", "sad", &json!({}));
+    assert_eq!(server.get("/api/sad/say/fails").status, 204);
+    for _ in 0..3 {
+        let found = document(&server);
+        assert!(found["paths"]["/api/sad/say/{status}"]["get"]["responses"].get("default").is_some());
+    }
+    assert_eq!(server.log().matches("instance plugin/sad does not describe its API").count(), 1, "{}", server.log());
+
+    // An instance that is gone is gone from the document.
+    assert_eq!(server.admin("DELETE", "/api/mod/plugin/it", None).status, 200);
+    assert!(document(&server)["paths"].get("/api/it/say/{status}").is_none());
+}
