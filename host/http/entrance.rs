@@ -67,7 +67,13 @@ impl Entrance {
     }
 
     /// Answers the requests of a connection.
-    pub(super) async fn serve(self, stream: TcpStream, service: impl Answers, pace: Pace, draining: watch::Receiver<Drain>) {
+    pub(super) async fn serve(
+        self,
+        stream: TcpStream,
+        service: impl Answers,
+        pace: Pace,
+        draining: watch::Receiver<Drain>,
+    ) {
         // In boxes of their own where there is more to do, so that what is most common takes no room for it.
         match self.tls {
             None if !self.http2 => connection::serve(stream, service, pace, draining).await,
@@ -103,7 +109,13 @@ async fn begins_with(stream: &TcpStream, expected: &[u8]) -> io::Result<bool> {
     }
 }
 
-async fn encrypted(tls: TlsAcceptor, stream: TcpStream, service: impl Answers, pace: Pace, mut draining: watch::Receiver<Drain>) {
+async fn encrypted(
+    tls: TlsAcceptor,
+    stream: TcpStream,
+    service: impl Answers,
+    pace: Pace,
+    mut draining: watch::Receiver<Drain>,
+) {
     let begun = tokio::select! {
         begun = tokio::time::timeout(tls::HANDSHAKE_DEADLINE, begin(tls, stream)) => begun,
         () = reached(&mut draining, Drain::Now) => return,
