@@ -82,7 +82,8 @@ fn the_command_line_says_where_instead_of_the_file() {
 
 /// What is answered on the public listener, where there is one for administration. Written down once more: a route that
 /// nobody thought of is for administration.
-const PUBLIC: [&str; 6] = ["/config", "/docs", "/health", "/api/auth", "/api/profile", "/api/profile_list"];
+const PUBLIC: [&str; 7] =
+    ["/config", "/docs", "/health", "/api/openapi.json", "/api/auth", "/api/profile", "/api/profile_list"];
 
 #[test]
 fn administration_is_answered_at_its_listener_only() {
