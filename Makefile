@@ -1,6 +1,6 @@
 # What one does with this repository. `make run` and `make test` need nothing but cargo and a C compiler.
 
-.PHONY: run test soak bench
+.PHONY: run test soak bench package
 
 # Builds, and serves on 127.0.0.1:4593 with the plug-ins of this repository; `make run LISTEN=address:port` elsewhere.
 run:
@@ -14,6 +14,10 @@ test:
 soak:
 	PORTH_TEST_SCALE=full cargo test --workspace -- --nocapture
 	scripts/check-openapi.sh 200
+
+# The Debian package; needs cargo-deb.
+package:
+	@scripts/package.sh
 
 # What a plug-in's endpoint costs, beside the same handler compiled in, nginx and Glewlwyd; in minutes.
 bench:

@@ -11,6 +11,8 @@ if [ "${CI:-}" = true ]; then
 else
     cargo clippy --workspace --all-targets
 fi
+# What authors read: a link that leads nowhere is a mistake.
+RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --no-deps --features porth-plugin/testing,porth-plugin/tokio -p porth-plugin -p porth-abi
 # A test that hangs would otherwise take the whole evening, and nobody would know which.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -198,11 +198,15 @@ pub(super) unsafe fn text<'a>(text: Str, what: &str) -> Result<&'a str, Callback
 unsafe extern "C" fn log(context: u64, record: LogRecordIn) {
     guard((), || {
         let Some(services) = context::find(context) else { return };
-        // SAFETY: the record is valid for this call; a shorter one is refused.
-        let Some(record) = (unsafe { record.0.as_ref() }) else { return };
-        if record.size < size_of::<LogRecord>() {
+        if record.0.is_null() {
             return;
         }
+        // SAFETY: not null, and every record begins with its size. No reference before it is known to be whole.
+        if unsafe { record.0.cast::<usize>().read() } < size_of::<LogRecord>() {
+            return;
+        }
+        // SAFETY: as long as its size says, and valid for this call.
+        let record = unsafe { &*record.0 };
         // SAFETY: texts of the record are valid for this call.
         let target = unsafe { text(record.target, "target") }.unwrap_or("?");
         // SAFETY: as above.
@@ -257,15 +261,19 @@ unsafe extern "C" fn add_well_known(context: u64, endpoint: EndpointIn, detail: 
 /// # Safety
 /// The endpoint, as long as its `size` says, and its texts are valid for this call.
 unsafe fn new_endpoint(endpoint: EndpointIn) -> Result<NewEndpoint, CallbackError> {
-    // SAFETY: the caller vouches for it; a shorter one is refused before anything beyond `size` is read.
-    let endpoint = unsafe { endpoint.0.as_ref() }.ok_or_else(|| CallbackError::parameter("no endpoint"))?;
-    if endpoint.size < size_of::<Endpoint>() {
+    if endpoint.0.is_null() {
+        return Err(CallbackError::parameter("no endpoint"));
+    }
+    // SAFETY: not null, and every endpoint begins with its size. No reference before it is known to be whole.
+    let size = unsafe { endpoint.0.cast::<usize>().read() };
+    if size < size_of::<Endpoint>() {
         return Err(CallbackError::parameter(format!(
-            "an endpoint of {} bytes, expected at least {}",
-            endpoint.size,
+            "an endpoint of {size} bytes, expected at least {}",
             size_of::<Endpoint>()
         )));
     }
+    // SAFETY: as long as its size says, and the caller vouches for it.
+    let endpoint = unsafe { &*endpoint.0 };
     // SAFETY: the caller vouches for the texts.
     let method = unsafe { text(endpoint.method, "method") }?.to_owned();
     // SAFETY: as above.
@@ -330,11 +338,15 @@ unsafe extern "C" fn request_body_next(context: u64, request: *const c_void, cal
 
 unsafe extern "C" fn complete(context: u64, token: u64, answer: i32, response: ResponseOut) -> i32 {
     guard(code::ERROR, || {
-        // SAFETY: the response is valid for this call.
-        let Some(response) = (unsafe { response.0.as_ref() }) else { return code::PARAM };
-        if response.size < size_of::<porth_abi::Response>() {
+        if response.0.is_null() {
             return code::PARAM;
         }
+        // SAFETY: not null, and every response begins with its size. No reference before it is known to be whole.
+        if unsafe { response.0.cast::<usize>().read() } < size_of::<porth_abi::Response>() {
+            return code::PARAM;
+        }
+        // SAFETY: as long as its size says, and valid for this call.
+        let response = unsafe { &*response.0 };
         let answer = if matches!(answer, code::PENDING | code::NEXT) { code::FAILED } else { answer };
         // SAFETY: the border says that the host takes over what the response owns.
         let outcome = unsafe { answer::take(answer, *response) };

@@ -149,7 +149,7 @@ async fn start(
     services::ensure_scopes(&access.scopes, &config).await.map_err(Failure::configuration)?;
     let services = services::services(&db, &config, access.clone(), clients);
     let retention_ms = i64::from(config.audit.retention_days) * 86_400_000;
-    tokio::spawn(see_off(access.users.departing().clone(), leadership.clone()));
+    tokio::spawn(see_off(access.users.departing().clone(), services.setup.clone(), leadership.clone()));
     tokio::spawn(purge(access, services.keys.clone(), retention_ms, leadership.clone()));
     let (keys, setup) = (services.keys.clone(), services.setup.clone());
     let app = App::new(Arc::clone(&config), runtime.clone(), services);
@@ -367,8 +367,9 @@ async fn purge(access: Access, keys: ApiKeys, retention_ms: i64, leadership: Lea
     }
 }
 
-/// Tells those of people who are gone who were not told when they went, while this process leads.
-async fn see_off(departing: Departing, leadership: Leadership) {
+/// Tells those of people who are gone who were not told when they went, and closes the link that nobody needs any more, while
+/// this process leads.
+async fn see_off(departing: Departing, setup: Setup, leadership: Leadership) {
     let mut interval = tokio::time::interval(SEE_OFF_EVERY);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -376,6 +377,9 @@ async fn see_off(departing: Departing, leadership: Leadership) {
         // Two that tell the same do no harm: no lease, since whoever is told may take its time.
         if !leadership.leads() {
             continue;
+        }
+        if let Err(error) = setup.settle(now_ms()).await {
+            tracing::warn!(%error, "the link for the first administrator may be open still: {error}");
         }
         match departing.work_off(None).await {
             Ok(()) => {}

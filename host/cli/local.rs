@@ -59,9 +59,11 @@ pub(super) fn read(status: http::StatusCode, answer: Value) -> Result<Value, Loc
     Err(LocalError::Refused(said.map_or_else(|| status.to_string(), str::to_owned)))
 }
 
-type Exchanged = Result<(http::StatusCode, Value), Box<dyn std::error::Error + Send + Sync>>;
+/// What came of it: a status, and JSON.
+pub(super) type Exchanged = Result<(http::StatusCode, Value), Box<dyn std::error::Error + Send + Sync>>;
 
-async fn exchange(socket: &Path, method: Method, path: &str, body: String) -> Exchanged {
+/// As [`ask`], whatever the status is, and without an end of its own.
+pub(super) async fn exchange(socket: &Path, method: Method, path: &str, body: String) -> Exchanged {
     let stream = TokioIo::new(UnixStream::connect(socket).await?);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
     // Whatever ends the connection early also fails the request below.

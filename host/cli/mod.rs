@@ -47,6 +47,7 @@ pub fn main() -> ExitCode {
         Command::Key { command } => key::run(command, output),
         Command::Audit(arguments) => audit::run(arguments, output),
         Command::Plugin { command: PluginCommand::New(arguments) } => plugin::new::run(&arguments, output),
+        Command::Plugin { command: PluginCommand::Test(arguments) } => plugin::test::run(&arguments, output),
         Command::Plugin { command: PluginCommand::Check { file } } => plugin::check(&file, output),
         Command::Plugin { command: PluginCommand::Allow { file, place } } => plugin::allow(&file, &place, output),
         Command::Plugin { command: PluginCommand::List { plugins, place } } => plugin::list(plugins, &place, output),
@@ -139,6 +140,8 @@ enum Command {
 enum PluginCommand {
     /// Makes the source of a new plug-in, with a test and the commands that build, test and serve it.
     New(plugin::new::Arguments),
+    /// Runs a library through all that a server may ask of it, in a server of its own, and says what is wrong.
+    Test(plugin::test::Arguments),
     /// Prints what this host finds out about a library before it opens it, or why it refuses to.
     Check {
         /// The library.

@@ -2,6 +2,7 @@
 
 pub(super) mod new;
 mod template;
+pub(super) mod test;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

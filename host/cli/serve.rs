@@ -48,5 +48,8 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 fn child_command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.arg0("porth").arg("child");
+    for variable in supervisor::FOR_THE_PARENT {
+        command.env_remove(variable);
+    }
     command
 }

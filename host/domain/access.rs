@@ -184,7 +184,7 @@ impl Access {
         })
     }
 
-    /// Changes a password for who knows the old one. Wrong ones count as failed log-ins, so that a session that somebody
+    /// Changes a password for who knows the old one, and ends the sessions of the user but the one to keep. Wrong ones count as failed log-ins, so that a session that somebody
     /// got hold of is no way to guess.
     ///
     /// # Errors
@@ -194,6 +194,7 @@ impl Access {
         username: &str,
         old: &str,
         new: &str,
+        keep_session: Option<&str>,
         peer: Option<IpAddr>,
         now_ms: i64,
     ) -> Result<(), ChangePasswordError> {
@@ -202,7 +203,7 @@ impl Access {
         if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await.map_err(store)? {
             return Err(locked_out.into());
         }
-        let changed = self.users.change_password(username, old, new, now_ms).await?;
+        let changed = self.users.change_password(username, old, new, keep_session, now_ms).await?;
         let locked_out = match changed {
             true => self.lockout.succeeded(&attempt, now_ms).await,
             false => self.lockout.failed(&attempt, now_ms).await,

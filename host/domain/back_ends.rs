@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
 
 use super::identity::DATABASE;
+use super::passwords::Passwords;
 use super::search::Page;
 use super::{StoreError, users};
 
@@ -37,6 +38,12 @@ pub enum BackEndError {
     /// Something is wrong with what it got; all of it.
     #[error("{}", .0.join("; "))]
     Refused(Vec<String>),
+    /// It knows no such record.
+    #[error("the back end does not know it")]
+    NotFound,
+    /// It has nothing for that.
+    #[error("the back end cannot do that")]
+    Unsupported,
     /// It failed, took too long, or does not run.
     #[error("{0}")]
     Failed(String),
@@ -88,6 +95,8 @@ pub struct Source {
     pub name: String,
     /// Whether its records can only be read.
     pub readonly: bool,
+    /// Whether one may have several passwords.
+    pub multiple_passwords: bool,
     /// Who keeps the records.
     pub keeper: Keeper,
 }
@@ -197,7 +206,8 @@ impl BackEnds {
 /// Before anybody says otherwise, the database keeps everything.
 impl Default for BackEnds {
     fn default() -> Self {
-        let database = Source { name: DATABASE.to_owned(), readonly: false, keeper: Keeper::Database };
+        let database =
+            Source { name: DATABASE.to_owned(), readonly: false, multiple_passwords: false, keeper: Keeper::Database };
         Self(Arc::new(Inner {
             users: ArcSwap::from_pointee(vec![database.clone()]),
             clients: ArcSwap::from_pointee(vec![database]),
@@ -254,6 +264,25 @@ impl Sources {
     }
 }
 
+/// What is wrong with a list of passwords at a back end; an empty text in it stands for the one that is there.
+pub(super) fn passwords_error(source: Option<&Source>, passwords: &[String]) -> Option<String> {
+    let Some(source) = source.filter(|source| source.multiple_passwords) else {
+        let name = source.map_or(DATABASE, |source| source.name.as_str());
+        return Some(format!("password: expected a text, since the back end `{name}` keeps one of each"));
+    };
+    if passwords.len() > PASSWORDS_MAX {
+        return Some(format!("password: at most {PASSWORDS_MAX} are possible (back end `{}`)", source.name));
+    }
+    let long = passwords
+        .iter()
+        .filter(|password| !password.is_empty())
+        .find_map(|password| Passwords::check_length(password).err());
+    long.map(|error| format!("password: {error}"))
+}
+
+/// How many passwords one may have.
+const PASSWORDS_MAX: usize = 8;
+
 /// What is wrong with a change of what can only be read.
 pub(super) fn read_only(back_end: &str) -> String {
     format!("source: the back end `{back_end}` can only be read")
@@ -267,8 +296,8 @@ pub(super) fn failed(back_end: &str, error: &BackEndError) -> StoreError {
 /// An instance did not delete.
 pub(super) fn not_deleted(back_end: &str, error: &BackEndError) -> StoreError {
     match error {
-        BackEndError::Refused(_) => StoreError::ReadOnly { back_end: back_end.to_owned() },
-        BackEndError::Failed(_) => failed(back_end, error),
+        BackEndError::Refused(_) | BackEndError::Unsupported => StoreError::ReadOnly { back_end: back_end.to_owned() },
+        BackEndError::NotFound | BackEndError::Failed(_) => failed(back_end, error),
     }
 }
 

@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use tokio::sync::OwnedMutexGuard;
 
 use self::kept::{Kept, Nobody};
-use super::back_ends::{BackEnds, Keeper, Sources, failed, not_deleted, read_only};
-use super::identity;
+use super::back_ends::{BackEnds, Keeper, Sources, failed, not_deleted, passwords_error, read_only};
+use super::identity::{self, picked};
 use super::names::NameLocks;
 use super::passwords::{PasswordError, Passwords};
 use super::search::Page;
@@ -67,6 +67,8 @@ pub enum SecretChange {
     Remove,
     /// Another.
     Set(String),
+    /// Several passwords, as of a person: see [`UserChange`](super::users::UserChange).
+    Several(Vec<String>),
 }
 
 /// What is done to the secrets of an application.
@@ -231,6 +233,9 @@ impl Clients {
         let mut errors = errors(&details, &secrets);
         let sources = self.back_ends.clients();
         let target = sources.target(source).map_err(|error| errors.push(error));
+        if let (Ok(target), SecretChange::Several(passwords)) = (&target, &secrets.password) {
+            errors.extend(passwords_error(Some(target), passwords));
+        }
         let (true, Ok(target)) = (errors.is_empty(), target) else { return Err(PutClientError::Invalid(errors)) };
         let _alone = self.hold(&details.client_id).await?;
         let stale = if sources.are_own() {
@@ -251,16 +256,17 @@ impl Clients {
                 self.check_scopes(&details.scopes).await?;
                 let met = self.meet(&details.client_id, &target.name, stale).await?;
                 let id = met.ok_or_else(|| PutClientError::IdTaken { client_id: details.client_id.clone() })?;
+                let client_id = details.client_id.clone();
                 if let Err(error) = back_end.add(&kept::write(details, secrets)).await {
                     self.forget(&id).await?;
-                    return Err(kept::refused(&target.name, error));
+                    return Err(kept::refused(&target.name, &client_id, error));
                 }
                 Ok(id)
             }
             _ => {
                 let id = new_id(now_ms);
                 let new = own::New { id: id.clone(), source: target.name.clone(), stale };
-                self.put_own(Some(new), details, secrets, now_ms).await?;
+                self.put_own(Some(new), None, details, secrets, now_ms).await?;
                 Ok(id)
             }
         }
@@ -271,21 +277,60 @@ impl Clients {
     /// # Errors
     /// [`PutClientError`].
     pub async fn set(&self, details: ClientDetails, secrets: ClientSecrets, now_ms: i64) -> Result<(), PutClientError> {
+        self.put(None, details, secrets, now_ms).await
+    }
+
+    /// Changes an application that was read as `old`: writes what is otherwise in `new`. What others have changed meanwhile
+    /// stays as they left it.
+    ///
+    /// # Errors
+    /// [`PutClientError`].
+    pub async fn change(
+        &self,
+        old: &ClientDetails,
+        new: ClientDetails,
+        secrets: ClientSecrets,
+        now_ms: i64,
+    ) -> Result<(), PutClientError> {
+        self.put(Some(old), new, secrets, now_ms).await
+    }
+
+    async fn put(
+        &self,
+        old: Option<&ClientDetails>,
+        mut details: ClientDetails,
+        secrets: ClientSecrets,
+        now_ms: i64,
+    ) -> Result<(), PutClientError> {
         let errors = errors(&details, &secrets);
         if !errors.is_empty() {
             return Err(PutClientError::Invalid(errors));
         }
-        match self.find(&self.back_ends.clients(), &details.client_id).await? {
+        let _alone = self.hold(&details.client_id).await?;
+        let found = self.find(&self.back_ends.clients(), &details.client_id).await?;
+        let source = match &found {
+            Found::Own { row, .. } => Some(&row.back_end),
+            Found::Kept(kept) => Some(&kept.client.source),
+            Found::Nobody(_) => None,
+        };
+        if let (Some(source), SecretChange::Several(passwords)) = (source, &secrets.password) {
+            let wrong = passwords_error(self.back_ends.clients().find(source), passwords);
+            wrong.map_or(Ok(()), |wrong| Err(PutClientError::Invalid(vec![wrong])))?;
+        }
+        match found {
             Found::Own { readonly: true, row } => Err(PutClientError::Invalid(vec![read_only(&row.back_end)])),
             Found::Kept(Kept { readonly: true, client, .. }) => {
                 Err(PutClientError::Invalid(vec![read_only(&client.source)]))
             }
-            Found::Own { .. } => self.put_own(None, details, secrets, now_ms).await,
+            Found::Own { .. } => self.put_own(None, old.cloned(), details, secrets, now_ms).await,
             Found::Kept(Kept { client, back_end, .. }) => {
+                if let Some(old) = old {
+                    details = details.over(old, client.details.clone());
+                }
                 self.check_scopes(&details.scopes).await?;
                 let client_id = details.client_id.clone();
                 let set = back_end.set(&client_id, &kept::write(details, secrets)).await;
-                set.map_err(|error| kept::refused(&client.source, error))
+                set.map_err(|error| kept::refused(&client.source, &client_id, error))
             }
             Found::Nobody(Nobody { failure: Some(failure), .. }) => Err(failure.into()),
             Found::Nobody(_) => Err(PutClientError::Unknown { client_id: details.client_id }),
@@ -407,6 +452,31 @@ fn errors(details: &ClientDetails, secrets: &ClientSecrets) -> Vec<String> {
 }
 
 impl ClientDetails {
+    /// These where they differ from `old`, else those of `current`.
+    fn over(self, old: &Self, current: Self) -> Self {
+        let mut properties = current.properties;
+        for (name, value) in self.properties {
+            if old.properties.get(&name) != Some(&value) {
+                properties.insert(name, value);
+            }
+        }
+        Self {
+            name: picked(self.name, &old.name, current.name),
+            description: picked(self.description, &old.description, current.description),
+            confidential: picked(self.confidential, &old.confidential, current.confidential),
+            authorization_types: picked(
+                self.authorization_types,
+                &old.authorization_types,
+                current.authorization_types,
+            ),
+            redirect_uris: picked(self.redirect_uris, &old.redirect_uris, current.redirect_uris),
+            scopes: picked(self.scopes, &old.scopes, current.scopes),
+            enabled: picked(self.enabled, &old.enabled, current.enabled),
+            client_id: current.client_id,
+            properties,
+        }
+    }
+
     /// All that is wrong with it, but what only the database knows.
     #[must_use]
     pub fn errors(&self) -> Vec<String> {

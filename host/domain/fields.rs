@@ -101,6 +101,12 @@ impl Fields {
         self.members.contains_key(name)
     }
 
+    /// Whether a member is a list.
+    #[must_use]
+    pub fn is_list(&self, name: &str) -> bool {
+        self.members.get(name).is_some_and(Value::is_array)
+    }
+
     /// Notes something else that is wrong.
     pub fn refuse(&mut self, error: String) {
         self.errors.push(error);

@@ -44,6 +44,11 @@ pub(super) fn missing_scopes(missing: Vec<String>) -> Vec<String> {
     missing.into_iter().map(|scope| format!("scope: there is no scope `{scope}`")).collect()
 }
 
+/// What is new, or, where it is as it was, what there is by now.
+pub(super) fn picked<T: PartialEq>(new: T, old: &T, current: T) -> T {
+    if new == *old { current } else { new }
+}
+
 /// Takes out what stands there a second time; the first place counts.
 pub(super) fn distinct(list: Vec<String>) -> Vec<String> {
     let mut seen = std::collections::HashSet::new();

@@ -100,6 +100,17 @@ impl Attempt {
     }
 }
 
+impl Attempt {
+    /// The beginning of a proof by a scheme, which may send something to somebody. Counted apart from guesses, so that many
+    /// who begin behind one address do not lock each other out.
+    #[must_use]
+    pub fn of_trigger(username: Option<&str>, scheme: &str, peer: Option<IpAddr>) -> Self {
+        let again = |hash: [u8; 32]| Sha256::new().chain_update("trigger:").chain_update(hash).finalize().into();
+        let Self { name, peer } = Self::by_scheme(username, scheme, peer);
+        Self { name: name.map(again), peer: peer.map(again) }
+    }
+}
+
 /// Counts failed log-ins.
 #[derive(Clone)]
 pub struct Lockout {

@@ -79,11 +79,60 @@ impl Passwords {
         hash.await?.map_err(|error| PasswordError::Hash(error.to_string()))
     }
 
-    /// Whether a password is the one of a hash. Without a hash the answer is no, after the same work.
+    /// The hash of a password that somebody has beside others: with the salt of theirs, so that comparing with all of them
+    /// costs as much as with one, and nobody sees by the time how many there are.
+    ///
+    /// # Errors
+    /// [`PasswordError`].
+    pub async fn hash_beside(&self, password: &str, other: &str) -> Result<String, PasswordError> {
+        Self::check_length(password)?;
+        let (password, other) = (password.to_owned(), other.to_owned());
+        self.run(move || hash_beside(password.as_bytes(), &other)).await?
+    }
+
+    /// The hashes of a list of passwords, a line each, in the place of those `before`: an empty password stands for the one at
+    /// its place, if there is one. `None` means that none is left.
+    ///
+    /// # Errors
+    /// [`PasswordError`].
+    pub async fn hash_several(
+        &self,
+        before: Option<&str>,
+        passwords: &[String],
+    ) -> Result<Option<String>, PasswordError> {
+        let before: Vec<_> = before.map(|before| before.split('\n').collect()).unwrap_or_default();
+        let kept = |(password, old): (&String, &&str)| password.is_empty().then(|| (*old).to_owned());
+        let mut beside = passwords.iter().zip(&before).find_map(kept);
+        let mut hashes = Vec::new();
+        for (place, password) in passwords.iter().enumerate() {
+            if password.is_empty() {
+                hashes.extend(before.get(place).map(|old| (*old).to_owned()));
+                continue;
+            }
+            let hash = match &beside {
+                Some(beside) => self.hash_beside(password, beside).await?,
+                None => self.hash(password).await?,
+            };
+            beside.get_or_insert_with(|| hash.clone());
+            hashes.push(hash);
+        }
+        Ok((!hashes.is_empty()).then(|| hashes.join("\n")))
+    }
+
+    /// Whether a password is the one of a hash, or of one of several, a line each. Without a hash the answer is no, after the
+    /// same work.
     ///
     /// # Errors
     /// [`PasswordError`].
     pub async fn verify(&self, password: &str, hash: Option<String>) -> Result<bool, PasswordError> {
+        Ok(self.find(password, hash).await?.is_some())
+    }
+
+    /// As [`verify`](Self::verify), with the place of the line, counted from 0.
+    ///
+    /// # Errors
+    /// [`PasswordError`].
+    pub async fn find(&self, password: &str, hash: Option<String>) -> Result<Option<usize>, PasswordError> {
         Self::check_length(password)?;
         let password = password.to_owned();
         let inner = Arc::clone(&self.0);
@@ -152,25 +201,54 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn verify(password: &[u8], hash: Option<&str>, memory: &mut Vec<Block>) -> Result<bool, PasswordError> {
-    let wrong = |error: &dyn std::fmt::Display| PasswordError::Hash(error.to_string());
-    let fill = |argon2: &Argon2<'_>, salt: &[u8], output: &mut [u8]| {
-        memory.resize(argon2.params().block_count(), Block::default());
-        argon2.hash_password_into_with_memory(password, salt, output, memory).map_err(|error| wrong(&error))
-    };
+fn verify(password: &[u8], hash: Option<&str>, memory: &mut Vec<Block>) -> Result<Option<usize>, PasswordError> {
     // The same work to the last step for whoever has no hash.
-    let (has_hash, hash) = hash.map_or((false, DECOY), |hash| (true, hash));
-    let hash = PasswordHash::new(hash).map_err(|error| wrong(&error))?;
-    let algorithm = Algorithm::try_from(hash.algorithm.as_str()).map_err(|error| wrong(&error))?;
-    let version = hash.version.map_or(Ok(Version::default()), Version::try_from).map_err(|error| wrong(&error))?;
-    let params = Params::try_from(&hash).map_err(|error| wrong(&error))?;
-    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else {
-        return Err(wrong(&"it has no salt or no output"));
-    };
-    let mut output = vec![0; expected.as_bytes().len()];
-    fill(&Argon2::new(algorithm, version, params), salt.as_ref(), &mut output)?;
-    let is_equal: bool = output.ct_eq(expected.as_bytes()).into();
-    Ok(has_hash & is_equal)
+    let (has_hash, hashes) = hash.map_or((false, DECOY), |hash| (true, hash));
+    let mut found = None;
+    let mut computed: Option<(&str, Vec<u8>)> = None;
+    for (place, line) in hashes.split('\n').enumerate() {
+        let hash = PasswordHash::new(line).map_err(wrong)?;
+        let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else {
+            return Err(wrong("it has no salt or no output"));
+        };
+        // Everything but the output: of one person's passwords it is the same, so that they cost one hash.
+        let form = line.rsplit_once('$').map_or(line, |(form, _)| form);
+        let output = match computed.take().filter(|(of, _)| *of == form) {
+            Some((_, output)) => output,
+            None => {
+                let argon2 = argon2_of(&hash)?;
+                let mut output = vec![0; expected.as_bytes().len()];
+                memory.resize(argon2.params().block_count(), Block::default());
+                let filled = argon2.hash_password_into_with_memory(password, salt.as_ref(), &mut output, &mut *memory);
+                filled.map_err(wrong)?;
+                output
+            }
+        };
+        let is_equal: bool = output.ct_eq(expected.as_bytes()).into();
+        if is_equal {
+            found = Some(place);
+        }
+        computed = Some((form, output));
+    }
+    Ok(found.filter(|_| has_hash))
+}
+
+fn hash_beside(password: &[u8], other: &str) -> Result<String, PasswordError> {
+    let other = PasswordHash::new(other).map_err(wrong)?;
+    let Some(salt) = &other.salt else { return Err(wrong("it has no salt")) };
+    let hash = argon2_of(&other)?.hash_password_with_salt(password, salt.as_ref()).map_err(wrong)?;
+    Ok(hash.to_string())
+}
+
+/// What makes hashes of the form of another.
+fn argon2_of(hash: &PasswordHash) -> Result<Argon2<'static>, PasswordError> {
+    let algorithm = Algorithm::try_from(hash.algorithm.as_str()).map_err(wrong)?;
+    let version = hash.version.map_or(Ok(Version::default()), Version::try_from).map_err(wrong)?;
+    Ok(Argon2::new(algorithm, version, Params::try_from(hash).map_err(wrong)?))
+}
+
+fn wrong(error: impl std::fmt::Display) -> PasswordError {
+    PasswordError::Hash(error.to_string())
 }
 
 /// How long memory is kept that nobody uses.
@@ -195,6 +273,31 @@ mod tests {
         assert!(!passwords.verify("Secret", Some(hash)).await.unwrap());
         assert!(!passwords.verify("secret", None).await.unwrap());
         assert!(matches!(passwords.verify("secret", Some("x".to_owned())).await, Err(PasswordError::Hash(_))));
+    }
+
+    #[tokio::test]
+    async fn several_passwords_cost_one_hash() {
+        let passwords = Passwords::new(1, 16);
+        let mut lines = vec![passwords.hash("p0").await.unwrap()];
+        for number in 1..8 {
+            lines.push(passwords.hash_beside(&format!("p{number}"), &lines[0]).await.unwrap());
+        }
+        let salt = |line: &str| line.rsplit_once('$').unwrap().0.to_owned();
+        assert!(lines.iter().all(|line| salt(line) == salt(&lines[0])));
+        let all = lines.join("\n");
+        for number in 0..8 {
+            assert_eq!(passwords.find(&format!("p{number}"), Some(all.clone())).await.unwrap(), Some(number));
+        }
+        assert_eq!(passwords.find("p8", Some(all.clone())).await.unwrap(), None);
+        let time = async |hash: Option<String>| {
+            let began = Instant::now();
+            for _ in 0..8 {
+                passwords.verify("wrong", hash.clone()).await.unwrap();
+            }
+            began.elapsed()
+        };
+        let (one, eight) = (time(Some(lines[0].clone())).await, time(Some(all)).await);
+        assert!(eight < one * 4, "eight passwords: {eight:?}, one: {one:?}");
     }
 
     #[tokio::test]

@@ -15,12 +15,13 @@ impl NewUser {
     /// Reads a person to be added, who is enabled unless it says otherwise.
     pub fn read(fields: &mut Fields) -> Self {
         let username = fields.required_text("username");
-        let UserChange { name, email, password, scopes, enabled, properties } = UserChange::read(fields);
+        let UserChange { name, email, password, passwords, scopes, enabled, properties } = UserChange::read(fields);
         Self {
             username,
             name: name.unwrap_or_default(),
             email: email.unwrap_or_default(),
             password,
+            passwords,
             scopes: scopes.unwrap_or_default(),
             enabled: enabled.unwrap_or(true),
             properties,
@@ -31,10 +32,12 @@ impl NewUser {
 impl UserChange {
     /// Reads what is changed of a person.
     pub fn read(fields: &mut Fields) -> Self {
+        let passwords = if fields.is_list("password") { fields.texts("password").flatten() } else { None };
         let mut change = Self {
             name: fields.text("name"),
             email: fields.text("email"),
             password: fields.text("password"),
+            passwords,
             scopes: fields.texts("scope").flatten(),
             enabled: fields.flag("enabled"),
             properties: Map::new(),
@@ -96,6 +99,9 @@ impl ClientSecrets {
     /// Reads what is done to the secrets: null takes one away.
     pub fn read(fields: &mut Fields) -> Self {
         let mut change = |name| {
+            if name == "password" && fields.is_list(name) {
+                return fields.texts(name).flatten().map_or(SecretChange::Keep, SecretChange::Several);
+            }
             let named = fields.has(name);
             match fields.text(name) {
                 Some(secret) => SecretChange::Set(secret),

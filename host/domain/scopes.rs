@@ -3,7 +3,9 @@
 //! Start at [`Scopes`]. Whether a session has proved enough is decided in `super::login`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::identity::picked;
 use super::search::{Page, folded};
 use super::{StoreError, identity};
 use crate::store::scopes::{self as rows, GroupRow, ScopeRow};
@@ -96,7 +98,7 @@ impl Scopes {
     /// # Errors
     /// [`PutScopeError`].
     pub async fn add(&self, scope: Scope) -> Result<(), PutScopeError> {
-        self.put(scope, true).await
+        self.put(scope, Put::New).await
     }
 
     /// Adds a scope that the house itself needs, unless there is one of that name: it wants a password not older than ten
@@ -124,7 +126,16 @@ impl Scopes {
     /// # Errors
     /// [`PutScopeError`].
     pub async fn set(&self, scope: Scope) -> Result<(), PutScopeError> {
-        self.put(scope, false).await
+        self.put(scope, Put::All).await
+    }
+
+    /// Changes a scope that was read as `old`: writes what is otherwise in `new`. What others have changed meanwhile stays as
+    /// they left it; the groups are one thing.
+    ///
+    /// # Errors
+    /// [`PutScopeError`].
+    pub async fn change(&self, old: Scope, new: Scope) -> Result<(), PutScopeError> {
+        self.put(new, Put::Over(old)).await
     }
 
     /// Deletes a scope; nobody has it any more. False means that there was none.
@@ -135,21 +146,43 @@ impl Scopes {
         if name.contains('\0') { Ok(false) } else { rows::delete(&self.db, name).await }
     }
 
-    async fn put(&self, scope: Scope, new: bool) -> Result<(), PutScopeError> {
+    async fn put(&self, scope: Scope, how: Put) -> Result<(), PutScopeError> {
         let errors = scope.errors();
         if !errors.is_empty() {
             return Err(PutScopeError::Invalid(errors));
         }
-        let row = write(scope);
+        let scope = Arc::new((scope, how));
         let work = self.db.transaction(move |transaction| {
-            let row = row.clone();
-            Box::pin(async move { put(transaction, &row, new).await })
+            let scope = Arc::clone(&scope);
+            Box::pin(async move { put(transaction, &scope.0, &scope.1).await })
         });
         work.await
     }
 }
 
+/// What is written of a scope.
+enum Put {
+    /// All of one that is new.
+    New,
+    /// All of one that there is.
+    All,
+    /// What differs from what it was.
+    Over(Scope),
+}
+
 impl Scope {
+    /// This one where it differs from `old`, else `current`.
+    fn over(self, old: &Self, current: Self) -> Self {
+        Self {
+            name: current.name,
+            display_name: picked(self.display_name, &old.display_name, current.display_name),
+            description: picked(self.description, &old.description, current.description),
+            password_required: picked(self.password_required, &old.password_required, current.password_required),
+            password_max_age_s: picked(self.password_max_age_s, &old.password_max_age_s, current.password_max_age_s),
+            groups: picked(self.groups, &old.groups, current.groups),
+        }
+    }
+
     /// All that is wrong with it.
     #[must_use]
     pub fn errors(&self) -> Vec<String> {
@@ -185,15 +218,23 @@ impl Scope {
     }
 }
 
-async fn put(transaction: &Transaction<'_>, row: &ScopeRow, new: bool) -> Result<(), PutScopeError> {
-    let name = row.name.clone();
-    if new && !rows::insert(transaction, row).await? {
-        return Err(PutScopeError::NameTaken { name });
+async fn put(transaction: &Transaction<'_>, scope: &Scope, how: &Put) -> Result<(), PutScopeError> {
+    let name = scope.name.clone();
+    let mut scope = scope.clone();
+    if let Put::Over(old) = how {
+        let current = rows::find_inside(transaction, &name).await?.map(read).transpose()?;
+        let Some(current) = current else { return Err(PutScopeError::Unknown { name }) };
+        scope = scope.over(old, current);
     }
-    if !new && !rows::update(transaction, row).await? {
-        return Err(PutScopeError::Unknown { name });
+    let row = write(scope);
+    match how {
+        Put::New if !rows::insert(transaction, &row).await? => return Err(PutScopeError::NameTaken { name }),
+        Put::All | Put::Over(_) if !rows::update(transaction, &row).await? => {
+            return Err(PutScopeError::Unknown { name });
+        }
+        _ => {}
     }
-    Ok(rows::put_groups(transaction, row).await?)
+    Ok(rows::put_groups(transaction, &row).await?)
 }
 
 /// What is wrong with a scope's name: it is a `scope-token` (RFC 6749, section 3.3), and no path separator.

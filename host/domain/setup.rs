@@ -1,7 +1,8 @@
 //! How the first administrator comes in: by a link that the server prints once, since no password is a good default.
 //!
 //! Start at [`Setup`]. The link holds 256 random bits of which only the SHA-256 is kept. It opens once, until somebody
-//! administers, and for a day at most; the next start of the server makes another if it is still needed.
+//! administers, whichever back end keeps them, and for a day at most; the next start of the server makes another if it is
+//! still needed. Who uses it takes it away first, so that no crash leaves it open.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -57,7 +58,7 @@ impl Setup {
     /// # Errors
     /// [`OpenSetupError`].
     pub async fn open(&self, renew: bool, now_ms: i64) -> Result<Option<String>, OpenSetupError> {
-        if rows::is_held(&self.db, &self.admin_scope).await? {
+        if self.is_held().await? {
             rows::delete(&self.db).await?;
             return Ok(None);
         }
@@ -92,7 +93,45 @@ impl Setup {
     /// # Errors
     /// [`StoreError`].
     pub async fn is_open(&self, token: &str, now_ms: i64) -> Result<bool, StoreError> {
-        Ok(rows::is_open(&self.db, &hash(token), now_ms).await? && !rows::is_held(&self.db, &self.admin_scope).await?)
+        Ok(rows::is_open(&self.db, &hash(token), now_ms).await? && !self.close_if_held().await?)
+    }
+
+    /// Deletes the link for good once somebody administers, and says so: to be asked now and then, that it does not come
+    /// alive again when they go.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn close_if_held(&self) -> Result<bool, StoreError> {
+        let is_held = self.is_held().await?;
+        if is_held {
+            rows::delete(&self.db).await?;
+        }
+        Ok(is_held)
+    }
+
+    /// As [`close_if_held`](Self::close_if_held), without a look at anybody while there is no link.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn settle(&self, now_ms: i64) -> Result<(), StoreError> {
+        if rows::is_any_open(&self.db, now_ms).await? {
+            self.close_if_held().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether somebody administers, whoever keeps them. As long as a back end does not answer, somebody may.
+    async fn is_held(&self) -> Result<bool, StoreError> {
+        if rows::is_held(&self.db, &self.admin_scope).await? {
+            return Ok(true);
+        }
+        match self.users.is_scope_kept(&self.admin_scope).await {
+            Err(error @ StoreError::BackEnd { .. }) => {
+                tracing::warn!(%error, "it is not known whether anybody administers: {error}");
+                Ok(true)
+            }
+            held => held,
+        }
     }
 
     /// Makes the first administrator, enabled and with the scope for that besides those given. Of several at once one is
@@ -106,11 +145,8 @@ impl Setup {
             new.scopes.insert(0, self.admin_scope.clone());
         }
         let hash = hash(token);
-        if !rows::claim(&self.db, &hash, now_ms.saturating_add(CLAIM_MS), now_ms).await? {
-            return Err(RedeemError::Closed);
-        }
-        if rows::is_held(&self.db, &self.admin_scope).await? {
-            rows::delete(&self.db).await?;
+        let Some(expires_at) = rows::claim(&self.db, &hash, now_ms).await? else { return Err(RedeemError::Closed) };
+        if self.is_held().await? {
             return Err(RedeemError::Closed);
         }
         let added = match new.password {
@@ -118,9 +154,9 @@ impl Setup {
             None => Err(PutUserError::Invalid(vec!["password: missing".to_owned()])),
         };
         match added {
-            Ok(()) => Ok(rows::delete(&self.db).await?),
+            Ok(()) => Ok(()),
             Err(error) => {
-                rows::release(&self.db, &hash).await?;
+                rows::release(&self.db, &hash, expires_at).await?;
                 Err(RedeemError::Put(error))
             }
         }
@@ -133,5 +169,3 @@ fn hash(token: &str) -> [u8; 32] {
 
 const TOKEN_BYTES: usize = 32;
 const LIFETIME_MS: i64 = 86_400_000;
-/// How long whoever uses the link has it alone; longer than adding a user takes, hashing its password included.
-const CLAIM_MS: i64 = 60_000;

@@ -6,13 +6,15 @@
 
 mod kept;
 mod own;
+mod password;
 mod validity;
 
 use serde_json::{Map, Value};
 use tokio::sync::OwnedMutexGuard;
 
 use self::kept::{Kept, Nobody};
-use super::back_ends::{BackEnds, Keeper, Sources, View, failed, not_deleted, read_only};
+use self::password::distinct_passwords;
+use super::back_ends::{BackEnds, Keeper, Sources, View, failed, not_deleted, passwords_error, read_only};
 use super::departures::{self, Departing, Left};
 use super::identity;
 use super::names::NameLocks;
@@ -55,6 +57,8 @@ pub struct NewUser {
     pub email: String,
     /// The password; without one no password opens.
     pub password: Option<String>,
+    /// Several passwords instead, where the back end keeps several. Empty ones are passed over.
+    pub passwords: Option<Vec<String>>,
     /// What the person may ask for.
     pub scopes: Vec<String>,
     /// Whether the person may log in.
@@ -70,8 +74,11 @@ pub struct UserChange {
     pub name: Option<String>,
     /// The mail address.
     pub email: Option<String>,
-    /// The password.
+    /// The password, in the place of all that there are.
     pub password: Option<String>,
+    /// Several passwords instead, where the back end keeps several: each in the place of the one that is there, an empty one
+    /// for what is there. Those beyond the list go.
+    pub passwords: Option<Vec<String>>,
     /// What the person may ask for.
     pub scopes: Option<Vec<String>>,
     /// Whether the person may log in.
@@ -265,10 +272,13 @@ impl Users {
         let mut errors = Self::errors(&new);
         let sources = self.back_ends.users();
         let target = sources.target(source).map_err(|error| errors.push(error));
+        if let (Ok(target), Some(passwords)) = (&target, &new.passwords) {
+            errors.extend(passwords_error(Some(target), passwords));
+        }
         let (true, Ok(target)) = (errors.is_empty(), target) else { return Err(PutUserError::Invalid(errors)) };
         let invalid = |error: UsernameError| PutUserError::Invalid(vec![format!("username: {error}")]);
         let username = Username::new(&new.username).map_err(invalid)?;
-        let NewUser { name, email, password, scopes, enabled, properties, .. } = new;
+        let NewUser { name, email, password, passwords, scopes, enabled, properties, .. } = new;
         let (id, source) = (new_id(now_ms), target.name.clone());
         let user = User { id, username: username.clone(), name, email, scopes, enabled, source, properties };
         let mut user = match self.back_ends.stored(username.as_str(), || kept::write(&user)).await? {
@@ -294,20 +304,21 @@ impl Users {
                 let id = met.ok_or(PutUserError::LooksAlike { username })?;
                 let mut record = kept::write(&user);
                 record.retain(|_, value| !value.is_null());
-                if let Some(password) = password {
-                    record.insert("password".to_owned(), password.into());
-                }
+                kept::write_passwords(&mut record, password, passwords.map(distinct_passwords));
                 if let Err(error) = back_end.add(&record).await {
                     self.forget(&id).await?;
-                    return Err(kept::refused(&target.name, error));
+                    return Err(kept::refused(&user, error));
                 }
                 Ok(id)
             }
-            _ => self.add_own(user, password, now_ms).await,
+            _ => {
+                let passwords = passwords.map(distinct_passwords).or(password.map(|password| vec![password]));
+                self.add_own(user, passwords.unwrap_or_default(), now_ms).await
+            }
         }
     }
 
-    /// Changes a person.
+    /// Changes a person. Another password ends all their sessions.
     ///
     /// # Errors
     /// [`PutUserError`].
@@ -324,8 +335,12 @@ impl Users {
         let _alone = self.hold(&normalised).await?;
         let found = self.find(&self.back_ends.users(), &normalised, View::Administrator).await?;
         found.check_writable(username)?;
+        if let (Some(passwords), Some(source)) = (&change.passwords, found.source()) {
+            let wrong = passwords_error(self.back_ends.users().find(source), passwords);
+            wrong.map_or(Ok(()), |wrong| Err(PutUserError::Invalid(vec![wrong])))?;
+        }
         let change = match self.back_ends.stored(normalised.as_str(), || kept::write_change(&change)).await? {
-            Some(record) => kept::read_change(record, change.password)?,
+            Some(record) => UserChange { passwords: change.passwords, ..kept::read_change(record, change.password)? },
             None => change,
         };
         match found {
@@ -334,7 +349,10 @@ impl Users {
                 if let Some(scopes) = &change.scopes {
                     self.check_scopes(scopes).await?;
                 }
-                kept.change(change).await
+                let (id, has_password) =
+                    (kept.user.id.clone(), change.password.is_some() || change.passwords.is_some());
+                kept.change(change).await?;
+                if has_password { Ok(self.end_sessions(&id, "").await?) } else { Ok(()) }
             }
             Found::Nobody(_) => Err(unknown()),
         }
@@ -393,104 +411,6 @@ impl Users {
         self.departing.finish(username.as_str()).await
     }
 
-    /// The id of the person whom a name and a password tell, if they may log in. Names that nobody has, people without a
-    /// password and disabled ones take the same work, also where instances are asked, if those are no slower than a hash.
-    ///
-    /// # Errors
-    /// [`CheckError`].
-    pub async fn check_password(&self, username: &str, password: &str) -> Result<Option<String>, CheckError> {
-        Passwords::check_length(password)?;
-        let sources = self.back_ends.users();
-        let normalised = Username::new(username).ok();
-        let credential = match &normalised {
-            Some(username) => rows::credential(&self.db, username.as_str()).await?,
-            None => None,
-        };
-        let mut told = None;
-        let mut hash = None;
-        match (credential, &normalised) {
-            (Some(row), _) => {
-                hash = row.password_hash;
-                told = (row.enabled && sources.is_own(&row.back_end)).then_some(row.user_id);
-            }
-            (None, Some(username)) if !sources.are_own() => {
-                // At the same time, so that it takes as long as for people of the house's own database.
-                let (told, same_work) =
-                    tokio::join!(self.check_kept(&sources, username, password), self.passwords.verify(password, None));
-                same_work?;
-                return told;
-            }
-            (None, _) => {}
-        }
-        let right = self.passwords.verify(password, hash).await?;
-        let told = told.filter(|_| right);
-        if told.is_some() && self.back_ends.has_middlewares() {
-            let shown = self.get(username).await?;
-            return Ok(told.filter(|id| shown.is_some_and(|user| user.enabled && user.id == *id)));
-        }
-        Ok(told)
-    }
-
-    /// Changes a password for who knows the old one; of several at once with the same old one, the first. False means
-    /// that the old one is wrong.
-    ///
-    /// # Errors
-    /// [`PutUserError`].
-    pub async fn change_password(
-        &self,
-        username: &str,
-        old: &str,
-        new: &str,
-        now_ms: i64,
-    ) -> Result<bool, PutUserError> {
-        Passwords::check_length(new)?;
-        let unknown = || PutUserError::Unknown { username: username.to_owned() };
-        let normalised = Username::new(username).map_err(|_| unknown())?;
-        let found = self.find(&self.back_ends.users(), &normalised, View::Profile).await?;
-        found.check_writable(username)?;
-        match found {
-            Found::Own { .. } => {}
-            Found::Kept(Kept { user, back_end, .. }) => {
-                Passwords::check_length(old)?;
-                let right = back_end.check_password(normalised.as_str(), old).await;
-                if !right.map_err(|error| failed(&user.source, &error))? {
-                    return Ok(false);
-                }
-                let set = back_end.set_password(normalised.as_str(), new).await;
-                return set.map(|()| true).map_err(|error| kept::refused(&user.source, error));
-            }
-            Found::Nobody(_) => return Err(unknown()),
-        }
-        let credential = rows::credential(&self.db, normalised.as_str()).await?.ok_or_else(unknown)?;
-        let right = self.passwords.verify(old, credential.password_hash.clone()).await?;
-        let (true, Some(old_hash)) = (right, credential.password_hash) else { return Ok(false) };
-        let new_hash = self.passwords.hash(new).await?;
-        Ok(rows::exchange_password(&self.db, &credential.user_id, &old_hash, &new_hash, now_ms).await?)
-    }
-
-    /// As [`check_password`](Self::check_password), for a name that the house's own database does not know.
-    async fn check_kept(
-        &self,
-        sources: &Sources,
-        username: &Username,
-        password: &str,
-    ) -> Result<Option<String>, CheckError> {
-        let kept = match self.find_kept(sources, username, View::Administrator).await? {
-            Ok(kept) => kept,
-            Err(nobody) => {
-                // Who fails must not give away which names the house's own database has.
-                if let Some(error) = nobody.failure {
-                    tracing::warn!(%error, "somebody could not be asked for a user: {error}");
-                }
-                return Ok(None);
-            }
-        };
-        let right = kept.back_end.check_password(username.as_str(), password).await;
-        let right = right.map_err(|error| failed(&kept.user.source, &error))?;
-        let user = self.shown(kept.user, View::Administrator).await?;
-        Ok((right && user.enabled).then_some(user.id))
-    }
-
     async fn show(&self, username: &str, view: View) -> Result<Option<User>, StoreError> {
         let Ok(username) = Username::new(username) else { return Ok(None) };
         let mut user = match self.find(&self.back_ends.users(), &username, view).await? {
@@ -535,6 +455,14 @@ impl Users {
 }
 
 impl Found {
+    /// The back end that knows the person.
+    fn source(&self) -> Option<&str> {
+        match self {
+            Self::Own { user, .. } | Self::Kept(Kept { user, .. }) => Some(&user.source),
+            Self::Nobody(_) => None,
+        }
+    }
+
     /// Refuses to change nobody, and who can only be read.
     fn check_writable(&self, username: &str) -> Result<(), PutUserError> {
         match self {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::caller;
 use super::error::{INVALID, NOT_FOUND, Problem, UNAUTHORIZED};
 use super::fields::Fields;
+use super::modules::detached;
 use super::{App, audit, cookie, now_ms, peer};
 use crate::domain::access::{LogInError, SchemeProof};
 use crate::domain::login::{LoginSession, Origin};
@@ -30,6 +31,21 @@ pub(super) async fn log_in(State(app): State<App>, request: Request<Body>) -> Re
     let scheme = by_scheme.then(|| (fields.required_text("scheme_type"), fields.required_text("scheme_name")));
     let value = fields.value("value");
     fields.finish()?;
+    // To its end, also when the caller leaves: a guess counts for who does not wait for the answer, too.
+    detached(enter(app, headers, peer, Shown { username, password, scheme, value })).await?
+}
+
+/// What somebody shows who wants to come in.
+struct Shown {
+    username: Option<String>,
+    password: Option<String>,
+    /// Module and instance of the scheme.
+    scheme: Option<(String, String)>,
+    value: serde_json::Value,
+}
+
+async fn enter(app: App, headers: HeaderMap, peer: Option<IpAddr>, shown: Shown) -> Result<Answer, Problem> {
+    let Shown { username, password, scheme, value } = shown;
     let cookie = cookie::read(&headers, &app.0.config);
     let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if let Some((module, scheme)) = scheme {

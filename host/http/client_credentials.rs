@@ -10,6 +10,7 @@ use http::request::Parts;
 
 use super::caller::Caller;
 use super::error::Problem;
+use super::modules::detached;
 use super::{App, form, now_ms, peer};
 use crate::runtime::{Auth, Chain};
 
@@ -30,9 +31,11 @@ pub(super) async fn caller(app: &App, parts: &Parts, posted: &[u8]) -> Result<Ca
         None => in_form(posted),
     };
     let Some((client_id, secrets)) = shown else { return Ok(Caller::Nobody) };
-    let (access, clients) = (&app.0.access, &app.0.clients);
-    let peer = peer::of(&parts.extensions, &parts.headers, &app.0.config);
-    let client = access.check_client(clients, &client_id, &secrets, peer.into(), now_ms()).await?;
+    let (app, peer) = (app.clone(), peer::of(&parts.extensions, &parts.headers, &app.0.config));
+    // To its end, also when the caller leaves: a guess counts for who does not wait for the answer, too.
+    let checking =
+        async move { app.0.access.check_client(&app.0.clients, &client_id, &secrets, peer.into(), now_ms()).await };
+    let client = detached(checking).await??;
     Ok(client.map_or(Caller::Nobody, |client| Caller::Client(client.details.client_id)))
 }
 

@@ -43,9 +43,10 @@ pub(super) async fn change(
 ) -> Result<(), Problem> {
     let mut fields = Fields::read(request).await?;
     let secrets = ClientSecrets::read(&mut fields);
-    let details = find(&app, &id).await?.details.changed(&mut fields);
+    let old = find(&app, &id).await?.details;
+    let new = old.clone().changed(&mut fields);
     fields.finish()?;
-    Ok(app.0.clients.set(details, secrets, now_ms()).await?)
+    Ok(app.0.clients.change(&old, new, secrets, now_ms()).await?)
 }
 
 /// `DELETE /client/:client_id`.

@@ -72,16 +72,15 @@ pub(super) async fn delete(subject: Subject, State(app): State<App>) -> Result<(
 pub(super) async fn password(subject: Subject, State(app): State<App>, request: Request<Body>) -> Result<(), Problem> {
     let peer = peer::of(request.extensions(), request.headers(), &app.0.config);
     let mut fields = Fields::read(request).await?;
-    let own = subject.own_session.is_some();
-    let old = if own { fields.required_text("old_password") } else { String::new() };
+    let own = subject.own_session.as_deref();
+    let old = if own.is_some() { fields.required_text("old_password") } else { String::new() };
     let new = fields.required_text("password");
     fields.finish()?;
     let username = subject.user.username.as_str();
-    if own {
-        return Ok(app.0.access.change_password(username, &old, &new, peer, now_ms()).await?);
+    if own.is_some() {
+        return Ok(app.0.access.change_password(username, &old, &new, own, peer, now_ms()).await?);
     }
-    let change = UserChange { password: Some(new), ..UserChange::default() };
-    Ok(app.0.access.users.set(username, change, now_ms()).await?)
+    Ok(app.0.access.users.set_password(username, new, now_ms()).await?)
 }
 
 /// `GET /profile/grant`: the applications to which something was granted.

@@ -26,7 +26,15 @@ pub(super) async fn offers(
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
-    let scopes: Vec<String> = wanted.scope.unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect();
+    let mut scopes: Vec<String> = Vec::new();
+    for name in wanted.scope.unwrap_or_default().split_ascii_whitespace() {
+        if !scopes.iter().any(|found| found == name) {
+            scopes.push(name.to_owned());
+        }
+        if scopes.len() > SCOPES_MAX {
+            return Err(Problem::new(INVALID, format!("scope: at most {SCOPES_MAX} can be asked for at once")));
+        }
+    }
     if scopes.is_empty() {
         return Err(Problem::new(INVALID, "scope: missing"));
     }
@@ -40,6 +48,9 @@ pub(super) async fn offers(
     let offers = offers.ok_or_else(|| Problem::new(NOT_FOUND, "there is no such scope"))?;
     Ok(Json(offers.iter().map(|offer| (offer.asked.scope.name.clone(), offer_view(offer))).collect()))
 }
+
+/// As each of them asks the database.
+const SCOPES_MAX: usize = 64;
 
 fn offer_view(offer: &Offer) -> Value {
     let Offer { asked, schemes } = offer;
@@ -91,8 +102,9 @@ impl Told {
 
 /// `POST /auth/scheme/trigger/`: begins a proof.
 pub(super) async fn trigger(State(app): State<App>, request: Request<Body>) -> Result<Json<Value>, Problem> {
+    let peer = peer::of(request.extensions(), request.headers(), &app.0.config);
     let Told { username, module, name, sent } = Told::read(request, &app).await?;
-    Ok(Json(app.0.access.trigger(&module, &name, username.as_deref(), &sent).await?))
+    Ok(Json(app.0.access.trigger(&module, &name, username.as_deref(), &sent, peer, now_ms()).await?))
 }
 
 /// `GET /profile/scheme/`: the schemes of somebody's scopes, but those that they do not see.

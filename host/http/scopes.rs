@@ -54,9 +54,10 @@ pub(super) async fn change(
     request: Request<Body>,
 ) -> Result<(), Problem> {
     let mut fields = Fields::read(request).await?;
-    let scope = changed(find(&app, &name).await?, &mut fields);
+    let old = find(&app, &name).await?;
+    let new = changed(old.clone(), &mut fields);
     fields.finish()?;
-    Ok(app.0.access.scopes.set(scope).await?)
+    Ok(app.0.access.scopes.change(old, new).await?)
 }
 
 /// `DELETE /scope/:scope`.

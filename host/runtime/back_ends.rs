@@ -104,7 +104,9 @@ impl Runtime {
             let name = record.name.clone();
             Keeper::Instance(Arc::new(Asked { runtime: Arc::downgrade(&self.0), kind, name }))
         };
-        Source { name: record.name.clone(), readonly: record.settings.readonly, keeper }
+        let (name, settings) = (record.name.clone(), &record.settings);
+        let (readonly, multiple_passwords) = (settings.readonly, settings.multiple_passwords);
+        Source { name, readonly, multiple_passwords, keeper }
     }
 }
 
@@ -161,7 +163,11 @@ fn refused(error: HookError) -> BackEndError {
         HookError::Refused { code: code::CONFLICT, .. } => {
             BackEndError::Refused(vec!["another has the name".to_owned()])
         }
-        HookError::Unsupported => BackEndError::Refused(vec!["source: the back end cannot do that".to_owned()]),
+        HookError::Refused { code: code::PARAM, .. } => {
+            BackEndError::Refused(vec!["the back end refuses it and does not say why".to_owned()])
+        }
+        HookError::Refused { code: code::NOT_FOUND, .. } => BackEndError::NotFound,
+        HookError::Unsupported => BackEndError::Unsupported,
         other => BackEndError::Failed(other.to_string()),
     }
 }

@@ -204,8 +204,7 @@ async fn update_password(shared: &Shared, mut fields: Fields, now_ms: i64) -> Re
     let username = fields.required_text("username");
     let password = fields.required_text("password");
     finish([fields])?;
-    let change = UserChange { password: Some(password), ..UserChange::default() };
-    shared.access.users.set(&username, change, now_ms).await.map_err(user_refused)?;
+    shared.access.users.set_password(&username, password, now_ms).await.map_err(user_refused)?;
     Ok(json!({}))
 }
 
@@ -223,9 +222,10 @@ async fn set_client(shared: &Shared, mut fields: Fields, now_ms: i64) -> Result<
     let client_id = fields.required_text("client_id");
     let mut record = fields.required_object("client");
     let secrets = ClientSecrets::read(&mut record);
-    let details = client(shared, &client_id).await?.details.changed(&mut record);
+    let old = client(shared, &client_id).await?.details;
+    let new = old.clone().changed(&mut record);
     finish([fields, record])?;
-    shared.clients.set(details, secrets, now_ms).await.map_err(client_refused)?;
+    shared.clients.change(&old, new, secrets, now_ms).await.map_err(client_refused)?;
     Ok(json!({}))
 }
 

@@ -115,6 +115,17 @@ pub async fn leave(db: &Db, session_id: &str, user_id: &str) -> Result<bool, Sto
     Ok(db.write(statements).await?.first().is_some_and(|left| !left.is_empty()))
 }
 
+/// Takes a user with their proofs out of all sessions but one, which may be none; those end that have no other user.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn leave_others(transaction: &Transaction<'_>, user_id: &str, keep: &str) -> Result<(), StoreError> {
+    for mut row in transaction.run(LEAVE_OTHERS, values![user_id, keep]).await? {
+        transaction.run(DELETE_EMPTY, values![row.take::<String>(0)?]).await?;
+    }
+    Ok(())
+}
+
 /// Deletes a session. False means that there was none.
 ///
 /// # Errors
@@ -215,6 +226,8 @@ const CHOOSE: &str = "UPDATE login_session_user SET chosen = \
     (SELECT COALESCE(MAX(other.chosen), 0) + 1 FROM login_session_user AS other WHERE other.session_id = $1) \
     WHERE session_id = $1 AND user_id = $2 RETURNING user_id";
 const LEAVE: &str = "DELETE FROM login_session_user WHERE session_id = $1 AND user_id = $2 RETURNING user_id";
+const LEAVE_OTHERS: &str =
+    "DELETE FROM login_session_user WHERE user_id = $1 AND session_id <> $2 RETURNING session_id";
 const DELETE_EMPTY: &str = "DELETE FROM login_session WHERE id = $1 \
     AND NOT EXISTS (SELECT 1 FROM login_session_user WHERE session_id = $1)";
 const DELETE: &str = "DELETE FROM login_session WHERE id = $1 RETURNING id";

@@ -172,6 +172,14 @@ pub async fn put_record(
     transaction.run(PUT_RECORD, values![id, name, email, enabled, search, now_ms]).await.map(drop)
 }
 
+/// The hashes of a record's passwords, a line each, inside a transaction.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn password_inside(transaction: &Transaction<'_>, id: &str) -> Result<Option<String>, StoreError> {
+    transaction.run(PASSWORD, values![id]).await?.pop().map_or(Ok(None), |mut row| row.take(0))
+}
+
 /// Writes the hash of a record's password; null takes it away.
 ///
 /// # Errors
@@ -189,8 +197,14 @@ pub async fn set_password(
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn exchange_password(db: &Db, id: &str, old: &str, new: &str, now_ms: i64) -> Result<bool, StoreError> {
-    Ok(!db.write_one(EXCHANGE_PASSWORD, values![id, old, new, now_ms]).await?.is_empty())
+pub async fn exchange_password(
+    transaction: &Transaction<'_>,
+    id: &str,
+    old: &str,
+    new: &str,
+    now_ms: i64,
+) -> Result<bool, StoreError> {
+    Ok(!transaction.run(EXCHANGE_PASSWORD, values![id, old, new, now_ms]).await?.is_empty())
 }
 
 /// Replaces the scopes of a record.
@@ -313,6 +327,7 @@ const INSERT_IDENTITY: &str = "INSERT INTO user_identity (id, username, skeleton
 const PUT_RECORD: &str = "INSERT INTO user_record (user_id, name, email, enabled, password_hash, search, updated_at) \
     VALUES ($1, $2, $3, $4, NULL, $5, $6) ON CONFLICT (user_id) DO UPDATE SET name = excluded.name, \
     email = excluded.email, enabled = excluded.enabled, search = excluded.search, updated_at = excluded.updated_at";
+const PASSWORD: &str = "SELECT password_hash FROM user_record WHERE user_id = $1";
 const SET_PASSWORD: &str = "UPDATE user_record SET password_hash = $2, updated_at = $3 WHERE user_id = $1";
 const EXCHANGE_PASSWORD: &str = "UPDATE user_record SET password_hash = $3, updated_at = $4 \
     WHERE user_id = $1 AND password_hash = $2 RETURNING user_id";

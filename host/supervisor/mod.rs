@@ -10,6 +10,7 @@ pub mod child;
 mod ledger;
 mod lock;
 pub mod message;
+mod notify;
 mod pace;
 mod process;
 mod program;
@@ -31,6 +32,7 @@ use self::backoff::Backoff;
 use self::child::EXIT_CONFIGURATION;
 use self::ledger::{Culprit, Ledger};
 use self::message::{PROTOCOL, RefusedLibrary, Start, ToParent};
+use self::notify::{Manager, State};
 use self::pace::Pace;
 use self::process::{Belongings, Death, Process};
 use self::program::Program;
@@ -41,6 +43,7 @@ use crate::config::{self, Config, ConfigError, Listener, LogFormat, Serves};
 use crate::telemetry::Log;
 
 pub use self::lock::{DataLock, LockError};
+pub use self::notify::FOR_THE_PARENT;
 pub use self::sockets::{ListenError, local_path};
 
 /// What a supervisor asks its caller for.
@@ -81,6 +84,7 @@ pub struct Supervisor {
     backoff: Backoff,
     /// Whether a child of this server was ever ready.
     announced: bool,
+    manager: Manager,
     /// When somebody first asked to stop.
     asked: Option<Instant>,
     /// Whether a child did not finish after that.
@@ -156,6 +160,7 @@ impl Supervisor {
             due: now,
             backoff: Backoff::default(),
             announced: false,
+            manager: Manager::of_environment(),
             asked: None,
             cut_short: false,
             local: Some(local),
@@ -175,6 +180,7 @@ impl Supervisor {
             self.begin_recycle(now);
             self.start_child(now)?;
             self.pass_token(now);
+            self.tell_manager(now);
             self.wait()?;
             let now = Instant::now();
             if let Some(ended) = self.heed_signals(now) {
@@ -188,6 +194,25 @@ impl Supervisor {
             }
             self.heed_deadlines(now);
         }
+    }
+
+    /// Tells the service manager how the server stands, and that it lives.
+    fn tell_manager(&mut self, now: Instant) {
+        let generation = self.child.as_ref().map_or(0, Process::generation);
+        let state = if self.asked.is_some() {
+            State::Stopping
+        } else if self.announced && generation == 0 {
+            // One has died, and the next is about to start.
+            return self.manager.lives(now);
+        } else if !self.announced {
+            State::Starting
+        } else if self.inquiry.is_some() || self.next.is_some() {
+            State::Reloading { generation }
+        } else {
+            State::Ready { generation }
+        };
+        self.manager.tell(state);
+        self.manager.lives(now);
     }
 
     fn start_child(&mut self, now: Instant) -> Result<(), SupervisorError> {
@@ -243,7 +268,8 @@ impl Supervisor {
     fn wait(&self) -> Result<(), SupervisorError> {
         let start = (self.child.is_none() && self.asked.is_none()).then_some(self.due);
         let deadlines = self.processes().filter_map(|process| Some(process.deadline()?.0));
-        let deadline = deadlines.chain(start).chain(self.recycle_due()).chain(self.patience()).min();
+        let deadline =
+            deadlines.chain(start).chain(self.recycle_due()).chain(self.patience()).chain(self.manager.due()).min();
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let descriptors = self.processes().flat_map(Process::descriptors);

@@ -82,15 +82,20 @@ pub enum Secret {
     Remove,
     /// Another.
     Set(String),
+    /// Several, where administrators let people have several passwords (`multiple_passwords`): each in the place of the one
+    /// that is there, an empty text for the one that is there; those beyond the list go.
+    Several(Vec<String>),
 }
 
 impl Secret {
-    /// Changes what is kept.
+    /// Changes what is kept, where one is kept: of several, the first that is new.
     pub fn apply(self, kept: &mut Option<String>) {
         match self {
             Self::Keep => {}
             Self::Remove => *kept = None,
             Self::Set(secret) => *kept = Some(secret),
+            Self::Several(secrets) if secrets.is_empty() => *kept = None,
+            Self::Several(secrets) => *kept = secrets.into_iter().find(|secret| !secret.is_empty()).or(kept.take()),
         }
     }
 
@@ -98,6 +103,9 @@ impl Secret {
         match properties.remove(field) {
             None => Self::Keep,
             Some(Value::String(secret)) => Self::Set(secret),
+            Some(Value::Array(secrets)) => Self::Several(
+                secrets.into_iter().map(|secret| secret.as_str().unwrap_or_default().to_owned()).collect(),
+            ),
             Some(_) => Self::Remove,
         }
     }
@@ -109,6 +117,7 @@ impl core::fmt::Debug for Secret {
             Self::Keep => "Keep",
             Self::Remove => "Remove",
             Self::Set(_) => "Set",
+            Self::Several(_) => "Several",
         })
     }
 }
@@ -129,7 +138,7 @@ pub struct Secrets {
 /// sessions and grants work as for its own people; a name belongs to the back end that the host first saw it at. It is
 /// called on threads of the instance's own, many at once, and may block. What the instance cannot do it leaves out.
 ///
-/// ```
+/// ```standalone_crate
 /// use porth_plugin::prelude::*;
 /// use porth_plugin::{KeptUser, Part};
 ///

@@ -12,6 +12,12 @@ use std::borrow::Cow;
 use porth_abi as abi;
 
 /// Bytes of a body: what a client sent, or what a plug-in sends. They are never copied on their way.
+///
+/// ```
+/// # use porth_plugin::Bytes;
+/// let bytes = Bytes::from("static".to_owned());
+/// assert_eq!((bytes.len(), &bytes[..]), (6, &b"static"[..]));
+/// ```
 pub struct Bytes(Content);
 
 enum Content {

@@ -16,6 +16,15 @@ use crate::documents::Ask;
 /// [`Right::ClientsWrite`](crate::Right::ClientsWrite), and [`granted_scopes`](Self::granted_scopes)
 /// [`Right::Grants`](crate::Right::Grants); without it everything fails with
 /// [`HostError::Denied`](crate::HostError::Denied).
+///
+/// ```
+/// # use porth_plugin::Plugin;
+/// # use porth_plugin::prelude::*;
+/// async fn may_return_to<P: Plugin>(host: &Host<P>, client_id: &str, uri: &str) -> Result<bool, HostError> {
+///     let client = host.clients().get(client_id).await?;
+///     Ok(client.is_some_and(|client| client.enabled && client.redirect_uri.iter().any(|known| known == uri)))
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Clients(Callbacks);
 

@@ -148,7 +148,8 @@ impl<'a, P: Plugin> Endpoints<'a, P> {
     }
 }
 
-/// Who may call an endpoint. The host answers everybody else.
+/// Who may call an endpoint. The host answers everybody else: 401, and 403 to a user whose session does not suffice. The
+/// handler is not called then. Whom it let in, [`Request::caller`](crate::Request::caller) says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Auth<'a> {
@@ -165,6 +166,27 @@ pub enum Auth<'a> {
 }
 
 /// An endpoint that [`add`](Self::add) registers. Without [`auth`](Self::auth) it is for administrators only.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use porth_plugin::prelude::*;
+/// # struct Files;
+/// # impl Files { fn upload(&self, _: &Request) -> Result<Response, Error> { Ok(Response::empty(204)) } }
+/// # impl Plugin for Files {
+/// #     const MODULE: Module = Module::new("files", "Files", "");
+/// #     type Parameters = std::collections::BTreeMap<String, String>;
+/// #     async fn init(host: Host<Self>, _: Self::Parameters) -> Result<Self, InitError> {
+/// host.endpoints()
+///     .put("/files/{*path}", Self::upload)
+///     .auth(Auth::Scope("files"))
+///     .stream_body()
+///     .body_bytes_max(1 << 30)
+///     .deadline(Duration::from_secs(600))
+///     .add()?;
+/// #         Ok(Self)
+/// #     }
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "`add` registers the endpoint"]
 pub struct NewEndpoint<'a, P: Plugin, H> {

@@ -160,6 +160,14 @@ struct Running<P, E> {
 }
 
 fn start<P: Plugin, E: Extensions<P>>(arguments: &Arguments<'_>) -> Result<Box<dyn Instance>, InitError> {
+    if let Some((needed, name)) = Extension::of_kind(P::MODULE.kind)
+        && !E::has(needed)
+    {
+        let Module { name: module, kind, .. } = P::MODULE;
+        return Err(InitError::failed(format!(
+            "the module `{module}` is of the kind `{kind}`, but exported without its trait: write `export_plugin!(…: {name})`"
+        )));
+    }
     let parameters = read_json(arguments.parameters).map_err(InitError::parameter)?;
     let runtime = Runtime::new(&P::MODULE, arguments.callbacks)?;
     let environment = runtime.environment(arguments.callbacks);

@@ -18,7 +18,15 @@ use crate::host_error::HostError;
 use crate::module::Plugin;
 use crate::request::read_json;
 
-/// Why an instance does not do what the host asks of it.
+/// Why an instance does not do what the host asks of it. What it was to change must be as before.
+///
+/// ```
+/// # use porth_plugin::prelude::*;
+/// fn digits(code: &str) -> Result<u32, HookError> {
+///     code.parse().map_err(|_| HookError::invalid("code: expected digits"))
+/// }
+/// assert_eq!(digits("x"), Err(HookError::Invalid(vec!["code: expected digits".into()])));
+/// ```
 ///
 /// Any standard error turns into a failure by `?`. For this conversion to exist, `HookError` itself is no
 /// [`std::error::Error`].
@@ -86,6 +94,17 @@ impl Extension {
     /// Its number in the functions' types.
     const fn number(self) -> u8 {
         self as u8
+    }
+
+    /// What every module of a kind has, with the name of the trait.
+    pub(crate) fn of_kind(kind: &str) -> Option<(Self, &'static str)> {
+        match kind {
+            "scheme" => Some((Self::Scheme, "Scheme")),
+            "user" => Some((Self::UserBackEnd, "UserBackEnd")),
+            "client" => Some((Self::ClientBackEnd, "ClientBackEnd")),
+            "user_middleware" => Some((Self::UserMiddleware, "UserMiddleware")),
+            _ => None,
+        }
     }
 
     const fn of_number(number: u8) -> Option<Self> {
@@ -301,6 +320,8 @@ impl HookError {
             HostError::Unauthorized(detail) => Self::Unauthorized(detail),
             HostError::NotFound(detail) => Self::NotFound(detail),
             HostError::Conflict(detail) => Self::Conflict(detail),
+            HostError::Parameter(detail) => Self::Invalid(vec![detail]),
+            HostError::Unsupported(_) => Self::Unsupported,
             other => Self::from(other),
         }
     }

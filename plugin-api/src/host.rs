@@ -18,7 +18,22 @@ use crate::schemes::Schemes;
 use crate::users::Users;
 
 /// An instance's way to the host: cheap to clone, and usable from any thread as long as the instance lives. Afterwards
-/// everything fails with [`HostError::Closed`].
+/// everything fails with [`HostError::Closed`]. A clone that outlives the instance keeps nothing of it alive.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use porth_plugin::Plugin;
+/// # use porth_plugin::prelude::*;
+/// async fn with_patience<P: Plugin>(host: &Host<P>, username: &str) -> Result<bool, HostError> {
+///     for _ in 0..3 {
+///         match host.users().get(username).await {
+///             Err(HostError::Busy(_)) => host.timer(Duration::from_millis(100)).await?,
+///             found => return Ok(found?.is_some()),
+///         }
+///     }
+///     Err(HostError::Busy("still".to_owned()))
+/// }
+/// ```
 pub struct Host<P> {
     inner: Arc<Inner<P>>,
 }
@@ -159,6 +174,16 @@ impl<P: Plugin> std::fmt::Debug for Host<P> {
 }
 
 /// What a user is to log in for: see [`Host::login_url`].
+///
+/// ```
+/// # use porth_plugin::{Login, Plugin};
+/// # use porth_plugin::prelude::*;
+/// fn to_log_in<P: Plugin>(host: &Host<P>) -> Result<Response, Error> {
+///     let back = format!("{}/me", host.external_url()?);
+///     let url = host.login_url(&Login { scopes: &["mail"], callback_url: Some(&back), ..Login::default() })?;
+///     Response::empty(302).with_header("location", url)
+/// }
+/// ```
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Login<'a> {
     /// The client that asks.

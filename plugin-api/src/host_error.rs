@@ -4,17 +4,29 @@ use porth_abi::code;
 
 use crate::bytes::HostBytes;
 
-/// Why the host did not do what it was asked. The text is the host's detail, empty where it gave none.
+/// Why the host did not do what it was asked. The text is the host's detail, empty where it gave none. Nothing was changed,
+/// unless the variant says something else. In a handler `?` makes of it an [`Error`](crate::Error): 503 for `Busy` and
+/// `Closed`, 409 for `Conflict`, 413 for `TooLarge`, 400 for `Cancelled`, else 500 with the text in the log.
+///
+/// ```
+/// # use porth_plugin::prelude::*;
+/// async fn forget(codes: &Collection<String>, key: &str) -> Result<(), Error> {
+///     match codes.delete(key).await {
+///         Ok(()) | Err(HostError::NotFound(_)) => Ok(()), // Gone is gone.
+///         Err(error) => Err(error.into()),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HostError {
-    /// It failed for a reason of its own.
+    /// It failed for a reason of its own. What it was to change may be changed or not: look.
     Failed(String),
     /// The credentials do not suffice. Never means that something does not exist.
     Unauthorized(String),
     /// An argument is wrong.
     Parameter(String),
-    /// The store failed.
+    /// The store failed. A change may be stored or not: read it again.
     Store(String),
     /// No memory.
     Memory(String),
@@ -22,17 +34,18 @@ pub enum HostError {
     NotFound(String),
     /// The module does not need the right for this, or the instance was not granted it.
     Denied(String),
-    /// A blocking form was called where nothing may block: in an async handler or a short one.
+    /// A blocking form was called where nothing may block: in an async handler or a short one. The question itself was
+    /// asked: a change may be made.
     WouldBlock(String),
     /// The instance is closed.
     Closed(String),
     /// This host does not know it.
     Unsupported(String),
-    /// Nobody waits for it any more, or the client of the request has left.
+    /// Nobody waits for it any more, or the client of the request has left. What was handed to the store is done.
     Cancelled(String),
-    /// The version given is not the present one.
+    /// The version given is not the present one: read again, and decide anew.
     Conflict(String),
-    /// A queue or a quota is full.
+    /// A queue or a quota is full: later it may work.
     Busy(String),
     /// What was sent is larger than allowed.
     TooLarge(String),

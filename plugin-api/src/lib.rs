@@ -6,9 +6,10 @@
 //!
 //! # A first plug-in
 //!
-//! `Cargo.toml` says `crate-type = ["cdylib"]` and depends on `porth-plugin`, `serde` and `schemars`; `src/lib.rs` is:
+//! `porth plugin new hello` makes a crate with all that is needed: `Cargo.toml` says `crate-type = ["cdylib", "rlib"]` and
+//! depends on `porth-plugin`, `serde` and `schemars`; `src/lib.rs` is:
 //!
-//! ```
+//! ```standalone_crate
 //! #![forbid(unsafe_code)]
 //!
 //! use porth_plugin::prelude::*;
@@ -58,6 +59,32 @@
 //!    not. Afterwards every callback fails with [`HostError::Closed`].
 //! 6. When all instances are closed the library is retired. Its code stays in memory as long as the process.
 //!
+//! # Who owns what, and on which thread
+//!
+//! | | whose it is | where it runs or may be used |
+//! |---|---|---|
+//! | the value that [`init`](Plugin::init) makes | the SDK's, shared by all handlers; dropped after [`close`](Plugin::close), by whoever holds it last | `init` and `close` on a thread of the instance's own, which may block; it is `Send + Sync`, for handlers get `&self` on many threads at once |
+//! | [`Host`] | a handle: clones are cheap, and none keeps the instance alive | any thread, at any time; after `close` everything fails with [`HostError::Closed`] |
+//! | [`Request`] | an asynchronous handler's own; a synchronous one borrows it, and a clone of it is its own. What it points to lies in the host as long as one lives, so do not hoard them | any thread |
+//! | [`Response`], [`Bytes`] | the host's, once the handler has returned; nothing is copied | freed by the plug-in's allocator, on any thread |
+//! | an asynchronous handler's future | the host's; dropped at its end, at the deadline, or when the client leaves, wherever it waits | polled on the host's workers, on one at a time: it must not block |
+//! | a synchronous handler | | a thread of the instance's own, which may block; with [`short`](NewEndpoint::short) a worker of the host, which may not |
+//! | the stream of a response | the host's; dropped when the client leaves | polled on the host's workers: it must not block |
+//! | a call of the host ([`Ask`] and its kin) | the plug-in's; to drop it is to wait no longer, not to take it back | any thread; `.blocking()` only where blocking is allowed, else [`HostError::WouldBlock`] |
+//! | threads, files, connections of the plug-in | the plug-in's own: `close` ends them | they log for the library, unless they work for the instance |
+//!
+//! # What an error leaves behind
+//!
+//! | what failed | what is left |
+//! |---|---|
+//! | [`init`](Plugin::init), by an [`InitError`] or a panic | nothing: what was registered is taken back, a predecessor goes on; documents that a [migration](Plugin::migrate) has stored stay |
+//! | a handler, by an [`Error`] or a panic | the instance, which is asked again; a panic may leave the plug-in's own values half changed |
+//! | a stream of a response | the client sees a body that is not whole; the instance goes on |
+//! | a deadline, or a client that left | the future is dropped where it waits; a thread goes on to its end; what was handed to the store is done |
+//! | a question to the host, by a [`HostError`] | what its variant says; nothing was changed unless it says so |
+//! | [`close`](Plugin::close), by a panic or too late | the value may never be dropped; its thread is left behind; the next instance runs already |
+//! | the process, by a crash | documents that were acknowledged, and nothing else |
+//!
 //! # What goes wrong
 //!
 //! - An [`Error`] from a handler becomes a problem document with its status. `?` on any standard error makes a 500 whose
@@ -66,6 +93,12 @@
 //!   profile: the host refuses a library that would abort.
 //! - A handler that takes longer than its deadline becomes a 504. What is on a thread of the instance's own goes on
 //!   regardless; a future is dropped.
+//!
+//! # Testing
+//!
+//! The feature `testing` has a host in memory (the module `testing`), which speaks to a plug-in as the real one does: for
+//! tests that open nothing and start no server. `porth plugin test FILE` runs a built library through what a server may ask
+//! of it.
 //!
 //! # Documents
 //!

@@ -87,6 +87,13 @@ impl Counter {
 }
 
 /// A number that goes up and down.
+///
+/// ```
+/// # use porth_plugin::Gauge;
+/// fn taken(free: &Gauge, left: u32) {
+///     free.set(f64::from(left), &[("room", "blue")]);
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Gauge(Metric);
 
@@ -103,6 +110,17 @@ impl Gauge {
 }
 
 /// Durations in buckets.
+///
+/// ```
+/// # use std::time::{Duration, Instant};
+/// # use porth_plugin::Histogram;
+/// fn timed<R>(durations: &Histogram, work: impl FnOnce() -> R) -> R {
+///     let began = Instant::now();
+///     let result = work();
+///     durations.observe(began.elapsed(), &[("step", "work")]);
+///     result
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Histogram(Metric);
 

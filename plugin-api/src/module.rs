@@ -11,6 +11,38 @@ use crate::host::Host;
 
 /// A module of a library, and what one of its instances keeps.
 ///
+/// ```
+/// use std::sync::Mutex;
+///
+/// use porth_plugin::prelude::*;
+///
+/// #[derive(Deserialize, JsonSchema)]
+/// struct Parameters {}
+///
+/// /// Knows how often it was asked, until it is reset.
+/// struct Counter {
+///     count: Mutex<u64>,
+/// }
+///
+/// impl Plugin for Counter {
+///     const MODULE: Module = Module::new("counter", "Counter", "Counts until it is reset");
+///     type Parameters = Parameters;
+///
+///     async fn init(host: Host<Self>, _: Parameters) -> Result<Self, InitError> {
+///         host.endpoints().post("/count", Self::count).auth(Auth::None).short().add()?;
+///         Ok(Self { count: Mutex::new(0) })
+///     }
+/// }
+///
+/// impl Counter {
+///     fn count(&self, _: &Request) -> Result<Response, Error> {
+///         let mut count = self.count.lock().map_err(|_| Error::internal("a handler panicked"))?;
+///         *count += 1;
+///         Response::json(&*count)
+///     }
+/// }
+/// ```
+///
 /// The host makes an instance by [`init`](Self::init) for each name and set of parameters that an administrator
 /// declares. All its handlers share it, from many threads at once.
 pub trait Plugin: Send + Sync + Sized + 'static {
@@ -76,6 +108,13 @@ pub trait Plugin: Send + Sync + Sized + 'static {
 }
 
 /// How a module describes itself to administrators.
+///
+/// ```
+/// # use porth_plugin::prelude::*;
+/// const MODULE: Module = Module::new("orders", "Orders", "Takes orders")
+///     .needs(&[Right::Sessions, Right::UsersRead])
+///     .documents(1, &[("orders", &["owner"])]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Module {
     pub(crate) kind: &'static str,
@@ -186,7 +225,13 @@ impl Kind {
     }
 }
 
-/// A group of the host's callbacks.
+/// A group of the host's callbacks. A module names those that it needs, an administrator may grant fewer, and what is not
+/// granted fails with [`HostError::Denied`](crate::HostError::Denied).
+///
+/// ```
+/// # use porth_plugin::prelude::*;
+/// assert_eq!(Right::UsersRead.name(), "users:read");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Right {
@@ -237,7 +282,22 @@ impl Right {
     }
 }
 
-/// Why an instance could not be made.
+/// Why an instance could not be made. Nothing of it is left, and a predecessor goes on.
+///
+/// ```
+/// # use porth_plugin::prelude::*;
+/// fn check(host: &str, port: u16) -> Result<(), InitError> {
+///     let mut errors = Vec::new();
+///     if host.is_empty() {
+///         errors.push("host: must not be empty");
+///     }
+///     if port == 0 {
+///         errors.push("port: must not be 0");
+///     }
+///     if errors.is_empty() { Ok(()) } else { Err(InitError::parameters(errors)) }
+/// }
+/// assert_eq!(check("", 0), Err(InitError::Parameters(vec!["host: must not be empty".into(), "port: must not be 0".into()])));
+/// ```
 ///
 /// Any standard error turns into a failure by `?`. For this conversion to exist, `InitError` itself is no
 /// [`std::error::Error`].

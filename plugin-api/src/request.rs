@@ -320,6 +320,16 @@ impl std::fmt::Debug for Request {
 }
 
 /// Who calls an endpoint.
+///
+/// ```
+/// # use porth_plugin::prelude::*;
+/// fn owner(request: &Request) -> Result<String, Error> {
+///     match request.caller() {
+///         Caller::User(name) => Ok(name),
+///         _ => Err(Error::forbidden("This is for users.")),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Caller {

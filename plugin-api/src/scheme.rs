@@ -89,7 +89,7 @@ impl Sent {
 /// normalised; the users exist. What a user has registered belongs into [`Documents`](crate::Documents) that go with the
 /// user. It is called on threads of the instance's own, many at once, and may block.
 ///
-/// ```
+/// ```standalone_crate
 /// use porth_plugin::prelude::*;
 ///
 /// #[derive(Deserialize, JsonSchema)]

@@ -16,6 +16,15 @@ use crate::request::Request;
 /// Needs [`Right::Sessions`](crate::Right::Sessions): without it every question fails with [`HostError::Denied`]. Forms
 /// that end in `_blocking` are for synchronous handlers on threads of their own; anywhere else they fail with
 /// [`HostError::WouldBlock`].
+///
+/// ```
+/// # use porth_plugin::prelude::*;
+/// async fn greet(request: Request) -> Result<Response, Error> {
+///     let user = request.session().user().await?; // None without a valid session
+///     let name = user.map_or_else(|| "stranger".to_owned(), |user| user.username);
+///     Ok(Response::text(format!("Hello, {name}")))
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Session<'a> {
     request: &'a Request,

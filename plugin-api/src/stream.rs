@@ -19,6 +19,17 @@ pub use crate::event::keep_alive;
 /// [`Response::events`](crate::Response::events). Up to `capacity` items (at least 1) wait in it.
 ///
 /// The stream ends when all senders are dropped. A sender that is dropped by a panic breaks it off.
+///
+/// ```
+/// # use porth_plugin::prelude::*;
+/// # use porth_plugin::stream;
+/// let (sender, receiver) = stream::channel::<Event>(16);
+/// let response = Response::events(receiver);
+/// sender.send_blocking(Event::data("first"))?; // From any thread.
+/// drop(response);
+/// assert!(sender.is_closed());
+/// # Ok::<(), stream::Closed>(())
+/// ```
 #[must_use]
 pub fn channel<T: Send>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let state = State {

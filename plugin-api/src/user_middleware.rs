@@ -14,6 +14,32 @@ use crate::module::Plugin;
 /// `export_plugin!(Marker: UserMiddleware)`. A record is a JSON object with `username`, `name`, `email`, `scope`, `enabled`
 /// and whatever else there is. It is called on threads of the instance's own, many at once, and may block; every log-in
 /// waits for it.
+///
+/// ```
+/// # use porth_plugin::prelude::*;
+/// # use porth_plugin::serde_json::{Map, Value};
+/// # struct Marker { mark: String }
+/// # impl Plugin for Marker {
+/// #     const MODULE: Module = Module::new("marker", "Marker", "").kind(Kind::UserMiddleware);
+/// #     type Parameters = std::collections::BTreeMap<String, String>;
+/// #     async fn init(_: Host<Self>, _: Self::Parameters) -> Result<Self, InitError> {
+/// #         Ok(Self { mark: String::new() })
+/// #     }
+/// # }
+/// type Record = Map<String, Value>;
+///
+/// impl UserMiddleware for Marker {
+///     async fn show(&self, _username: &str, _profile: bool, mut user: Record) -> Result<Record, HookError> {
+///         user.insert("mark".to_owned(), self.mark.clone().into());
+///         Ok(user)
+///     }
+///
+///     async fn store(&self, _username: &str, mut user: Record) -> Result<Record, HookError> {
+///         user.remove("mark");
+///         Ok(user)
+///     }
+/// }
+/// ```
 pub trait UserMiddleware: Plugin {
     /// The record as it is to be shown: with `profile` to the person, else to administrators and for log-ins.
     ///
@@ -50,7 +76,28 @@ pub trait UserMiddleware: Plugin {
 /// Hears of people who were deleted.
 ///
 /// For modules of any kind, exported with `export_plugin!(Tokens: UserRevoke)`. Documents that go with a user need no such
-/// help.
+/// help. It is called on threads of the instance's own and may block; somebody waits for it.
+///
+/// ```
+/// # use std::collections::BTreeSet;
+/// # use std::sync::Mutex;
+/// # use porth_plugin::prelude::*;
+/// # struct Tokens { issued: Mutex<BTreeSet<String>> }
+/// # impl Plugin for Tokens {
+/// #     const MODULE: Module = Module::new("tokens", "Tokens", "");
+/// #     type Parameters = std::collections::BTreeMap<String, String>;
+/// #     async fn init(_: Host<Self>, _: Self::Parameters) -> Result<Self, InitError> {
+/// #         Ok(Self { issued: Mutex::default() })
+/// #     }
+/// # }
+/// impl UserRevoke for Tokens {
+///     async fn user_revoke(&self, username: &str) -> Result<(), HookError> {
+///         let mut issued = self.issued.lock().map_err(|_| HookError::failed("a lock is poisoned"))?;
+///         issued.remove(username);
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait UserRevoke: Plugin {
     /// A person was deleted: whatever was issued to that name must not count any more. It may come for somebody of whom this
     /// instance never heard, and it is no way to forbid it.

@@ -2,6 +2,7 @@
 
 mod backup;
 mod configuration;
+mod conformance;
 mod instances;
 mod new;
 mod records;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod back_ends;
+mod changes;
 mod clients;
 mod departures;
 mod documents;

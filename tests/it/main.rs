@@ -14,6 +14,7 @@ mod cli;
 mod configuration;
 mod domain;
 mod http;
+mod packaging;
 mod runtime;
 mod store;
 mod supervisor;

@@ -69,6 +69,12 @@ impl Access {
         let told = match self.told(&scheme, proof).await {
             Ok(told) => told,
             Err(LogInError::Scheme(SchemeError::Ask(AskError::Unauthorized(_) | AskError::NotFound(_)))) => None,
+            // As for somebody who does not exist, whom no scheme is asked about.
+            Err(LogInError::Scheme(SchemeError::Ask(AskError::Invalid(_) | AskError::Conflict(_))))
+                if proof.username.is_some() =>
+            {
+                None
+            }
             // It is told what is wrong with it, and counts as a guess all the same.
             Err(error @ LogInError::Scheme(SchemeError::Ask(AskError::Invalid(_) | AskError::Conflict(_)))) => {
                 return Err(self.lockout.failed(&attempt, now_ms).await?.map_or(error, LogInError::from));
@@ -83,6 +89,9 @@ impl Access {
             return Err(locked_out.into());
         }
         let user = told.ok_or(LogInError::Wrong)?;
+        let triggered = Attempt::of_trigger(proof.username, &scheme.name, peer);
+        // Whoever comes in may begin as often again; where others have gone too far, they wait as all do.
+        self.lockout.succeeded(&triggered, now_ms).await?;
         self.proved(cookie, &user.id, Means::Scheme(&scheme.name), peer, user_agent, now_ms).await
     }
 
@@ -98,30 +107,42 @@ impl Access {
         Ok(Some(user))
     }
 
-    /// Begins a proof by a scheme: for a user, or for whoever the scheme will tell.
+    /// Begins a proof by a scheme: for a user, or for whoever the scheme will tell. Each counts, whatever comes of it, until
+    /// the user has logged in by the scheme.
     ///
     /// # Errors
-    /// [`SchemeError`], Unauthorized also for users who do not exist or may not log in.
+    /// [`LogInError`], the scheme's Unauthorized also for users who do not exist or may not log in.
     pub async fn trigger(
         &self,
         module: &str,
         scheme: &str,
         username: Option<&str>,
         sent: &Sent,
-    ) -> Result<Value, SchemeError> {
+        peer: Option<IpAddr>,
+        now_ms: i64,
+    ) -> Result<Value, LogInError> {
         let scheme = self.schemes.find(Some(module), scheme).await?;
+        let attempt = Attempt::of_trigger(username, &scheme.name, peer);
+        if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await? {
+            return Err(locked_out.into());
+        }
+        // The one that reaches the limit is let through.
+        self.lockout.failed(&attempt, now_ms).await?;
         let user = match username {
             None => None,
             Some(username) => {
                 let user = self.enabled(username).await?;
                 // As for one who is not registered.
-                Some(user.ok_or_else(|| AskError::Unauthorized("no such user".to_owned()))?)
+                let nobody = || SchemeError::from(AskError::Unauthorized("no such user".to_owned()));
+                Some(user.ok_or_else(nobody)?)
             }
         };
         match self.schemes.trigger(&scheme, user.as_ref(), sent).await {
             // As for one who does not exist.
-            Err(AskError::NotFound(why)) if user.is_some() => Err(AskError::Unauthorized(why).into()),
-            answer => Ok(answer?),
+            Err(AskError::NotFound(why)) if user.is_some() => {
+                Err(SchemeError::from(AskError::Unauthorized(why)).into())
+            }
+            answer => Ok(answer.map_err(SchemeError::from)?),
         }
     }
 

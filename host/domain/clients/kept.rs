@@ -174,9 +174,11 @@ impl Clients {
 }
 
 /// What a back end said of a record to be stored.
-pub(super) fn refused(back_end: &str, error: BackEndError) -> PutClientError {
+pub(super) fn refused(back_end: &str, client_id: &str, error: BackEndError) -> PutClientError {
     match error {
         BackEndError::Refused(errors) => PutClientError::Invalid(errors),
+        BackEndError::NotFound => PutClientError::Unknown { client_id: client_id.to_owned() },
+        error @ BackEndError::Unsupported => PutClientError::Invalid(vec![format!("source: {error}")]),
         error @ BackEndError::Failed(_) => failed(back_end, &error).into(),
     }
 }
@@ -199,6 +201,7 @@ pub(super) fn write(details: ClientDetails, secrets: ClientSecrets) -> Record {
             SecretChange::Keep => None,
             SecretChange::Remove => put(field, Value::Null),
             SecretChange::Set(secret) => put(field, secret.into()),
+            SecretChange::Several(secrets) => put(field, secrets.into()),
         };
     }
     record

@@ -28,6 +28,8 @@ pub(super) struct New {
 /// What becomes of the stored hashes.
 #[derive(Clone)]
 struct Hashes {
+    /// The passwords that must still be there, where that matters.
+    before: Option<Option<String>>,
     password: Option<Option<String>>,
     secret: Option<Option<String>>,
 }
@@ -63,29 +65,60 @@ impl Clients {
         Ok(None)
     }
 
-    /// Adds an application, or replaces what there is.
+    /// Adds an application, or replaces what there is: all of it, or what differs from `old`.
     pub(super) async fn put_own(
         &self,
         new: Option<New>,
+        old: Option<ClientDetails>,
         details: ClientDetails,
         secrets: ClientSecrets,
         now_ms: i64,
     ) -> Result<(), PutClientError> {
-        let hashes = Hashes { password: self.hash(secrets.password).await?, secret: self.hash(secrets.secret).await? };
-        let addition = Arc::new((new, write(details), hashes));
+        for _ in 0..TRIES {
+            // By their places passwords can only be told apart when the others are those that were read.
+            let before = match (&secrets.password, &new) {
+                (SecretChange::Several(_), None) => {
+                    let row = rows::find(&self.db, &details.client_id).await?;
+                    Some(row.and_then(|row| row.password_hash))
+                }
+                (SecretChange::Several(_), Some(_)) => Some(None),
+                _ => None,
+            };
+            let kept = before.as_ref().and_then(Option::as_deref);
+            let password = self.hash(secrets.password.clone(), kept).await?;
+            let hashes =
+                Hashes { before: before.clone(), password, secret: self.hash(secrets.secret.clone(), None).await? };
+            if self.put_own_once(new.clone(), old.clone(), details.clone(), hashes, now_ms).await? {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// False means that the passwords are no more those that there were.
+    async fn put_own_once(
+        &self,
+        new: Option<New>,
+        old: Option<ClientDetails>,
+        details: ClientDetails,
+        hashes: Hashes,
+        now_ms: i64,
+    ) -> Result<bool, PutClientError> {
+        let addition = Arc::new((new, old, details, hashes));
         let work = self.db.transaction(move |transaction| {
             let addition = Arc::clone(&addition);
             Box::pin(async move {
-                let (new, row, hashes) = &*addition;
-                put(transaction, new.as_ref(), row.clone(), hashes.clone(), now_ms).await
+                let (new, old, details, hashes) = &*addition;
+                put(transaction, new.as_ref(), old.as_ref(), details.clone(), hashes.clone(), now_ms).await
             })
         });
         work.await
     }
 
     /// What is to be stored of a secret; `None` means that what is there stays.
-    async fn hash(&self, change: SecretChange) -> Result<Option<Option<String>>, PasswordError> {
+    async fn hash(&self, change: SecretChange, before: Option<&str>) -> Result<Option<Option<String>>, PasswordError> {
         match change {
+            SecretChange::Several(secrets) => self.passwords.hash_several(before, &secrets).await.map(Some),
             SecretChange::Keep => Ok(None),
             SecretChange::Remove => Ok(Some(None)),
             // No person remembers that much: a program made it, and may show it a thousand times a second.
@@ -100,25 +133,41 @@ impl Clients {
 async fn put(
     transaction: &Transaction<'_>,
     new: Option<&New>,
-    mut row: ClientRow,
+    old: Option<&ClientDetails>,
+    details: ClientDetails,
     hashes: Hashes,
     now_ms: i64,
-) -> Result<(), PutClientError> {
+) -> Result<bool, PutClientError> {
+    let mut row;
     match new {
         Some(New { id, source, stale }) => {
             if let Some(stale) = stale {
                 rows::forget(transaction, stale).await?;
             }
+            row = write(details);
             id.clone_into(&mut row.id);
             if !rows::insert_identity(transaction, id, &row.client_id, source, now_ms).await? {
                 return Err(PutClientError::IdTaken { client_id: row.client_id });
             }
         }
         None => {
-            let Some(old) = rows::find_inside(transaction, &row.client_id).await? else {
-                return Err(PutClientError::Unknown { client_id: row.client_id });
+            let Some(found) = rows::find_inside(transaction, &details.client_id).await? else {
+                return Err(PutClientError::Unknown { client_id: details.client_id });
             };
-            row = ClientRow { id: old.id, password_hash: old.password_hash, secret_hash: old.secret_hash, ..row };
+            let (id, password_hash, secret_hash) =
+                (found.id.clone(), found.password_hash.clone(), found.secret_hash.clone());
+            if hashes.before.as_ref().is_some_and(|before| *before != password_hash) {
+                return Ok(false);
+            }
+            let details = match old {
+                Some(old) => details.over(old, read(found)?.details),
+                None => details,
+            };
+            let errors = details.errors();
+            if !errors.is_empty() {
+                return Err(PutClientError::Invalid(errors));
+            }
+            row = ClientRow { id, password_hash, secret_hash, ..write(details) };
         }
     }
     row.password_hash = hashes.password.unwrap_or(row.password_hash);
@@ -128,7 +177,8 @@ async fn put(
         return Err(PutClientError::Invalid(identity::missing_scopes(missing)));
     }
     let search = folded(&[&row.client_id, &row.name, &row.description]);
-    Ok(rows::put_record(transaction, &row, &search, now_ms).await?)
+    rows::put_record(transaction, &row, &search, now_ms).await?;
+    Ok(true)
 }
 
 pub(super) fn read(row: ClientRow) -> Result<Client, StoreError> {
@@ -180,3 +230,5 @@ fn digest(secret: &str) -> String {
 const DIGEST: &str = "sha256:";
 /// A secret of so many bytes is taken for one that a program made.
 const MADE_BYTES_MIN: usize = 32;
+/// How often a change of passwords is begun anew that others have changed meanwhile.
+const TRIES: usize = 5;

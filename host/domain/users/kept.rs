@@ -157,6 +157,31 @@ impl Users {
         Ok((given, users))
     }
 
+    /// Whether one of the first ten thousand of those whom an instance keeps may log in and has a scope.
+    ///
+    /// # Errors
+    /// [`StoreError`]; also when an instance does not answer.
+    pub(in crate::domain) async fn is_scope_kept(&self, scope: &str) -> Result<bool, StoreError> {
+        for (source, back_end) in self.back_ends.users().instances() {
+            for offset in (0..LOOKED_AT_MAX).step_by(PAGE as usize) {
+                let page = Page { pattern: String::new(), offset, limit: PAGE };
+                let records = back_end.list(&page).await.map_err(|error| failed(&source.name, &error))?;
+                let has = |record: &Record| {
+                    let scopes = record.get("scope").and_then(serde_json::Value::as_array);
+                    record.get("enabled") != Some(&false.into())
+                        && scopes.is_some_and(|scopes| scopes.iter().any(|found| found == scope))
+                };
+                if records.iter().any(has) {
+                    return Ok(true);
+                }
+                if records.len() < PAGE as usize {
+                    break;
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// Which of some scopes do not exist, as errors.
     pub(super) async fn check_scopes(&self, names: &[String]) -> Result<(), PutUserError> {
         let names = Arc::new(names.to_vec());
@@ -190,19 +215,22 @@ impl Kept {
         user.properties.extend(change.properties);
         user.properties.retain(|_, value| !value.is_null());
         let mut record = write(&user);
-        if let Some(password) = change.password {
-            record.insert("password".to_owned(), password.into());
-        }
+        write_passwords(&mut record, change.password, change.passwords);
         let set = back_end.set(user.username.as_str(), &record).await;
-        set.map_err(|error| refused(&user.source, error))
+        set.map_err(|error| refused(&user, error))
     }
 }
 
+const PAGE: u32 = 200;
+const LOOKED_AT_MAX: u32 = 10_000;
+
 /// What a back end said of a record to be stored.
-pub(super) fn refused(back_end: &str, error: BackEndError) -> PutUserError {
+pub(super) fn refused(user: &User, error: BackEndError) -> PutUserError {
     match error {
         BackEndError::Refused(errors) => PutUserError::Invalid(errors),
-        error @ BackEndError::Failed(_) => failed(back_end, &error).into(),
+        BackEndError::NotFound => PutUserError::Unknown { username: user.username.to_string() },
+        error @ BackEndError::Unsupported => PutUserError::Invalid(vec![format!("source: {error}")]),
+        error @ BackEndError::Failed(_) => failed(&user.source, &error).into(),
     }
 }
 
@@ -215,6 +243,12 @@ pub(super) fn write(user: &User) -> Record {
     record.insert("scope".to_owned(), user.scopes.clone().into());
     record.insert("enabled".to_owned(), user.enabled.into());
     record
+}
+
+/// What becomes of the passwords, in the record that crosses the border.
+pub(super) fn write_passwords(record: &mut Record, password: Option<String>, passwords: Option<Vec<String>>) {
+    let password = passwords.map(serde_json::Value::from).or(password.map(serde_json::Value::from));
+    record.extend(password.map(|password| ("password".to_owned(), password)));
 }
 
 /// The person of a record.

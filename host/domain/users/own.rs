@@ -6,12 +6,11 @@ use serde_json::{Map, Value};
 
 use super::{PutUserError, User, UserChange, Users, identity};
 use crate::domain::departures;
-use crate::domain::passwords::PasswordError;
 use crate::domain::search::folded;
 use crate::domain::username::Username;
 use crate::domain::{Page, StoreError};
 use crate::store::users::{self as rows, RecordValues, UserRow};
-use crate::store::{Transaction, scopes};
+use crate::store::{Transaction, login_sessions, scopes};
 
 impl Users {
     /// A part of the people of an instance of the module; what was found is taken off the page.
@@ -30,10 +29,10 @@ impl Users {
     pub(super) async fn add_own(
         &self,
         user: User,
-        password: Option<String>,
+        passwords: Vec<String>,
         now_ms: i64,
     ) -> Result<String, PutUserError> {
-        let hash = self.hash(password.as_deref()).await?;
+        let hash = self.passwords.hash_several(None, &passwords).await?;
         let User { id, username, name, email, scopes, enabled, source, properties } = user;
         let row = UserRow {
             id: id.clone(),
@@ -64,31 +63,98 @@ impl Users {
         change: UserChange,
         now_ms: i64,
     ) -> Result<(), PutUserError> {
-        let hash = self.hash(change.password.as_deref()).await?;
-        let change = Arc::new((username, change, hash));
+        for _ in 0..TRIES {
+            // By their places passwords can only be told apart when the others are those that were read.
+            let (before, hash) = match (&change.passwords, &change.password) {
+                (Some(passwords), _) => {
+                    let credential = rows::credential(&self.db, username.as_str()).await?;
+                    let before = credential.and_then(|credential| credential.password_hash);
+                    let hash = self.passwords.hash_several(before.as_deref(), passwords).await?;
+                    (Some(before), Some(hash))
+                }
+                (None, Some(password)) => (None, Some(Some(self.passwords.hash(password).await?))),
+                (None, None) => (None, None),
+            };
+            if self.set_own_once(&username, &change, before, hash, now_ms).await? {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// False means that the passwords are no more those `before`.
+    async fn set_own_once(
+        &self,
+        username: &Username,
+        change: &UserChange,
+        before: Option<Option<String>>,
+        hash: Option<Option<String>>,
+        now_ms: i64,
+    ) -> Result<bool, PutUserError> {
+        let change = Arc::new((username.clone(), change.clone(), before, hash));
         let work = self.db.transaction(move |transaction| {
             let change = Arc::clone(&change);
             Box::pin(async move {
-                let (username, change, hash) = &*change;
+                let (username, change, before, hash) = &*change;
                 let unknown = || PutUserError::Unknown { username: username.to_string() };
                 let mut row = rows::find_inside(transaction, username.as_str()).await?.ok_or_else(unknown)?;
+                if let Some(before) = before
+                    && rows::password_inside(transaction, &row.id).await? != *before
+                {
+                    return Ok(false);
+                }
                 row.name = change.name.clone().unwrap_or(row.name);
                 row.email = change.email.clone().unwrap_or(row.email);
                 row.enabled = change.enabled.unwrap_or(row.enabled);
                 row.scopes = change.scopes.clone().map_or(row.scopes, identity::distinct);
-                put(transaction, &row, &change.properties, hash.as_deref(), now_ms).await
+                put(transaction, &row, &change.properties, None, now_ms).await?;
+                if let Some(hash) = hash {
+                    rows::set_password(transaction, &row.id, hash.as_deref(), now_ms).await?;
+                    login_sessions::leave_others(transaction, &row.id, "").await?;
+                }
+                Ok(true)
             })
         });
         work.await
     }
 
-    async fn hash(&self, password: Option<&str>) -> Result<Option<String>, PasswordError> {
-        match password {
-            Some(password) => self.passwords.hash(password).await.map(Some),
-            None => Ok(None),
-        }
+    /// Exchanges the hash of a password that is still the one that was read, and ends all sessions but one. False means that
+    /// it is another by now.
+    pub(super) async fn exchange_own(
+        &self,
+        id: &str,
+        hashes: (String, String),
+        keep: &str,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let exchange = Arc::new((id.to_owned(), hashes, keep.to_owned()));
+        let work = self.db.transaction(move |transaction| {
+            let exchange = Arc::clone(&exchange);
+            Box::pin(async move {
+                let (id, (old, new), keep) = &*exchange;
+                let exchanged = rows::exchange_password(transaction, id, old, new, now_ms).await?;
+                if exchanged {
+                    login_sessions::leave_others(transaction, id, keep).await?;
+                }
+                Ok(exchanged)
+            })
+        });
+        work.await
+    }
+
+    /// Ends all sessions of a person but one, which may be none.
+    pub(super) async fn end_sessions(&self, id: &str, keep: &str) -> Result<(), StoreError> {
+        let ended = Arc::new((id.to_owned(), keep.to_owned()));
+        let work = self.db.transaction(move |transaction| {
+            let ended = Arc::clone(&ended);
+            Box::pin(async move { login_sessions::leave_others(transaction, &ended.0, &ended.1).await })
+        });
+        work.await
     }
 }
+
+/// How often a change of passwords is begun anew that others have changed meanwhile.
+const TRIES: usize = 5;
 
 /// Adds the identity, unless the name is taken or could be taken for another.
 async fn add(

@@ -198,12 +198,15 @@ impl Runtime {
             held.module.schema.check(&record.parameters).map_err(StartError::Parameters)?;
             None
         };
-        if let Err(error) = self.0.records.replace(kind, name, replacement, now_ms).await {
+        let stored = async {
+            self.0.records.replace(kind, name, replacement, now_ms).await?;
+            if running.is_some() { self.lift(&record, now_ms).await } else { Ok(()) }
+        };
+        if let Err(error) = stored.await {
             self.retire(running.map(super::Present::Running));
-            return Err(error.into());
+            return Err(error);
         }
         if let Some(running) = running {
-            self.lift(&record, now_ms).await?;
             self.swap_in(kind, name, running);
         }
         self.refresh_back_ends_of(kind).await;

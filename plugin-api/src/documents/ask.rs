@@ -10,7 +10,8 @@ use crate::bytes::HostBytes;
 use crate::callbacks::{HostCall, decode};
 use crate::host_error::HostError;
 
-/// A question to the host: await it, or wait for it with [`blocking`](Self::blocking). Until then nothing happens.
+/// A question to the host: await it, or wait for it with [`blocking`](Self::blocking). It is the plug-in's: to drop it is to
+/// wait no longer; what the host was asked to change may be changed all the same.
 #[must_use = "nothing happens before it is awaited"]
 pub struct Ask<R> {
     /// The call, or why there is none; `None` once that was told.

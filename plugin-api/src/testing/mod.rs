@@ -15,7 +15,7 @@
 //! The feature adds this module and changes nothing else, so that it does no harm where Cargo unites features: a library
 //! exports its entry points alone, and what they do not use is not linked.
 //!
-//! ```
+//! ```standalone_crate
 //! use porth_plugin::prelude::*;
 //! use porth_plugin::testing::{TestHost, TestUser};
 //!

@@ -34,7 +34,11 @@ on_both_engines!(
 pub(super) struct Memory {
     key: &'static str,
     records: Mutex<BTreeMap<String, (Record, Option<String>)>>,
-    broken: AtomicBool,
+    pub(super) broken: AtomicBool,
+    /// The passwords that came, as they came.
+    pub(super) given: Mutex<Vec<Value>>,
+    /// Whether it has a hook for the whole record only.
+    pub(super) bare: AtomicBool,
     asked: AtomicUsize,
 }
 
@@ -116,8 +120,9 @@ impl BackEnd for Memory {
     }
 
     fn set<'a>(&'a self, key: &'a str, record: &'a Record) -> Asking<'a, ()> {
+        self.given.lock().unwrap().extend(record.get("password").cloned());
         self.answer(|records| {
-            let (old, old_secret) = records.get_mut(key).unwrap();
+            let (old, old_secret) = records.get_mut(key).ok_or(BackEndError::NotFound)?;
             *old = record.clone();
             if let Some(secret) = secret(old) {
                 *old_secret = secret;
@@ -136,14 +141,20 @@ impl BackEnd for Memory {
 
     fn set_password<'a>(&'a self, key: &'a str, password: &'a str) -> Asking<'a, ()> {
         self.answer(|records| {
-            records.get_mut(key).unwrap().1 = Some(password.to_owned());
+            if self.bare.load(Ordering::SeqCst) {
+                return Err(BackEndError::Unsupported);
+            }
+            if password == "gone" {
+                records.remove(key);
+            }
+            records.get_mut(key).ok_or(BackEndError::NotFound)?.1 = Some(password.to_owned());
             Ok(())
         })
     }
 }
 
 fn source(name: &str, keeper: Keeper) -> Source {
-    Source { name: name.to_owned(), readonly: false, keeper }
+    Source { name: name.to_owned(), readonly: false, multiple_passwords: false, keeper }
 }
 
 pub(super) fn memory(name: &str, memory: &Arc<Memory>) -> Source {
@@ -180,8 +191,8 @@ async fn people_of_a_back_end_live_as_those_of_the_house(store: &Store) {
 
     assert_eq!(users.check_password("Dave", "secret").await.unwrap(), Some(dave.id.clone()));
     assert_eq!(users.check_password("dave", "Secret").await.unwrap(), None);
-    assert!(!users.change_password("dave", "wrong", "new", NOW_MS).await.unwrap());
-    assert!(users.change_password("dave", "secret", "new", NOW_MS).await.unwrap());
+    assert!(!users.change_password("dave", "wrong", "new", None, NOW_MS).await.unwrap());
+    assert!(users.change_password("dave", "secret", "new", None, NOW_MS).await.unwrap());
     assert_eq!(users.check_password("dave", "new").await.unwrap(), Some(dave.id.clone()));
 
     let change = UserChange {
@@ -297,7 +308,7 @@ async fn what_can_only_be_read_is_not_changed(store: &Store) {
         let refusal = format!("source: the back end `{back_end}` can only be read");
         let set = users.set(name, UserChange::default(), NOW_MS).await.unwrap_err();
         assert_eq!(set.to_string(), refusal);
-        let password = users.change_password(name, "secret", "new", NOW_MS).await.unwrap_err();
+        let password = users.change_password(name, "secret", "new", None, NOW_MS).await.unwrap_err();
         assert_eq!(password.to_string(), refusal);
         assert!(matches!(users.delete(name).await, Err(StoreError::ReadOnly { .. })));
         let add = users.add_to(Some(back_end), user("new"), NOW_MS).await.unwrap_err();

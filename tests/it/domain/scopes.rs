@@ -10,6 +10,7 @@ on_both_engines!(
     a_change_replaces_everything,
     impossible_scopes_are_refused,
     lists_are_cut_out_of_the_whole,
+    those_who_change_something_at_once_lose_nothing,
 );
 
 pub(crate) fn scope(name: &str, groups: &[(&str, u32, &[&str])]) -> Scope {
@@ -88,4 +89,34 @@ async fn lists_are_cut_out_of_the_whole(store: &Store) {
     assert_eq!(found("B_1", 0, 9).await, "b_1");
     assert_eq!(found("SCOPE A", 0, 9).await, "a1 a2");
     assert_eq!(found("%", 0, 9).await, "");
+}
+
+async fn those_who_change_something_at_once_lose_nothing(store: &Store) {
+    let scopes = Scopes::new(store.db.clone());
+    scopes.add(scope("read", &[("g", 1, &["otp"])])).await.unwrap();
+    let old = scopes.get("read").await.unwrap().unwrap();
+    let news = [
+        Scope { display_name: "1".to_owned(), ..old.clone() },
+        Scope { description: "2".to_owned(), ..old.clone() },
+        Scope { password_required: false, ..old.clone() },
+        Scope { password_max_age_s: 4, ..old.clone() },
+        Scope { groups: scope("read", &[("h", 1, &["fido"])]).groups, ..old.clone() },
+    ];
+    let changing = news.map(|new| {
+        let (scopes, old) = (scopes.clone(), old.clone());
+        tokio::spawn(async move { scopes.change(old, new).await.unwrap() })
+    });
+    for change in changing {
+        change.await.unwrap();
+    }
+    let expected = Scope {
+        display_name: "1".to_owned(),
+        description: "2".to_owned(),
+        password_required: false,
+        password_max_age_s: 4,
+        ..scope("read", &[("h", 1, &["fido"])])
+    };
+    assert_eq!(scopes.get("read").await.unwrap().unwrap(), expected);
+    scopes.delete("read").await.unwrap();
+    assert!(matches!(scopes.change(old.clone(), old).await, Err(PutScopeError::Unknown { .. })));
 }

@@ -15,6 +15,7 @@ on_both_engines!(
     a_refused_user_leaves_the_link,
     a_link_ends_with_the_first_administrator_the_next_one_or_the_day,
     one_of_sixteen_is_the_first_administrator,
+    a_link_that_was_used_stays_closed,
 );
 
 async fn setup(store: &Store) -> Setup {
@@ -94,4 +95,22 @@ async fn one_of_sixteen_is_the_first_administrator(store: &Store) {
     }
     assert_eq!(made, 1);
     assert_eq!(store.db.read("SELECT id FROM user_identity", vec![]).await.unwrap().len(), 1);
+}
+
+async fn a_link_that_was_used_stays_closed(store: &Store) {
+    let setup = setup(store).await;
+    let users = porth::domain::users::Users::new(store.db.clone(), porth::domain::passwords::Passwords::new(1, 1));
+    let token = setup.open(true, NOW_MS).await.unwrap().unwrap();
+    setup.redeem(&token, administrator("anna"), NOW_MS).await.unwrap();
+    users.delete("anna").await.unwrap().unwrap();
+    assert!(!setup.is_open(&token, NOW_MS).await.unwrap());
+    assert!(matches!(setup.redeem(&token, administrator("bob"), NOW_MS).await, Err(RedeemError::Closed)));
+
+    // Also when somebody administers who came in another way.
+    let token = setup.open(true, NOW_MS).await.unwrap().unwrap();
+    users.add(NewUser { scopes: vec!["admin".to_owned()], ..administrator("carol") }, NOW_MS).await.unwrap();
+    assert!(setup.close_if_held().await.unwrap());
+    users.delete("carol").await.unwrap().unwrap();
+    assert!(!setup.close_if_held().await.unwrap());
+    assert!(!setup.is_open(&token, NOW_MS).await.unwrap());
 }

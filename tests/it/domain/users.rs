@@ -202,11 +202,11 @@ async fn one_of_sixteen_changes_the_password(store: &Store) {
     users.add(NewUser { password: Some("old".to_owned()), ..user("anna") }, NOW_MS).await.unwrap();
     let changed = of_sixteen(|number| {
         let users = users.clone();
-        async move { users.change_password("anna", "old", &format!("new{number}"), NOW_MS).await.unwrap() }
+        async move { users.change_password("anna", "old", &format!("new{number}"), None, NOW_MS).await.unwrap() }
     });
     assert_eq!(changed.await, 1);
-    assert!(!users.change_password("anna", "old", "new", NOW_MS).await.unwrap());
-    let long = users.change_password("anna", "old", &"a".repeat(1025), NOW_MS).await;
+    assert!(!users.change_password("anna", "old", "new", None, NOW_MS).await.unwrap());
+    let long = users.change_password("anna", "old", &"a".repeat(1025), None, NOW_MS).await;
     assert!(matches!(long, Err(PutUserError::Password(PasswordError::Length { .. }))));
 }
 

@@ -70,6 +70,49 @@ fn a_password_changes_for_who_knows_the_old_one() {
 }
 
 #[test]
+fn any_of_several_passwords_logs_in() {
+    let server = server(Setup::new());
+    let list = json!({"password": ["one", "two"]});
+    assert_eq!(server.admin("PUT", "/api/user/bob", Some(&list)).summary(), "400 invalid");
+    let several = json!({"multiple_passwords": true});
+    for kind in ["user", "client"] {
+        assert_eq!(server.admin("PUT", &format!("/api/mod/{kind}/database"), Some(&several)).status, 200);
+    }
+    assert_eq!(server.admin("PUT", "/api/user/bob", Some(&list)).status, 200);
+    assert_eq!(server.admin("PUT", "/api/user/bob", Some(&json!({"password": ["", "three"]}))).status, 200);
+    for (password, status) in [("one", 200), ("two", 401), ("three", 200), ("secret", 401)] {
+        assert_eq!(Browser::new(&server).log_in("bob", password).status, status, "{password}");
+    }
+    let app = json!({"client_id": "several", "password": ["one", "two"]});
+    assert_eq!(server.admin("POST", "/api/client/", Some(&app)).status, 200);
+    assert_eq!(server.admin("PUT", "/api/client/several", Some(&json!({"password": [1]}))).summary(), "400 invalid");
+}
+
+#[test]
+fn another_password_ends_the_other_sessions() {
+    let server = server(Setup::new());
+    let (mut here, mut there) = (browser(&server, "bob"), browser(&server, "bob"));
+    let change = json!({"old_password": "secret", "password": "new"});
+    assert_eq!(put(&mut here, "/api/profile/password", &change), "200");
+    assert_eq!(here.get("/api/profile/").status, 200);
+    assert_eq!(there.get("/api/profile/").status, 401);
+    assert_eq!(there.log_in("bob", "new").status, 200);
+    // Of an administrator, all.
+    assert_eq!(server.admin("PUT", "/api/user/bob", Some(&json!({"name": "Bob"}))).status, 200);
+    assert_eq!(here.get("/api/profile/").status, 200);
+    assert_eq!(server.admin("PUT", "/api/user/bob", Some(&json!({"password": "newer"}))).status, 200);
+    for browser in [&mut here, &mut there] {
+        assert_eq!(browser.get("/api/profile/").status, 401);
+        assert_eq!(browser.log_in("bob", "newer").status, 200);
+    }
+    assert_eq!(
+        server.admin("PUT", "/api/delegate/bob/profile/password", Some(&json!({"password": "newest"}))).status,
+        200
+    );
+    assert_eq!(here.get("/api/profile/").status, 401);
+}
+
+#[test]
 fn sessions_are_listed_and_ended() {
     let server = server(Setup::new());
     let (mut bob, mut other) = (browser(&server, "bob"), browser(&server, "bob"));

@@ -243,6 +243,7 @@ fn take(server: &Server, life: &Life, step: Step, after: &mut Person) -> (bool, 
         }
         Step::Password => {
             after.password += 1;
+            after.cookie = None;
             ask(server, "PUT", &one, None, &json!({"password": password(after.password)}))
         }
         Step::LogIn => ask(server, "POST", "/api/auth/", Some(""), &log_in(name, after.password)),

@@ -103,10 +103,11 @@ fn a_scheme_that_crashes_is_to_blame() {
 #[test]
 fn a_module_must_have_the_hooks_of_its_kind() {
     let server = Setup::new().libraries(&["proves"]).start();
-    // The library has the table, for other modules of it: what this module lacks shows when it is asked.
-    assert_eq!(add(&server, "empty", "empty", &json!({})).status, 200);
-    user(&server, "empty");
-    assert_eq!(prove(&server, None, "empty", "empty", json!("x")).summary(), "400 invalid");
+    // The library has the table, for other modules of it.
+    let refused = add(&server, "empty", "empty", &json!({}));
+    assert_eq!(refused.summary(), "500 instance_init_failed");
+    let detail = "the module `empty` is of the kind `scheme`, but exported without its trait";
+    assert!(refused.json()["detail"].as_str().unwrap().contains(detail), "{refused:?}");
     let refused = add(&server, "addressed", "addressed", &json!({}));
     assert_eq!(refused.summary(), "500 instance_init_failed");
     assert!(refused.json()["detail"].as_str().unwrap().contains("only instances of the kind `plugin`"), "{refused:?}");
@@ -121,8 +122,8 @@ fn a_scheme_in_c_has_the_same_table() {
     assert_eq!(asked(json!("42")).status, 200);
     assert_eq!(asked(json!("43")).summary(), "401 unauthorized");
     assert_eq!(asked(json!("ask")).status, 200);
-    let refused = asked(Value::Null);
-    assert_eq!(refused.json()["errors"], json!(["value: a code is missing", "value: and so is the other"]));
+    // As it would be for a name that nobody has.
+    assert_eq!(asked(Value::Null).summary(), "401 unauthorized");
     assert_eq!(asked(json!("odd")).summary(), "500 plugin_failed");
     let body = json!({"scheme_type": "code", "scheme_name": "code", "value": "42"});
     assert_eq!(post(&server, None, "/api/auth/", &body).summary(), "400 invalid", "it has no `identify`");
@@ -262,6 +263,54 @@ fn a_scheme_that_does_not_forget_keeps_the_name() {
     assert_eq!(server.admin("PUT", "/api/mod/scheme/odd/enable", None).status, 200);
     server.wait_for_log("a user was deleted, but not everywhere: instance scheme/odd");
     assert_eq!(server.admin("DELETE", "/api/user/anna", None).body, "");
+}
+
+#[test]
+fn nobody_begins_proofs_without_end() {
+    let config = "trusted_proxies = [\"127.0.0.1\"]\n[login]\nname_failures_max = 3\npeer_failures_max = 5";
+    let server = Setup::new().libraries(&["proves"]).config(config).start();
+    user(&server, "odd");
+    assert_eq!(add(&server, "odd", "odd", &json!({})).status, 200);
+    let trigger = |username: &str, peer: &str| {
+        let body = json!({"username": username, "scheme_type": "odd", "scheme_name": "odd", "value": null});
+        let headers = [("content-type", "application/json"), ("x-forwarded-for", peer)];
+        server.send("POST", "/api/auth/scheme/trigger/", &headers, body.to_string().as_bytes()).status
+    };
+    for (username, status) in [("anna", 200), ("nobody", 401)] {
+        for peer in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+            assert_eq!(trigger(username, peer), status, "{username}");
+        }
+        assert_eq!(trigger(username, "192.0.2.4"), 429, "{username}");
+    }
+    // A proof still comes in, and then she may begin again.
+    assert_eq!(trigger("anna", "192.0.2.5"), 429);
+    for number in 0..5 {
+        assert_eq!(trigger(&format!("nobody{number}"), "192.0.2.6"), 401);
+    }
+    assert_eq!(trigger("nobody9", "192.0.2.6"), 429, "the peer has begun too many");
+    assert_eq!(post(&server, None, "/api/auth/", &json!({"username": "anna", "password": "secret"})).status, 200);
+}
+
+#[test]
+fn a_wrong_proof_does_not_tell_who_exists() {
+    let server = Setup::new().libraries(&["mock"]).start();
+    user(&server, "code");
+    assert_eq!(add(&server, "mock", "code", &json!({"parameters": {"mock-value": "42"}})).status, 200);
+    let cookie = log_in(&server);
+    let register = json!({"scheme_type": "mock", "scheme_name": "code", "value": {"register": true}});
+    assert_eq!(post(&server, Some(&cookie), "/api/profile/scheme/register/", &register).status, 200);
+    for value in [json!(null), json!({"code": 1}), json!({"code": "wrong"}), json!([])] {
+        for username in ["anna", "nobody"] {
+            let body = json!({"username": username, "scheme_type": "mock", "scheme_name": "code", "value": value});
+            let refused = post(&server, None, "/api/auth/", &body);
+            assert_eq!(refused.summary(), "401 unauthorized", "{username} {value}");
+        }
+    }
+    let offers = |scopes: &str| server.get(&format!("/api/auth/scheme/?scope={scopes}"));
+    assert_eq!(offers("safe%20safe%20safe").json().as_object().unwrap().len(), 1);
+    let many: Vec<_> = (0..65).map(|number| format!("s{number}")).collect();
+    assert_eq!(offers(&many.join("%20")).summary(), "400 invalid");
+    assert_eq!(offers(&["safe"; 200].join("%20")).status, 200);
 }
 
 /// With one thread, that thread waits for what only this instance can answer.

@@ -20,6 +20,7 @@ pub(crate) struct Setup {
     config: String,
     program: PathBuf,
     has_listeners: bool,
+    environment: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -28,7 +29,8 @@ impl Setup {
         let directory = tempfile::tempdir().unwrap();
         std::fs::DirBuilder::new().mode(0o755).create(directory.path().join("plugins")).unwrap();
         let config = "[quarantine]\ncrashes = 0\nunattributed_crashes = 0\n".to_owned();
-        Self { directory, config, program: env!("CARGO_BIN_EXE_porth").into(), has_listeners: false }
+        let program = env!("CARGO_BIN_EXE_porth").into();
+        Self { directory, config, program, has_listeners: false, environment: Vec::new() }
     }
 
     /// Puts libraries that `cargo test` built into the plug-in directory, by the names of their crates.
@@ -75,6 +77,12 @@ impl Setup {
         Self { program: program.to_owned(), ..self }
     }
 
+    /// With these variables.
+    pub(crate) fn environment(mut self, variables: &[(&str, &str)]) -> Self {
+        self.environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self
+    }
+
     pub(crate) fn plugins(&self) -> PathBuf {
         self.directory.path().join("plugins")
     }
@@ -94,6 +102,7 @@ impl Setup {
             .arg(self.plugins())
             .args(listen)
             .env_remove("PORTH_LISTEN")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
