@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderValue, header};
 use http_body::Body as _;
 
 use super::error::{BAD_REQUEST, BODY_TOO_LARGE, CONTENT_CODING, Problem};
-use super::framing::Broken;
+use super::framing::{Broken, Refusal};
+use super::http2::TooSlow;
 use crate::runtime::{BodyError, RequestBody};
 
 /// Reads the whole body; one that is announced as too large is refused before a byte of it is read.
@@ -45,6 +46,9 @@ fn cut(error: &axum::Error, limit: u64) -> Problem {
         let within = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
         if let Some(Broken(refusal)) = within.and_then(|within| within.downcast_ref()) {
             return Problem::from(*refusal);
+        }
+        if error.is::<TooSlow>() {
+            return Problem::from(Refusal::TooSlow);
         }
         cause = error.source();
     }
