@@ -14,6 +14,7 @@ if [ ! -x "$schemathesis" ]; then
 fi
 
 place=$(mktemp -d)
+# It keeps a folder of its own where it runs; see .gitignore.
 server=
 cleanup() {
     if [ -n "$server" ]; then

@@ -32,6 +32,7 @@ use super::error::{BAD_REQUEST, METHOD_NOT_ALLOWED, Problem};
 use pace::{Pace, Progress, Streams};
 
 pub use pace::Sent;
+pub(super) use pace::TooSlow;
 
 /// Answers the requests of a connection. From when `draining` says so, the client is told to send no more here, and what
 /// it has sent until it hears that is answered.

@@ -171,6 +171,7 @@ pub(super) fn all() -> Vec<Operation> {
             .takes(of::<s::NewLocalKey>)
             .answers(Json(of::<s::MadeKey>)),
         op("delete", "/local/key/{hash}", "control socket", "Ends a key", Local),
+        op("get", "/local/status", "control socket", "How the server does", Local).answers(Json(|_| true.into())),
     ]);
     for (base, tag, access) in [
         ("/profile", "profile", Profile),
