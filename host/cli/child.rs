@@ -59,7 +59,7 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
 
 async fn serve(control: &Control, handover: Handover, workers: usize) -> Result<(), Failure> {
     let takes_over = handover.start.take_over;
-    let (server, mut drained) = match start(control, handover, workers).await {
+    let (server, accepting, mut drained) = match start(control, handover, workers).await {
         Ok(started) => started,
         // The other process goes on; the parent says why.
         Err(failure) if takes_over => {
@@ -69,6 +69,10 @@ async fn serve(control: &Control, handover: Handover, workers: usize) -> Result<
         Err(failure) => return Err(failure),
     };
     control.ready()?;
+    // Not earlier: what a request does before the parent knows that all libraries are open would be put down to opening them.
+    for listener in accepting {
+        tokio::spawn(listener);
+    }
     let deadline = drained.wait_for(Option::is_some).await?.unwrap_or_default();
     server.finish(control, deadline).await;
     Ok(())
@@ -86,13 +90,13 @@ struct Server {
     _lock: DataLock,
 }
 
-/// Starts everything, from the store to the listeners. Also gives where the parent's wish to finish comes in, with the
-/// time that is left then.
+/// Starts everything, from the store to what accepts connections, which is to be spawned. Also gives where the parent's wish
+/// to finish comes in, with the time that is left then.
 async fn start(
     control: &Control,
     handover: Handover,
     workers: usize,
-) -> Result<(Server, watch::Receiver<Option<Duration>>), Failure> {
+) -> Result<(Server, Vec<Accepting>, watch::Receiver<Option<Duration>>), Failure> {
     let Handover { start, must_run, config, listeners, local, lock } = handover;
     let config = Arc::new(config);
     telemetry::process::set_child(start.generation, start.crashes);
@@ -154,7 +158,7 @@ async fn start(
     let (keys, setup) = (services.keys.clone(), services.setup.clone());
     let app = App::new(Arc::clone(&config), runtime.clone(), services);
     let connections = Connections::new(&config.limits);
-    listen(&app, &serving, listeners, local, &connections)?;
+    let accepting = listen(&app, &serving, listeners, local, &connections)?;
     app.set_listeners(serving)?;
     // A child that stands in for another finds the link that was printed.
     show_setup_link(&setup, &config, first_child).await;
@@ -162,17 +166,21 @@ async fn start(
     let watching = watch
         .filter(|_| config.watch)
         .map(|watch| tokio::spawn(watch_while_leading(watch, config, runtime.clone(), leadership.clone())));
-    Ok((Server { app, connections, runtime, leadership, watching, keys, db, _lock: lock }, drained))
+    Ok((Server { app, connections, runtime, leadership, watching, keys, db, _lock: lock }, accepting, drained))
 }
 
-/// Accepts at every listener and at the control socket.
+/// Accepts connections until they are drained.
+type Accepting = futures_util::future::BoxFuture<'static, ()>;
+
+/// What accepts at every listener and at the control socket.
 fn listen(
     app: &App,
     serving: &[Serving],
     listeners: Vec<std::net::TcpListener>,
     local: std::os::unix::net::UnixListener,
     connections: &Connections,
-) -> Result<(), Failure> {
+) -> Result<Vec<Accepting>, Failure> {
+    let mut accepting: Vec<Accepting> = Vec::new();
     // Nearly always everything is answered at all of them.
     let mut routers = vec![(Serves::All, http::router(app, Serves::All))];
     let mut router = |serves| match routers.iter().find(|(served, _)| *served == serves) {
@@ -186,11 +194,12 @@ fn listen(
     for (listener, serving) in listeners.into_iter().zip(serving) {
         listener.set_nonblocking(true)?;
         let (entrance, router) = (Entrance::new(serving)?, router(serving.serves));
-        tokio::spawn(serve_tcp(TcpListener::from_std(listener)?, entrance, router, connections.clone()));
+        let listener = TcpListener::from_std(listener)?;
+        accepting.push(Box::pin(serve_tcp(listener, entrance, router, connections.clone())));
     }
     local.set_nonblocking(true)?;
-    tokio::spawn(serve_local(UnixListener::from_std(local)?, router(Serves::All), connections.clone()));
-    Ok(())
+    accepting.push(Box::pin(serve_local(UnixListener::from_std(local)?, router(Serves::All), connections.clone())));
+    Ok(accepting)
 }
 
 /// Initialises everything beside the process that serves, and waits until that one has resigned.

@@ -61,6 +61,7 @@ impl Offline {
         let request = Request::builder()
             .method(method)
             .uri(path)
+            .header(header::HOST, "localhost")
             .header(header::CONTENT_TYPE, "application/json")
             .extension(Local)
             .body(Full::new(Bytes::from(body)))?;

@@ -52,7 +52,7 @@ impl Environment {
     pub(super) fn unknown(&self) -> Vec<String> {
         let names = self.variables.iter().map(|(name, _)| name);
         let unknown = names.filter(|name| {
-            let other = OTHER_VARIABLES.iter().any(|(known, _)| known == name);
+            let other = OTHER_VARIABLES.iter().any(|(known, _)| known == name) || OF_THE_BUILD.contains(&name.as_str());
             !other && !name.starts_with(FOR_TESTS) && of(name).is_none()
         });
         let variables: Vec<String> = keys().iter().map(Key::variable).collect();
@@ -75,6 +75,9 @@ fn of(variable: &str) -> Option<&'static Key> {
 
 const PREFIX: &str = "PORTH_";
 const FOR_TESTS: &str = "PORTH_TEST_";
+/// What the build script stamps into the program, which Cargo also hands to programs that it runs.
+const OF_THE_BUILD: [&str; 5] =
+    ["PORTH_ABI_FINGERPRINT", "PORTH_BUILD_ID", "PORTH_COMMIT", "PORTH_RUSTC", "PORTH_TARGET"];
 
 #[cfg(test)]
 mod tests {
@@ -83,6 +86,14 @@ mod tests {
     fn of_names(names: &[&str]) -> Environment {
         let variables = names.iter().map(|name| ((*name).to_owned(), "x".to_owned()));
         Environment { variables: variables.collect(), ..Environment::default() }
+    }
+
+    #[test]
+    fn what_cargo_sets_means_nothing_and_is_no_news() {
+        let script = include_str!("../../build.rs");
+        let stamped: Vec<&str> = script.split("stamp(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(stamped.len() > 3 && stamped.iter().all(|name| OF_THE_BUILD.contains(name)), "{stamped:?}");
+        assert_eq!(of_names(&stamped).unknown(), Vec::<String>::new());
     }
 
     #[test]

@@ -285,10 +285,10 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_with_its_place() {
         check_refused(
-            "listen = '127.0.0.1:2'\n[limits]\nbody = 3",
+            "listen = '127.0.0.1:2'\n[limits]\nbody_byte_max = 3",
             expect![[r#"
                 the configuration file `DIR/porth.toml` is not understood
-                  line 3, column 1: there is no key `limits.body`; did you mean `limits.body_bytes_max`?"#]],
+                  line 3, column 1: there is no key `limits.body_byte_max`; did you mean `limits.body_bytes_max`?"#]],
         );
     }
 
