@@ -44,7 +44,7 @@ pub enum Serves {
     /// Everything.
     #[default]
     All,
-    /// Endpoints of plug-ins and what people do for themselves; nothing that only administrators may.
+    /// Endpoints of plug-ins, also those for administrators, and what people do for themselves; nothing of the host's own that only administrators may.
     Public,
     /// The host's own routes, those for administrators among them; no endpoint of a plug-in.
     Administration,
@@ -111,7 +111,9 @@ impl Config {
     }
 
     fn first_public(&self) -> Option<&Listener> {
-        self.listeners.iter().find(|listener| listener.serves != Some(Serves::Administration))
+        let public = || self.listeners.iter().filter(|listener| listener.serves != Some(Serves::Administration));
+        // Beside one with TLS a plain one most likely only leads there.
+        public().find(|listener| listener.tls.is_some()).or_else(|| public().next())
     }
 
     /// What `listen` means, or its absence.

@@ -14,7 +14,7 @@ use super::login::{LoginSession, LoginSessions, Means, Origin, ProveError, Stand
 use super::passwords::PasswordError;
 use super::schemes::{SchemeError, Schemes};
 use super::scopes::{Scope, Scopes};
-use super::users::{CheckError, PutUserError, User, Users};
+use super::users::{CheckError, PutUserError, Told, User, Users};
 
 pub use self::schemes::{Offer, OfferedScheme, SchemeProof};
 
@@ -107,8 +107,17 @@ impl Access {
         user_agent: &str,
         now_ms: i64,
     ) -> Result<String, LogInError> {
-        let user_id = self.check_password(username, password, peer.into(), now_ms).await?;
-        self.proved(cookie, &user_id, Means::Password, peer, user_agent, now_ms).await
+        let told = self.told_by_password(username, password, peer.into(), now_ms).await?;
+        let opened = self.proved(cookie, &told.id, Means::Password, peer, user_agent, now_ms).await?;
+        // A change of the password ends the sessions that there are; one that came between comparing and proving missed this
+        // one.
+        if !self.users.is_still_told(username, &told).await? {
+            if let Some(session) = self.sessions.find(&opened, now_ms).await? {
+                self.sessions.leave(&session.id, &told.id).await?;
+            }
+            return Err(LogInError::Wrong);
+        }
+        Ok(opened)
     }
 
     /// The id of the user whom a name and a password tell, without a session: what fails counts for the lock-out of the name
@@ -123,11 +132,21 @@ impl Access {
         guesser: Guesser<'_>,
         now_ms: i64,
     ) -> Result<String, LogInError> {
+        Ok(self.told_by_password(username, password, guesser, now_ms).await?.id)
+    }
+
+    async fn told_by_password(
+        &self,
+        username: &str,
+        password: &str,
+        guesser: Guesser<'_>,
+        now_ms: i64,
+    ) -> Result<Told, LogInError> {
         let attempt = Attempt::new(username, guesser);
         if let Some(locked_out) = self.lockout.check(&attempt, now_ms).await? {
             return Err(locked_out.into());
         }
-        let told = self.users.check_password(username, password).await?;
+        let told = self.users.told(username, password).await?;
         let locked_out = match &told {
             Some(_) => self.lockout.succeeded(&attempt, now_ms).await?,
             None => self.lockout.failed(&attempt, now_ms).await?,

@@ -338,7 +338,10 @@ fn without_secrets(before: Option<&Value>, value: &Value) -> Value {
 #[must_use]
 pub fn is_secret(name: &str, value: &Value) -> bool {
     let name = name.to_lowercase();
-    let named = SECRETS.iter().any(|word| name.contains(word)) || name.ends_with("key");
+    let named = SECRETS.iter().any(|word| name.contains(word))
+        || name.ends_with("key")
+        || name.ends_with("pass")
+        || name == "pin";
     let measured = value.is_number() && MEASURES.iter().any(|word| name.contains(word));
     named && !measured && !value.is_boolean() && !value.is_null()
 }
@@ -353,8 +356,20 @@ fn without_userinfo(text: &str) -> String {
     }
 }
 
-const SECRETS: [&str; 9] =
-    ["password", "passwd", "passphrase", "secret", "token", "credential", "private", "hash", "cookie"];
+const SECRETS: [&str; 12] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "credential",
+    "private",
+    "hash",
+    "cookie",
+    "pwd",
+    "pem",
+    "jwk",
+];
 /// What makes a number with such a name a measure of it.
 const MEASURES: [&str; 6] = ["age", "max", "min", "length", "duration", "required"];
 const SECRET: &str = "(secret)";

@@ -146,8 +146,13 @@ impl Setup {
         }
         let hash = hash(token);
         let Some(expires_at) = rows::claim(&self.db, &hash, now_ms).await? else { return Err(RedeemError::Closed) };
-        if self.is_held().await? {
-            return Err(RedeemError::Closed);
+        match self.is_held().await {
+            Ok(false) => {}
+            Ok(true) => return Err(RedeemError::Closed),
+            Err(error) => {
+                rows::release(&self.db, &hash, expires_at).await?;
+                return Err(error.into());
+            }
         }
         let added = match new.password {
             Some(_) => self.users.add_to(Some(DATABASE), new, now_ms).await.map(drop),

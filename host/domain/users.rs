@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use tokio::sync::OwnedMutexGuard;
 
 use self::kept::{Kept, Nobody};
+pub(super) use self::password::Told;
 use self::password::distinct_passwords;
 use super::back_ends::{BackEnds, Keeper, Sources, View, failed, not_deleted, passwords_error, read_only};
 use super::departures::{self, Departing, Left};

@@ -22,6 +22,7 @@ use super::{App, body, edge, json, keys, libraries, modules, now_ms, peer, scope
 use crate::domain::StoreError;
 use crate::domain::access::{LogInError, Present};
 use crate::domain::audit::{Act, Actor, AuditEvent, AuditQuery, End, Outcome, is_secret};
+use crate::domain::misc::MiscEntry;
 use crate::telemetry::request;
 
 /// What is noted of a request.
@@ -258,7 +259,10 @@ impl Object {
             Record::Client => app.0.clients.get(name).await?.map(|client| client.view()),
             Record::Scope => app.0.access.scopes.get(name).await?.as_ref().map(scopes::view),
             Record::Setting => {
-                app.0.misc.get(name).await?.map(|entry| json!({"type": entry.kind, "value": entry.value}))
+                let entry = app.0.misc.get(name).await?;
+                // By its name, the only thing that says what the value is.
+                let value = |entry: &MiscEntry| if is_secret(name, &entry.value) { "secret" } else { "value" };
+                entry.map(|entry| json!({"type": entry.kind, value(&entry): entry.value}))
             }
             Record::Instance => app.0.runtime.get(&self.kind, name).await.ok().as_ref().map(modules::settings_view),
             Record::Key => keys::find(app, name).await?.as_ref().map(keys::view),

@@ -58,7 +58,7 @@ fn cut(error: &axum::Error, limit: u64) -> Problem {
 /// The body as it comes in; one that is announced as too large is refused.
 pub(super) fn pieces(body: Body, limit: u64) -> Result<RequestBody, Problem> {
     check_announced(&body, limit)?;
-    Ok(RequestBody::Pieces(Box::pin(Limited { body, left: limit, limit })))
+    Ok(RequestBody::Pieces(Box::pin(Limited { body, left: limit, limit, has_failed: false })))
 }
 
 fn check_announced(body: &Body, limit: u64) -> Result<(), Problem> {
@@ -75,6 +75,8 @@ struct Limited {
     body: Body,
     left: u64,
     limit: u64,
+    /// After an error there is nothing more.
+    has_failed: bool,
 }
 
 impl Stream for Limited {
@@ -82,15 +84,22 @@ impl Stream for Limited {
 
     fn poll_next(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        if this.has_failed {
+            return Poll::Ready(None);
+        }
         loop {
             let frame = match ready!(Pin::new(&mut this.body).poll_frame(task)) {
                 None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(BodyError::Cut(error.to_string())))),
+                Some(Err(error)) => {
+                    this.has_failed = true;
+                    return Poll::Ready(Some(Err(BodyError::Cut(error.to_string()))));
+                }
                 Some(Ok(frame)) => frame,
             };
             // Trailers are nobody's business yet.
             let Ok(piece) = frame.into_data() else { continue };
             let Some(left) = this.left.checked_sub(piece.len() as u64) else {
+                this.has_failed = true;
                 return Poll::Ready(Some(Err(BodyError::TooLarge(this.limit))));
             };
             this.left = left;

@@ -79,6 +79,10 @@ where
                 ended = connection.as_mut() => break ended,
                 () = drained.as_mut(), if !is_drained => {
                     is_drained = true;
+                    // With some bytes of its first request hyper would wait for the rest for ever.
+                    if watch.is_untouched() {
+                        break Ok(());
+                    }
                     connection.as_mut().graceful_shutdown();
                 }
                 what = late.as_mut() => {
@@ -86,6 +90,7 @@ where
                     match what {
                         // Nothing more can be told to who does not read.
                         Late::Answer => return,
+                        Late::Idle if watch.is_untouched() => break Ok(()),
                         Late::Idle => connection.as_mut().graceful_shutdown(),
                         // hyper comes to know it when it reads on.
                         Late::Header | Late::Body => {}

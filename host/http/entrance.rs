@@ -84,9 +84,13 @@ impl Entrance {
 }
 
 /// In plain text with HTTP/1 or, if the client knows that it may, HTTP/2 (RFC 9113, section 3.3).
-async fn either(stream: TcpStream, service: impl Answers, pace: Pace, draining: watch::Receiver<Drain>) {
-    match tokio::time::timeout(tls::HANDSHAKE_DEADLINE, begins_with(&stream, b"PRI ")).await {
-        Ok(Ok(true)) => http2::serve(stream, service, draining).await,
+async fn either(stream: TcpStream, service: impl Answers, pace: Pace, mut draining: watch::Receiver<Drain>) {
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(pace.keep_alive(), begins_with(&stream, b"PRI ")) => begun,
+        () = reached(&mut draining, Drain::Soon) => return,
+    };
+    match begun {
+        Ok(Ok(true)) => http2::serve(stream, service, pace, draining).await,
         Ok(Ok(false)) => connection::serve(stream, service, pace, draining).await,
         Err(_) | Ok(Err(_)) => {}
     }
@@ -94,7 +98,7 @@ async fn either(stream: TcpStream, service: impl Answers, pace: Pace, draining: 
 
 /// Whether a client begins with these bytes; they stay to be read.
 async fn begins_with(stream: &TcpStream, expected: &[u8]) -> io::Result<bool> {
-    let mut found = [0; 8];
+    let (mut found, mut pause) = ([0; 8], PIECE_PAUSE);
     loop {
         let len = stream.peek(&mut found).await?;
         let found = found.get(..len.min(expected.len())).unwrap_or_default();
@@ -105,7 +109,8 @@ async fn begins_with(stream: &TcpStream, expected: &[u8]) -> io::Result<bool> {
             return Ok(true);
         }
         // What is there already is there at once, again and again.
-        tokio::time::sleep(PIECE_PAUSE).await;
+        tokio::time::sleep(pause).await;
+        pause = (2 * pause).min(PIECE_PAUSE_MAX);
     }
 }
 
@@ -123,7 +128,7 @@ async fn encrypted(
     match begun {
         Ok(Ok(Begun::Encrypted(stream))) => {
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                http2::serve(stream, service, draining).await;
+                http2::serve(stream, service, pace, draining).await;
             } else {
                 connection::serve(stream, service, pace, draining).await;
             }
@@ -161,3 +166,4 @@ async fn refuse(_: Request<Incoming>) -> Result<Response, Infallible> {
 
 /// How long the next bytes are waited for of a client whose first ones say too little.
 const PIECE_PAUSE: Duration = Duration::from_millis(5);
+const PIECE_PAUSE_MAX: Duration = Duration::from_millis(200);

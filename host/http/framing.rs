@@ -41,8 +41,8 @@ impl<I> Framing<I> {
             scanner,
             refused: None,
             is_owed: false,
-            read: pace::Meter::default(),
-            written: pace::Meter::default(),
+            read: pace::Meter::of_requests(),
+            written: pace::Meter::of_answers(),
         }
     }
 

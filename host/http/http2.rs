@@ -29,6 +29,7 @@ use tower::ServiceExt as _;
 use super::Edge;
 use super::connection::{Drain, linger, reached};
 use super::error::{BAD_REQUEST, METHOD_NOT_ALLOWED, Problem};
+use super::framing;
 use pace::{Pace, Progress, Streams};
 
 pub use pace::Sent;
@@ -36,19 +37,21 @@ pub(super) use pace::TooSlow;
 
 /// Answers the requests of a connection. From when `draining` says so, the client is told to send no more here, and what
 /// it has sent until it hears that is answered.
-pub(super) async fn serve<I, S>(mut stream: I, service: S, mut draining: watch::Receiver<Drain>)
+pub(super) async fn serve<I, S>(mut stream: I, service: S, limits: framing::Pace, mut draining: watch::Receiver<Drain>)
 where
     I: AsyncRead + AsyncWrite + Unpin,
     S: tower::Service<Request<Sent>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
+    let pace = Pace { grace: limits.body_grace(), bytes_s_min: limits.body_bytes_s_min() };
+    let header_bytes_max = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
     let activity = Arc::new(Activity::default());
     let ended = {
-        let service = Plain { inner: TowerToHyperService::new(service), activity: Arc::clone(&activity) };
-        let connection = http2::Builder::new(Streams(PACE))
+        let service = Plain { inner: TowerToHyperService::new(service), activity: Arc::clone(&activity), pace };
+        let connection = http2::Builder::new(Streams(pace))
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
-            .max_header_list_size(HEADER_BYTES_MAX)
+            .max_header_list_size(header_bytes_max)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_send_buf_size(SEND_BYTES_MAX)
@@ -59,7 +62,7 @@ where
         let finish = async {
             tokio::select! {
                 () = reached(&mut draining, Drain::Soon) => {}
-                () = activity.idle(IDLE_MAX) => {}
+                () = activity.idle(limits.keep_alive()) => {}
             }
         };
         tokio::select! {
@@ -127,6 +130,7 @@ impl Drop for UnderWay {
 struct Plain<S> {
     inner: S,
     activity: Arc<Activity>,
+    pace: Pace,
 }
 
 impl<S> hyper::service::Service<Request<Incoming>> for Plain<S>
@@ -139,7 +143,7 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let under_way = Some(UnderWay::new(&self.activity));
-        let mut request = request.map(|body| Sent::new(body, PACE));
+        let mut request = request.map(|body| Sent::new(body, self.pace));
         match plain(&mut request) {
             Ok(()) => Answering::Asked { inner: self.inner.call(request), under_way },
             Err(problem) => Answering::Refused { answer: Box::pin(refuse(request, problem)), under_way },
@@ -290,8 +294,6 @@ impl<B: Body<Data = Bytes>> Body for Answer<B> {
 /// How many requests of a connection are answered at once; browsers expect 100 (RFC 9113, section 6.5.2). How many of them
 /// a client may take back before they are answered is bounded by hyper (CVE-2023-44487).
 const STREAMS_MAX: u32 = 128;
-/// How large the header of a request may be, in bytes as RFC 9113, section 6.5.2, counts them.
-const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// How many bytes of a body are on their way before somebody has read them: of one request, of all of a connection.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
@@ -299,13 +301,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 const SEND_BYTES_MAX: usize = 128 << 10;
 /// How large a piece of a body is handed over at once: what a client that has stopped reading costs for each stream.
 const PIECE_BYTES_MAX: usize = 64 << 10;
-/// How slow the client of a stream may be.
-const PACE: Pace = Pace { grace: Duration::from_secs(10), bytes_s_min: 1024 };
 /// How often a silent client is asked whether it is still there, and how long it may take to answer.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
-/// How long a connection may be there without a request.
-const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How long a client may take to hear that it is over, when nothing is under way.
 const FINISH_MAX: Duration = Duration::from_secs(5);
 /// How long a connection stays open after its last answer for the client to close it.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::docs::escape;
 use super::error::{NOT_FOUND, Problem};
 use super::fields::Fields;
+use super::modules::detached;
 use super::query::Query;
 use super::{App, audit, body, form as form_body, now_ms, peer};
 use crate::domain::setup::RedeemError;
@@ -23,7 +24,7 @@ pub(super) struct Link {
 }
 
 /// What the form sends.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 struct Entered {
     token: String,
@@ -56,13 +57,13 @@ pub(super) async fn redeem(State(app): State<App>, request: Request<Body>) -> Re
             password: fields.required_text("password"),
         };
         fields.finish()?;
-        add(&app, &entered, peer).await?;
+        add(&app, &entered, peer).await??;
         return Ok(StatusCode::OK.into_response());
     }
     body::check_coding(request.headers())?;
     let body = body::read_bytes(request.into_body(), FORM_BYTES_MAX).await?;
     let entered: Entered = form_body::read(&body, |_| true)?;
-    let errors = match add(&app, &entered, peer).await {
+    let errors = match add(&app, &entered, peer).await? {
         Ok(()) => return Ok(page(StatusCode::OK, "<p>Done. You can log in now.</p>")),
         Err(RedeemError::Closed) => {
             return Ok(page(StatusCode::NOT_FOUND, &format!("<p>{}</p>", escape(&RedeemError::Closed.to_string()))));
@@ -76,7 +77,13 @@ pub(super) async fn redeem(State(app): State<App>, request: Request<Body>) -> Re
     Ok(page(StatusCode::BAD_REQUEST, &form_html(&entered.token, &entered, &errors)))
 }
 
-async fn add(app: &App, entered: &Entered, peer: Option<IpAddr>) -> Result<(), RedeemError> {
+/// To its end, also when the client leaves: the link opens once.
+async fn add(app: &App, entered: &Entered, peer: Option<IpAddr>) -> Result<Result<(), RedeemError>, Problem> {
+    let (app, entered) = (app.clone(), entered.clone());
+    detached(async move { add_here(&app, &entered, peer).await }).await
+}
+
+async fn add_here(app: &App, entered: &Entered, peer: Option<IpAddr>) -> Result<(), RedeemError> {
     let new = NewUser {
         username: entered.username.clone(),
         name: entered.name.clone(),

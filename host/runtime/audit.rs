@@ -2,12 +2,14 @@
 
 use serde_json::{Map, Value};
 
+use super::hooks;
 use super::questions;
 use super::services::Shared;
 use crate::abi::{CallbackError, Question};
 use crate::domain::StoreError;
 use crate::domain::audit::{Act, Actor, End, Outcome, is_secret};
 use crate::domain::users::User;
+use crate::telemetry::request;
 
 /// Whose record it is: the kind of object, and the member that tells one from another.
 type Record = (&'static str, &'static str);
@@ -45,12 +47,12 @@ pub(super) async fn answer(
     let name = asked.get(id).or_else(|| written.get(id)).and_then(Value::as_str).unwrap_or_default();
     let act = Act {
         actor: Actor::Instance { key: key.to_owned() },
-        peer: String::new(),
+        peer: hooks::led().peer.map(|peer| peer.to_string()).unwrap_or_default(),
         action: action.to_owned(),
         object_kind: kind.to_owned(),
         object_id: name.to_owned(),
         before: look(shared, kind, name).await.map_err(questions::store)?,
-        request_id: String::new(),
+        request_id: request::current().map(|ids| ids.request.to_string()).unwrap_or_default(),
     };
     let audit = &shared.access.audit;
     let begun = audit.begin(act, now_ms).await.map_err(questions::store)?;

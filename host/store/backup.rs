@@ -138,7 +138,10 @@ struct Partial {
 
 impl Partial {
     fn beside(target: &Path) -> Result<Self, BackupError> {
-        let path = with_suffix(target, &format!(".{}.partial", std::process::id()));
+        // Not by the process: in a container each has the same number as the one that was killed.
+        let number =
+            getrandom::u64().map_err(|error| BackupError::System { path: target.to_owned(), cause: error.into() })?;
+        let path = with_suffix(target, &format!(".{number:016x}.partial"));
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         made.map_err(|cause| BackupError::System { path: path.clone(), cause })?;
         Ok(Self { path })

@@ -24,6 +24,8 @@ pub(super) struct Listening(Vec<Arc<Bound>>);
 struct Bound {
     /// The address as configured: perhaps with port 0.
     asked: SocketAddr,
+    /// Whether it leaves IPv4 to another listener; what a socket was opened as it stays.
+    ipv6_only: bool,
     socket: OwnedFd,
 }
 
@@ -56,9 +58,11 @@ impl Listening {
         let asked: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
         let mut open = |listener: &mut Listener| -> std::io::Result<_> {
             let address = listener.address;
-            let bound = match old.iter().position(|bound| bound.asked == address) {
+            let ipv6_only = beside_ipv4(address, &asked);
+            let same = |bound: &&Arc<Bound>| bound.asked == address && bound.ipv6_only == ipv6_only;
+            let bound = match old.iter().position(same) {
                 Some(index) => Arc::clone(old.swap_remove(index)),
-                None => Arc::new(Bound { asked: address, socket: listen(address, beside_ipv4(address, &asked))? }),
+                None => Arc::new(Bound { asked: address, ipv6_only, socket: listen(address, ipv6_only)? }),
             };
             listener.address = SocketAddr::try_from(rustix::net::getsockname(&bound.socket)?)?;
             Ok(bound)

@@ -118,7 +118,11 @@ impl Clients {
     /// What is to be stored of a secret; `None` means that what is there stays.
     async fn hash(&self, change: SecretChange, before: Option<&str>) -> Result<Option<Option<String>>, PasswordError> {
         match change {
-            SecretChange::Several(secrets) => self.passwords.hash_several(before, &secrets).await.map(Some),
+            SecretChange::Several(secrets) => {
+                // What a program made was stored in another form, beside which none of this one can stand.
+                let before = before.filter(|before| !before.starts_with(DIGEST));
+                self.passwords.hash_several(before, &secrets).await.map(Some)
+            }
             SecretChange::Keep => Ok(None),
             SecretChange::Remove => Ok(Some(None)),
             // No person remembers that much: a program made it, and may show it a thousand times a second.

@@ -2,11 +2,21 @@
 
 use super::kept::{self, Kept};
 use super::{CheckError, Found, PutUserError, UserChange, Users};
+use crate::domain::StoreError;
 use crate::domain::back_ends::{BackEndError, Sources, View, failed};
 use crate::domain::identity;
 use crate::domain::passwords::Passwords;
 use crate::domain::username::Username;
 use crate::store::users as rows;
+
+/// Whom a name and a password told.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    /// The person's id.
+    pub(crate) id: String,
+    /// What the password was compared with; `None` where somebody else compared it.
+    pub(crate) verified: Option<String>,
+}
 
 impl Users {
     /// Gives a person another password, by what the back end has for that, and ends all their sessions.
@@ -42,12 +52,28 @@ impl Users {
         Ok(self.end_sessions(&id, keep).await?)
     }
 
-    /// The id of the person whom a name and a password tell, if they may log in. Names that nobody has, people without a
-    /// password and disabled ones take the same work, also where instances are asked, if those are no slower than a hash.
+    /// The id of the person whom a name and a password tell, if they may log in; see [`told`](Self::told).
     ///
     /// # Errors
     /// [`CheckError`].
     pub async fn check_password(&self, username: &str, password: &str) -> Result<Option<String>, CheckError> {
+        Ok(self.told(username, password).await?.map(|told| told.id))
+    }
+
+    /// Whether the password by which somebody was told is still theirs, as far as the house's own database knows.
+    pub(crate) async fn is_still_told(&self, username: &str, told: &Told) -> Result<bool, StoreError> {
+        let Some(verified) = &told.verified else { return Ok(true) };
+        let Ok(username) = Username::new(username) else { return Ok(false) };
+        let credential = rows::credential(&self.db, username.as_str()).await?;
+        Ok(credential.is_some_and(|now| now.user_id == told.id && now.password_hash.as_ref() == Some(verified)))
+    }
+
+    /// Whom a name and a password tell, if they may log in. Names that nobody has, people without a
+    /// password and disabled ones take the same work, also where instances are asked, if those are no slower than a hash.
+    ///
+    /// # Errors
+    /// [`CheckError`].
+    pub(crate) async fn told(&self, username: &str, password: &str) -> Result<Option<Told>, CheckError> {
         Passwords::check_length(password)?;
         let sources = self.back_ends.users();
         let normalised = Username::new(username).ok();
@@ -67,15 +93,15 @@ impl Users {
                 let (told, same_work) =
                     tokio::join!(self.check_kept(&sources, username, password), self.passwords.verify(password, None));
                 same_work?;
-                return told;
+                return Ok(told?.map(|id| Told { id, verified: None }));
             }
             (None, _) => {}
         }
-        let right = self.passwords.verify(password, hash).await?;
-        let told = told.filter(|_| right);
+        let right = self.passwords.verify(password, hash.clone()).await?;
+        let told = told.filter(|_| right).map(|id| Told { id, verified: hash });
         if told.is_some() && self.back_ends.has_middlewares() {
             let shown = self.get(username).await?;
-            return Ok(told.filter(|id| shown.is_some_and(|user| user.enabled && user.id == *id)));
+            return Ok(told.filter(|told| shown.is_some_and(|user| user.enabled && user.id == told.id)));
         }
         Ok(told)
     }
@@ -97,6 +123,7 @@ impl Users {
         let keep = keep_session.unwrap_or_default();
         let unknown = || PutUserError::Unknown { username: username.to_owned() };
         let normalised = Username::new(username).map_err(|_| unknown())?;
+        let _alone = self.hold(&normalised).await?;
         let found = self.find(&self.back_ends.users(), &normalised, View::Profile).await?;
         found.check_writable(username)?;
         match found {

@@ -33,6 +33,23 @@ impl From<&Limits> for Pace {
     }
 }
 
+impl Pace {
+    /// How long a connection may be idle.
+    pub(in crate::http) fn keep_alive(&self) -> Duration {
+        Duration::from_millis(self.keep_alive_ms)
+    }
+
+    /// How long a body may be slow.
+    pub(in crate::http) fn body_grace(&self) -> Duration {
+        Duration::from_millis(self.body_grace_ms)
+    }
+
+    /// How many bytes of a body have to move in a second from then on; not 0.
+    pub(in crate::http) fn body_bytes_s_min(&self) -> u64 {
+        (self.body_bytes_min.saturating_mul(1000) / self.body_grace_ms.max(1)).max(1)
+    }
+}
+
 /// What a client took too long for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Late {
@@ -101,6 +118,11 @@ impl Watch {
         self.is_busy() || self.is_unflushed.load(Ordering::Relaxed)
     }
 
+    /// Whether no request has come yet, not to the end of its header.
+    pub(in crate::http) fn is_untouched(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0 && !self.is_answering()
+    }
+
     /// Everything written so far is out.
     pub(super) fn flushed(&self) {
         if !self.is_busy() {
@@ -167,14 +189,27 @@ const LOOK_MS_MAX: u64 = 2500;
 
 /// Bytes that have moved, against the time that was waited for them. Time in which nobody waited does not count: neither a
 /// handler that takes its time nor a stream that has nothing to say makes a client slow.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Meter {
+    /// How many spans more than one the client may have for what has moved in one.
+    spans_more_max: u64,
     waits_since_ms: Option<u64>,
     waited_ms: u64,
     bytes: u64,
 }
 
 impl Meter {
+    /// Of what clients send, which is seen as it comes.
+    pub(super) fn of_requests() -> Self {
+        Self { spans_more_max: 1, waits_since_ms: None, waited_ms: 0, bytes: 0 }
+    }
+
+    /// Of what clients read, which the system takes in large pieces and hands on unseen: at the rate that is asked for,
+    /// the largest lasts so many spans.
+    pub(super) fn of_answers() -> Self {
+        Self { spans_more_max: 20, ..Self::of_requests() }
+    }
+
     /// Nothing has moved, and somebody waits.
     pub(super) fn waits(&mut self, watch: &Watch, due_ms: &AtomicU64) {
         if self.waits_since_ms.is_some() {
@@ -182,8 +217,8 @@ impl Meter {
         }
         let (now_ms, pace) = (watch.now_ms(), &watch.pace);
         self.waits_since_ms = Some(now_ms);
-        // With enough for this span behind it, the client has the next one, too.
-        let spans = if self.bytes >= pace.body_bytes_min { 2 } else { 1 };
+        // With enough for this span and others behind it, the client has those, too.
+        let spans = 1 + (self.bytes / pace.body_bytes_min).min(self.spans_more_max);
         let left_ms = (spans * pace.body_grace_ms).saturating_sub(self.waited_ms);
         due_ms.store(now_ms + left_ms.max(1), Ordering::Relaxed);
     }
@@ -194,7 +229,7 @@ impl Meter {
             due_ms.store(0, Ordering::Relaxed);
             self.waited_ms += watch.now_ms().saturating_sub(since_ms);
             if self.waited_ms >= watch.pace.body_grace_ms {
-                *self = Self::default();
+                (self.waited_ms, self.bytes) = (0, 0);
             }
         }
         self.bytes = self.bytes.saturating_add(bytes as u64);

@@ -23,6 +23,7 @@ on_both_engines!(
     who_is_told_logs_in,
     what_a_scheme_answers_is_checked,
     only_enabled_schemes_are_there,
+    no_log_in_with_the_old_password_outlives_its_change,
 );
 
 /// Everybody but `stranger` is registered; the right value is 42, which may say whose it is.
@@ -222,4 +223,29 @@ async fn only_enabled_schemes_are_there(store: &Store) {
     assert!(matches!(refused, Err(SchemeError::Forbidden { .. })));
     let registered = access.schemes.register(&b, &anna, &sent, By::Others).await.unwrap();
     assert_eq!(registered, json!({"username": "anna", "data": 1, "request": null}));
+}
+
+/// Log-ins compare for a while, so that some have compared before the change and store afterwards.
+async fn no_log_in_with_the_old_password_outlives_its_change(store: &Store) {
+    let access = access(store).await;
+    for round in 0..4 {
+        let (old, new) = (format!("old{round}"), format!("new{round}"));
+        let name = format!("dora{round}");
+        let dora = NewUser { password: Some(old.clone()), ..user(&name) };
+        access.users.add(dora, NOW_MS).await.unwrap();
+        let log_ins: Vec<_> = (0..12)
+            .map(|_| {
+                let (access, name, old) = (access.clone(), name.clone(), old.clone());
+                tokio::spawn(async move { access.log_in(None, &name, &old, None, "", NOW_MS).await })
+            })
+            .collect();
+        assert!(access.users.change_password(&name, &old, &new, None, NOW_MS).await.unwrap());
+        for log_in in log_ins {
+            if let Ok(cookie) = log_in.await.unwrap() {
+                assert!(access.present(&cookie, NOW_MS).await.unwrap().is_none(), "round {round}");
+            }
+        }
+        let cookie = access.log_in(None, &name, &new, None, "", NOW_MS).await.unwrap();
+        assert!(access.present(&cookie, NOW_MS).await.unwrap().is_some());
+    }
 }

@@ -111,7 +111,7 @@ fn a_connection_without_requests_is_closed() {
 
 #[test]
 fn an_answer_that_is_not_read_is_given_up() {
-    let server = with("[limits]\nbody_grace_ms = 500\n");
+    let server = with("[limits]\nbody_grace_ms = 500\nbody_bytes_s_min = 400000\n");
     let mut raw = Raw::narrow(&server);
     raw.send("GET /api/m/large/5000000 HTTP/1.1\r\nhost: h\r\n\r\n");
     std::thread::sleep(Duration::from_secs(2));
@@ -160,4 +160,21 @@ fn who_asks_first_is_told_to_go_on() {
         raw.send("[]");
         assert_eq!(raw.answers(), ["100", expected], "{path}");
     }
+}
+
+/// Some bytes before a request are none yet (RFC 9112, section 2.2), and hold nothing for ever.
+#[test]
+fn a_line_before_no_request_is_idle() {
+    let server = with("[limits]\nkeep_alive_ms = 500\n");
+    std::thread::scope(|scope| {
+        for begins in ["", "\r", "\r\n"] {
+            let server = &server;
+            scope.spawn(move || assert_eq!(exchange(server, begins), [""; 0], "{begins:?}"));
+        }
+    });
+    let mut raw = Raw::open(&server);
+    assert!(raw.send("\r\n"));
+    let began = Instant::now();
+    drop(server.restart());
+    assert!(began.elapsed() < Duration::from_secs(20), "it held up the end: {:?}", began.elapsed());
 }
