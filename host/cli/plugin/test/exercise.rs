@@ -292,23 +292,19 @@ impl Exercise<'_> {
         fails
     }
 
-    /// Whether another process serves than before; then it waits until it does.
+    /// Whether the process that served has crashed; then it waits until another does. One that took over because much code
+    /// was retired, as it is soon of large libraries, is no crash.
     async fn has_crashed(&self, before: Option<u32>) -> bool {
         // What has crashed is still there while the kernel writes it off.
         tokio::time::sleep(Duration::from_millis(20)).await;
         if self.server.child() == before {
             return false;
         }
-        for _ in 0..100 {
-            let is_back = self.server.child().is_some();
-            if is_back
-                && self
-                    .server
-                    .admin(Method::GET, "/admin/library/", None)
-                    .await
-                    .is_ok_and(|answer| answer.status == 200)
+        for _ in 0..200 {
+            if self.server.child().is_some()
+                && let Some(crashes) = self.server.crashes().await
             {
-                break;
+                return self.server.crashes_known.swap(crashes, Ordering::Relaxed) != crashes;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

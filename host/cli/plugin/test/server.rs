@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ pub(super) struct Server {
     pub(super) plugins: PathBuf,
     pub(super) address: SocketAddr,
     log: Arc<Mutex<String>>,
+    /// How many crashes were told of.
+    pub(super) crashes_known: AtomicU64,
 }
 
 /// How patient the server is: much less than in earnest, so that what hangs is found soon.
@@ -79,7 +82,7 @@ impl Server {
                 return Err(Failure::new(format!("a server to test with does not start:\n{said}")));
             }
         };
-        Ok(Self { process, data, plugins, address, log })
+        Ok(Self { process, data, plugins, address, log, crashes_known: AtomicU64::new(0) })
     }
 
     /// Asks as its administrator.
@@ -92,6 +95,11 @@ impl Server {
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer for {} s", PATIENCE.as_secs())),
         }
+    }
+
+    /// How many crashes the server counts.
+    pub(super) async fn crashes(&self) -> Option<u64> {
+        self.admin(Method::GET, "/local/status", None).await.ok()?.json.get("crashes")?.as_u64()
     }
 
     /// Asks as a client.
