@@ -29,7 +29,7 @@ const BUFFER_BYTES_MORE: usize = 4 << 10;
 /// hyper takes no smaller buffer.
 const HEADER_BYTES_MIN: usize = 8 << 10;
 /// How long a connection may be idle while the server drains: a request that its client is just sending is answered.
-const IDLE_MAX: Duration = Duration::from_secs(5);
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(5);
 /// How often a connection is looked at while the server drains.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long a connection stays open after its last answer for the client to close it.

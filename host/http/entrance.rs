@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Edge;
-use super::connection::{self, Drain, reached};
+use super::connection::{self, Drain, IDLE_MAX, reached};
 use super::error::{Problem, TLS_EXPECTED};
 use super::framing::Pace;
 use super::http2::{self, Sent};
@@ -84,10 +84,18 @@ impl Entrance {
 }
 
 /// In plain text with HTTP/1 or, if the client knows that it may, HTTP/2 (RFC 9113, section 3.3).
-async fn either(stream: TcpStream, service: impl Answers, pace: Pace, mut draining: watch::Receiver<Drain>) {
+async fn either(stream: TcpStream, service: impl Answers, pace: Pace, draining: watch::Receiver<Drain>) {
+    let mut watched = draining.clone();
+    let silent_too_long = async {
+        reached(&mut watched, Drain::Soon).await;
+        tokio::select! {
+            () = tokio::time::sleep(IDLE_MAX) => {}
+            () = reached(&mut watched, Drain::Now) => {}
+        }
+    };
     let begun = tokio::select! {
         begun = tokio::time::timeout(pace.keep_alive(), begins_with(&stream, b"PRI ")) => begun,
-        () = reached(&mut draining, Drain::Soon) => return,
+        () = silent_too_long => return,
     };
     match begun {
         Ok(Ok(true)) => http2::serve(stream, service, pace, draining).await,

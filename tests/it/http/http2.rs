@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::tls;
+use crate::support::connection::Connection;
 use crate::support::server::{PATIENCE, Setup};
 use crate::support::tls::{Certificate, Client, Peer, reply, run};
 
@@ -182,4 +183,21 @@ fn plain_listeners_speak_it_when_they_are_told_to() {
         slow.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
     });
+}
+
+#[test]
+fn a_connection_that_says_nothing_yet_may_still_ask_when_another_process_took_over() {
+    let config = "[[listener]]\naddress = '127.0.0.1:0'\nhttp2 = true\n";
+    let server = Setup::new().config(config).with_listeners().start();
+    let mut silent = Connection::open(server.addresses()[0]).unwrap();
+    // The one that is to finish has accepted it.
+    assert_eq!(Connection::open(server.addresses()[0]).unwrap().get("/health/live").unwrap().0, 200);
+    server.signal(rustix::process::Signal::HUP);
+    server.wait_for_log("child 1 finishes what is under way");
+    assert_eq!(silent.get("/health/live").unwrap().0, 200);
+    if !silent.is_closing {
+        // The answer began before its connection knew.
+        assert_eq!(silent.get("/health/live").unwrap().0, 200);
+        assert!(silent.is_closing);
+    }
 }
