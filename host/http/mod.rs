@@ -40,6 +40,7 @@ mod path;
 mod peer;
 mod profile;
 mod query;
+mod room;
 mod routes;
 mod schemes;
 mod scopes;
