@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::routing::get;
 use axum::{Json, Router};
+use porth::config::Serves;
 use porth::http::server::{Connections, serve_tcp};
 use porth::http::{Edge, Entrance};
 use serde::Serialize;
@@ -32,7 +33,7 @@ pub(crate) fn serve(edge: &str) -> Result<()> {
         runtime.spawn(async { axum::serve(listener, router).await });
     } else {
         let edge = Edge::new(router, Arc::default());
-        runtime.spawn(serve_tcp(listener, Entrance::plain(), edge, Connections::default()));
+        runtime.spawn(serve_tcp(listener, Entrance::plain(), Serves::All, edge, Connections::default()));
     }
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     Ok(())

@@ -32,6 +32,9 @@ pub enum BodyError {
     /// It is larger than so many bytes.
     #[error("the body is larger than {0} bytes")]
     TooLarge(u64),
+    /// It came too slowly.
+    #[error("the body came too slowly")]
+    TooSlow,
     /// The client left, or sent something malformed.
     #[error("the body ended early: {0}")]
     Cut(String),
@@ -44,7 +47,7 @@ impl From<BodyError> for CallbackError {
     fn from(error: BodyError) -> Self {
         let code = match error {
             BodyError::TooLarge(_) => code::TOO_LARGE,
-            BodyError::Cut(_) | BodyError::Answered => code::CANCELLED,
+            BodyError::TooSlow | BodyError::Cut(_) | BodyError::Answered => code::CANCELLED,
         };
         Self::new(code, error.to_string())
     }

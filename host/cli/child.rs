@@ -157,7 +157,7 @@ async fn start(
     tokio::spawn(purge(access, services.keys.clone(), retention_ms, leadership.clone()));
     let (keys, setup) = (services.keys.clone(), services.setup.clone());
     let app = App::new(Arc::clone(&config), runtime.clone(), services);
-    let connections = Connections::new(&config.limits);
+    let connections = Connections::new(&config);
     let accepting = listen(&app, &serving, listeners, local, &connections)?;
     app.set_listeners(serving)?;
     // A child that stands in for another finds the link that was printed.
@@ -195,7 +195,7 @@ fn listen(
         listener.set_nonblocking(true)?;
         let (entrance, router) = (Entrance::new(serving)?, router(serving.serves));
         let listener = TcpListener::from_std(listener)?;
-        accepting.push(Box::pin(serve_tcp(listener, entrance, router, connections.clone())));
+        accepting.push(Box::pin(serve_tcp(listener, entrance, serving.serves, router, connections.clone())));
     }
     local.set_nonblocking(true)?;
     accepting.push(Box::pin(serve_local(UnixListener::from_std(local)?, router(Serves::All), connections.clone())));

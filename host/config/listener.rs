@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Config;
+use super::{Config, Limits};
 
 /// One address that the server listens at: a `[[listener]]` of the configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,9 +44,9 @@ pub enum Serves {
     /// Everything.
     #[default]
     All,
-    /// Endpoints of plug-ins, also those for administrators, and what people do for themselves; nothing of the host's own that only administrators may.
+    /// Endpoints of plug-ins and what people do for themselves; nothing that only administrators may.
     Public,
-    /// The host's own routes, those for administrators among them; no endpoint of a plug-in.
+    /// The host's own routes, those for administrators among them; of plug-ins only endpoints for administrators.
     Administration,
 }
 
@@ -143,6 +143,20 @@ impl Config {
         }
     }
 }
+
+impl Limits {
+    /// How many connections there may be, where the system gives the process so many files.
+    #[must_use]
+    pub fn connections_within(&self, open_files_max: Option<u64>) -> usize {
+        let files = open_files_max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
+        self.connections_max.min(files.saturating_sub(FILES_RESERVED)).max(CONNECTIONS_MIN)
+    }
+}
+
+/// What files are open beside connections: the database, libraries, what plug-ins open, connections of administrators.
+const FILES_RESERVED: usize = 256;
+/// With less there would be no server.
+const CONNECTIONS_MIN: usize = 16;
 
 /// Where the server listens when nothing is said.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4593);

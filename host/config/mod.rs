@@ -229,8 +229,15 @@ pub struct Limits {
     pub header_bytes_max: usize,
     /// How long the header of a request may take from its first byte on, in milliseconds.
     pub header_deadline_ms: u64,
-    /// How long a connection may stay open without a request, in milliseconds.
+    /// How long a connection may stay open without a request, in milliseconds; where seven eighths of `connections_max` are
+    /// open, at most a second.
     pub keep_alive_ms: u64,
+    /// How many connections may be open at once at all listeners but those for administration, which have 64 of their own.
+    /// Further ones wait until one is free. The system's limit of open files bounds it, too: 256 of them are for others.
+    pub connections_max: usize,
+    /// How many of them one address may have, or in IPv6 one network of 64 bits; a proxy among `trusted_proxies` may have
+    /// all. Further ones are answered 429, or just closed. 0 means any number.
+    pub connections_peer_max: usize,
     /// How many bytes of a request's body, or of an answer, a client must send or read in a second, on average over
     /// `body_grace_ms`; 0 means that one byte in all that time is enough. Only time counts in which the server waits.
     pub body_bytes_s_min: u64,
@@ -402,6 +409,8 @@ impl Default for Limits {
             header_bytes_max: 16 << 10,
             header_deadline_ms: 10_000,
             keep_alive_ms: 75_000,
+            connections_max: 4096,
+            connections_peer_max: 512,
             body_bytes_s_min: 1024,
             body_grace_ms: 10_000,
             deadline_ms: 30_000,

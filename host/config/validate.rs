@@ -67,6 +67,8 @@ impl Config {
         check_range(problems, "limits.header_bytes_max", limits.header_bytes_max, 1024..=1 << 20);
         check_range(problems, "limits.header_deadline_ms", limits.header_deadline_ms, 100..=DAY_MS);
         check_range(problems, "limits.keep_alive_ms", limits.keep_alive_ms, 100..=DAY_MS);
+        check_range(problems, "limits.connections_max", limits.connections_max, 16..=1 << 20);
+        check_range(problems, "limits.connections_peer_max", limits.connections_peer_max, 0..=1 << 20);
         check_range(problems, "limits.body_bytes_s_min", limits.body_bytes_s_min, 0..=1 << 30);
         check_range(problems, "limits.body_grace_ms", limits.body_grace_ms, 100..=DAY_MS);
         check_range(problems, "limits.deadline_ms", limits.deadline_ms, 1..=DAY_MS);

@@ -33,12 +33,11 @@ pub(super) fn check<B>(request: &mut Request<B>, authorities: &Authorities) -> R
     if let Err(bad) = path::decode(path) {
         return refused(Problem::new(BAD_PATH, bad.to_string()));
     }
-    match request.headers().get(header::EXPECT) {
-        Some(expected) if !expected.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
-            refused(Problem::new(EXPECTATION, "expected `100-continue` or nothing"))
-        }
-        _ => Ok(()),
+    let promised = |expected: &HeaderValue| expected.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if request.headers().get_all(header::EXPECT).iter().all(promised) {
+        return Ok(());
     }
+    refused(Problem::new(EXPECTATION, "expected `100-continue` or nothing"))
 }
 
 /// Sees to it that there is one `Host` and that it is the one that is meant.
@@ -83,8 +82,19 @@ fn check_host<B>(request: &mut Request<B>, authorities: &Authorities) -> Result<
 
 /// A name or an address, perhaps with a port (RFC 3986, section 3.2, without user information).
 fn is_host(host: &[u8]) -> bool {
-    let may = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(byte);
-    !host.is_empty() && host.iter().all(may)
+    let (name, port) = match host.iter().rposition(|byte| *byte == b':') {
+        Some(at) if !host.ends_with(b"]") => {
+            let (name, port) = host.split_at(at);
+            (name, port.get(1..).unwrap_or_default())
+        }
+        _ => (host, &b""[..]),
+    };
+    let may = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(byte);
+    let is_name = match name {
+        [b'[', address @ .., b']'] => address.iter().all(|byte| may(byte) || *byte == b':'),
+        name => name.iter().all(may),
+    };
+    !name.is_empty() && is_name && port.iter().all(u8::is_ascii_digit)
 }
 
 /// What clients reach the server by, as a request in absolute form may name it (RFC 9112, section 3.2.2).
@@ -114,6 +124,9 @@ impl Authorities {
     }
 
     fn have(&self, uri: &Uri) -> bool {
+        if !uri.scheme().is_some_and(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme)) {
+            return false;
+        }
         let (Some(authority), Some(named)) = (uri.authority(), plain(uri)) else { return false };
         self.0.iter().any(|own| match own {
             Own::Exact(own) => *own == named,
@@ -160,6 +173,7 @@ mod tests {
             ("https://a@id.example.org/x", false),
             ("http://127.0.0.1/x", false),
             ("http://192.0.2.1:4593/x", false),
+            ("ftp://127.0.0.1:4593/x", false),
         ] {
             assert_eq!(authorities.have(&target.parse().unwrap()), own, "{target}");
         }
@@ -179,8 +193,18 @@ mod tests {
     fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
         for (host, fine) in [
             ("example.org", true),
+            ("example.org:80", true),
+            ("example.org:", true),
             ("[::1]:80", true),
+            ("[::1]", true),
             ("", false),
+            (":80", false),
+            ("a:b", false),
+            ("a:80:80", false),
+            ("::1", false),
+            ("[::1", false),
+            ("[::1]x", false),
+            ("a[b]", false),
             ("a b", false),
             ("a/b", false),
             ("a@b", false),

@@ -43,16 +43,25 @@ fn cut(error: &axum::Error, limit: u64) -> Problem {
         if error.is::<http_body_util::LengthLimitError>() {
             return too_large(limit);
         }
+        cause = error.source();
+    }
+    why(error).map_or_else(|| Problem::new(BAD_REQUEST, "the body ended early"), Problem::from)
+}
+
+/// Why the framing did not let the rest of a body through, if that is what ended it.
+fn why(error: &axum::Error) -> Option<Refusal> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
         let within = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
         if let Some(Broken(refusal)) = within.and_then(|within| within.downcast_ref()) {
-            return Problem::from(*refusal);
+            return Some(*refusal);
         }
         if error.is::<TooSlow>() {
-            return Problem::from(Refusal::TooSlow);
+            return Some(Refusal::TooSlow);
         }
         cause = error.source();
     }
-    Problem::new(BAD_REQUEST, "the body ended early")
+    None
 }
 
 /// The body as it comes in; one that is announced as too large is refused.
@@ -92,7 +101,11 @@ impl Stream for Limited {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => {
                     this.has_failed = true;
-                    return Poll::Ready(Some(Err(BodyError::Cut(error.to_string()))));
+                    let error = match why(&error) {
+                        Some(Refusal::TooSlow) => BodyError::TooSlow,
+                        _ => BodyError::Cut(error.to_string()),
+                    };
+                    return Poll::Ready(Some(Err(error)));
                 }
                 Some(Ok(frame)) => frame,
             };

@@ -21,8 +21,10 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
 
+use super::edge;
 use super::error::Problem;
-use super::framing::{Framing, Late, Pace, Refusal, Watch};
+use super::framing::{Framing, Late, Pace, Watch};
+use crate::config::Config;
 
 /// What hyper has room for beyond the largest header, so that the framing always has the first word.
 const BUFFER_BYTES_MORE: usize = 4 << 10;
@@ -54,7 +56,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin,
     S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone,
 {
-    let watch = Arc::new(Watch::new(pace));
+    let watch = Arc::new(Watch::new(pace.clone()));
     let activity = Arc::new(Activity::new(Arc::clone(&watch)));
     let mut stream = Framing::new(Counted { stream, activity: Arc::clone(&activity) }, Arc::clone(&watch));
     let ended = {
@@ -115,7 +117,7 @@ where
     tokio::select! {
         () = async {
             if let Some(refusal) = owed {
-                let _ = stream.write_all(&answer(refusal).await).await;
+                let _ = stream.write_all(&answer(&pace.config, || Problem::from(refusal)).await).await;
             }
             linger(&mut stream).await;
         } => {}
@@ -139,9 +141,21 @@ pub(super) async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     while let Ok(1..) = stream.read(&mut nobody).await {}
 }
 
+/// Tells a client why it is not served, and closes.
+pub(super) async fn turn_away<I>(mut stream: I, config: &Config, why: Problem)
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    let told = async {
+        let _ = stream.write_all(&answer(config, || why).await).await;
+        linger(&mut stream).await;
+    };
+    let _ = tokio::time::timeout(LINGER_MAX, told).await;
+}
+
 /// The answer to a request that was not let through, as it is sent.
-async fn answer(refusal: Refusal) -> Vec<u8> {
-    let (parts, body) = super::edge::named(|| Problem::from(refusal).with(header::CONNECTION, "close")).into_parts();
+async fn answer(config: &Config, problem: impl FnOnce() -> Problem) -> Vec<u8> {
+    let (parts, body) = edge::named(config, || problem().with(header::CONNECTION, "close")).into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let mut bytes = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", parts.status, body.len()).into_bytes();
     for (name, value) in &parts.headers {
@@ -313,7 +327,6 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::config::Limits;
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
     const SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n";
@@ -342,7 +355,7 @@ mod tests {
                 };
                 Ok(Response::new(body))
             });
-            tokio::spawn(serve(theirs, service, Pace::from(&Limits::default()), watched));
+            tokio::spawn(serve(theirs, service, Pace::new(&Arc::default(), Arc::default()), watched));
             Self { stream, draining }
         }
 

@@ -20,7 +20,12 @@ use super::{App, openapi};
 /// `GET /docs`: the API of this server, with that of its plug-ins.
 pub(super) async fn show(State(app): State<App>) -> Response {
     let document = openapi::of(&app).await;
-    page("API", &api_html(&document, &app.0.config.api_prefix))
+    let html = document.html.get_or_init(|| {
+        // It was written a moment ago.
+        let read: Value = serde_json::from_slice(&document.json).unwrap_or_default();
+        page("API", &api_html(&read, &app.0.config.api_prefix)).into()
+    });
+    html_response(html.clone())
 }
 
 /// `GET /docs/problems`: what each `code` of an error means.
@@ -32,7 +37,7 @@ pub(super) async fn problems() -> Response {
             "<tr id=\"{code}\"><td>{status}</td><td><code>{code}</code></td><td>{title}</td></tr>\n"
         ));
     }
-    page(
+    html_response(page(
         "Problems",
         &format!(
             "<h1>Problems</h1>\n<p>Errors are <code>application/problem+json</code> (RFC 9457). Programs compare \
@@ -40,7 +45,7 @@ pub(super) async fn problems() -> Response {
              <th scope=\"col\">Code</th><th scope=\"col\">Meaning</th></tr></thead>\n<tbody>\n{rows}</tbody></table>\n\
              <p><a href=\"../docs\">The whole API</a></p>"
         ),
-    )
+    ))
 }
 
 /// The document as HTML: a list of what there is, then each operation, then the schemas.
@@ -211,12 +216,15 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// A page; `content` is HTML.
-fn page(title: &str, content: &str) -> Response {
-    let html = format!(
+fn page(title: &str, content: &str) -> String {
+    format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{title} · Porth</title>\
          <style>{STYLE}</style></head>\n<body>\n<main>\n{content}\n</main>\n</body></html>\n"
-    );
+    )
+}
+
+fn html_response(html: impl IntoResponse) -> Response {
     let mut response = html.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));

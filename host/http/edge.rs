@@ -31,10 +31,14 @@ impl<S> Edge<S> {
     /// requests are taken over. Where clients come by https, browsers are told to go on so (RFC 6797).
     #[must_use]
     pub fn new(inner: S, config: Arc<Config>) -> Self {
-        let hsts = config.is_https() && config.hsts_max_age_s > 0;
-        let hsts = hsts.then(|| HeaderValue::try_from(format!("max-age={}", config.hsts_max_age_s)).ok()).flatten();
-        Self { inner, authorities: Authorities::of(&config), config, hsts }
+        Self { inner, authorities: Authorities::of(&config), hsts: hsts(&config), config }
     }
+}
+
+/// What browsers are told of https.
+fn hsts(config: &Config) -> Option<HeaderValue> {
+    let told = config.is_https() && config.hsts_max_age_s > 0;
+    told.then(|| HeaderValue::try_from(format!("max-age={}", config.hsts_max_age_s)).ok()).flatten()
 }
 
 impl<S, B> Service<Request<B>> for Edge<S>
@@ -130,13 +134,16 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// An answer to what is no request for the router: with an id of its own, and all that every answer has.
-pub(super) fn named<R: IntoResponse>(answer: impl FnOnce() -> R) -> Response {
+pub(super) fn named<R: IntoResponse>(config: &Config, answer: impl FnOnce() -> R) -> Response {
     let ids = Ids::new(None, None);
     let mut response = {
         let _entered = enter(Some(ids));
         answer().into_response()
     };
     finish(response.headers_mut(), ids);
+    if let Some(hsts) = hsts(config) {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+    }
     response
 }
 

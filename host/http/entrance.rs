@@ -66,6 +66,11 @@ impl Entrance {
         Ok(Self { tls: tls.map(|config| TlsAcceptor::from(Arc::new(config))), http2 })
     }
 
+    /// Whether clients can be told anything without TLS.
+    pub(super) fn is_plain(&self) -> bool {
+        self.tls.is_none()
+    }
+
     /// Answers the requests of a connection.
     pub(super) async fn serve(
         self,
@@ -94,13 +99,14 @@ async fn either(stream: TcpStream, service: impl Answers, pace: Pace, draining: 
         }
     };
     let begun = tokio::select! {
-        begun = tokio::time::timeout(pace.keep_alive(), begins_with(&stream, b"PRI ")) => begun,
+        begun = begins_with(&stream, b"PRI ") => begun,
+        () = pace.idles(|| true) => return,
         () = silent_too_long => return,
     };
     match begun {
-        Ok(Ok(true)) => http2::serve(stream, service, pace, draining).await,
-        Ok(Ok(false)) => connection::serve(stream, service, pace, draining).await,
-        Err(_) | Ok(Err(_)) => {}
+        Ok(true) => http2::serve(stream, service, pace, draining).await,
+        Ok(false) => connection::serve(stream, service, pace, draining).await,
+        Err(_) => {}
     }
 }
 
@@ -142,7 +148,8 @@ async fn encrypted(
             }
         }
         Ok(Ok(Begun::Plain(stream))) => {
-            connection::serve(stream, Edge::new(tower::service_fn(refuse), Arc::default()), pace, draining).await;
+            let refusing = Edge::new(tower::service_fn(refuse), Arc::clone(&pace.config));
+            connection::serve(stream, refusing, pace, draining).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "a handshake failed: {error}"),
         Err(_) => tracing::debug!("a handshake took too long"),

@@ -55,6 +55,7 @@ kinds! {
     EXPECTATION: EXPECTATION_FAILED "expectation" "What is expected cannot be promised";
     CONTENT_CODING: UNSUPPORTED_MEDIA_TYPE "content_coding" "The body is encoded in a way that is not read here";
     LOCKED_OUT: TOO_MANY_REQUESTS "locked_out" "Too many log-ins failed";
+    TOO_MANY_CONNECTIONS: TOO_MANY_REQUESTS "too_many_connections" "Too many connections are open";
     PASSWORDS_BUSY: SERVICE_UNAVAILABLE "passwords_busy" "Too many log in at once";
     INTERNAL: INTERNAL_SERVER_ERROR "internal" "Something failed here";
     INIT_FAILED: INTERNAL_SERVER_ERROR "instance_init_failed" "The instance could not be initialised";
@@ -421,6 +422,7 @@ pub(super) fn from_call(error: &CallError, instance: &str) -> Problem {
             return Problem::new(INSTANCE_BROKEN, "try again later").with(header::RETRY_AFTER, &seconds);
         }
         CallError::BodyTooLarge(bytes_max) => return body::too_large(*bytes_max),
+        CallError::BodyTooSlow => return Problem::from(Refusal::TooSlow),
         CallError::Panicked => PLUGIN_PANICKED,
         CallError::Failed(_) => PLUGIN_FAILED,
         CallError::Malformed(_) => PLUGIN_MALFORMED,

@@ -111,10 +111,15 @@ impl<I: AsyncRead + Unpin> AsyncRead for Framing<I> {
         };
         read?;
         let bytes = buffer.filled().get(before..).unwrap_or_default();
+        // Some bytes now and then, each before anybody looked, are too slow all the same.
+        let is_overdue = this.watch.is_overdue(&this.watch.body_due_ms);
         this.read.moved(bytes.len(), &this.watch, &this.watch.body_due_ms);
         let scanned = this.scanner.scan(bytes);
         this.watch.requests.store(this.scanner.requests, Ordering::Relaxed);
         this.watch.header_is_coming(this.scanner.in_header());
+        if is_overdue && this.scanner.in_body() {
+            this.watch.is_late.store(true, Ordering::Relaxed);
+        }
         let Err(refused) = scanned else { return Poll::Ready(Ok(())) };
         this.refused = Some(refused);
         this.watch.header_is_coming(false);

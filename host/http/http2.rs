@@ -30,6 +30,7 @@ use super::Edge;
 use super::connection::{Drain, linger, reached};
 use super::error::{BAD_REQUEST, METHOD_NOT_ALLOWED, Problem};
 use super::framing;
+use crate::config::Config;
 use pace::{Pace, Progress, Streams};
 
 pub use pace::Sent;
@@ -47,7 +48,12 @@ where
     let header_bytes_max = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
     let activity = Arc::new(Activity::default());
     let ended = {
-        let service = Plain { inner: TowerToHyperService::new(service), activity: Arc::clone(&activity), pace };
+        let service = Plain {
+            inner: TowerToHyperService::new(service),
+            activity: Arc::clone(&activity),
+            pace,
+            config: Arc::clone(&limits.config),
+        };
         let connection = http2::Builder::new(Streams(pace))
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
@@ -62,7 +68,7 @@ where
         let finish = async {
             tokio::select! {
                 () = reached(&mut draining, Drain::Soon) => {}
-                () = activity.idle(limits.keep_alive()) => {}
+                () = activity.idle(&limits) => {}
             }
         };
         tokio::select! {
@@ -73,7 +79,7 @@ where
                 tokio::select! {
                     ended = connection => ended,
                     // A client that does not hear it.
-                    () = activity.idle(FINISH_MAX) => return,
+                    () = activity.idle_for(FINISH_MAX) => return,
                 }
             }
         }
@@ -96,8 +102,19 @@ struct Activity {
 }
 
 impl Activity {
+    /// Waits until no request has been there for as long as a connection may be idle.
+    async fn idle(&self, limits: &framing::Pace) {
+        let seen = AtomicUsize::new(0);
+        limits
+            .idles(|| {
+                let requests = self.requests.load(Ordering::Relaxed);
+                seen.swap(requests, Ordering::Relaxed) == requests && self.open.load(Ordering::Relaxed) == 0
+            })
+            .await;
+    }
+
     /// Waits until no request has been there for so long.
-    async fn idle(&self, long: Duration) {
+    async fn idle_for(&self, long: Duration) {
         let mut requests = None;
         loop {
             let now = self.requests.load(Ordering::Relaxed);
@@ -131,6 +148,7 @@ struct Plain<S> {
     inner: S,
     activity: Arc<Activity>,
     pace: Pace,
+    config: Arc<Config>,
 }
 
 impl<S> hyper::service::Service<Request<Incoming>> for Plain<S>
@@ -146,20 +164,22 @@ where
         let mut request = request.map(|body| Sent::new(body, self.pace));
         match plain(&mut request) {
             Ok(()) => Answering::Asked { inner: self.inner.call(request), under_way },
-            Err(problem) => Answering::Refused { answer: Box::pin(refuse(request, problem)), under_way },
+            Err(problem) => {
+                Answering::Refused { answer: Box::pin(refuse(request, problem, Arc::clone(&self.config))), under_way }
+            }
         }
     }
 }
 
 /// The answer to a request that nobody sees, which is like all others.
-async fn refuse(request: Request<Sent>, problem: Problem) -> Response {
+async fn refuse(request: Request<Sent>, problem: Problem, config: Arc<Config>) -> Response {
     let mut problem = Some(problem);
     // Made within, so that it names the request.
     let service = tower::service_fn(move |_| {
         let problem = problem.take();
         async move { Ok::<_, Infallible>(problem.map(Problem::into_response).unwrap_or_default()) }
     });
-    Edge::new(service, Arc::default()).oneshot(request).await.unwrap_or_else(|never| match never {})
+    Edge::new(service, config).oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
 /// Makes a request look as it would in HTTP/1, or says why nobody may see it (RFC 9113, section 8.3.1).
@@ -297,10 +317,11 @@ const STREAMS_MAX: u32 = 128;
 /// How many bytes of a body are on their way before somebody has read them: of one request, of all of a connection.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
-/// How many bytes of an answer wait to be sent.
-const SEND_BYTES_MAX: usize = 128 << 10;
-/// How large a piece of a body is handed over at once: what a client that has stopped reading costs for each stream.
-const PIECE_BYTES_MAX: usize = 64 << 10;
+/// How many bytes of an answer wait to be sent. A client that has opened all windows and reads nothing from the system makes
+/// the server keep so much of each stream, and a piece behind it: 6 MiB of a connection.
+const SEND_BYTES_MAX: usize = 32 << 10;
+/// How large a piece of a body is handed over at once; no frame is larger, unless the client wants that.
+const PIECE_BYTES_MAX: usize = 16 << 10;
 /// How often a silent client is asked whether it is still there, and how long it may take to answer.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_PATIENCE: Duration = Duration::from_secs(20);

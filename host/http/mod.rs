@@ -40,6 +40,7 @@ mod path;
 mod peer;
 mod profile;
 mod query;
+mod room;
 mod routes;
 mod schemes;
 mod scopes;
@@ -100,6 +101,8 @@ struct Parts {
     services: Services,
     ready: AtomicBool,
     listeners: OnceLock<Vec<Serving>>,
+    /// What the server says of its API.
+    openapi: openapi::Kept,
     /// The host's routes once more, for paths that only differ in their slashes.
     host_routes: OnceLock<Router>,
     /// What is counted of them.
@@ -136,6 +139,7 @@ impl App {
             services,
             ready: AtomicBool::new(false),
             listeners: OnceLock::new(),
+            openapi: openapi::Kept::default(),
             host_routes: OnceLock::new(),
             public_routes: OnceLock::new(),
         }))

@@ -61,14 +61,13 @@ where
 
     fn call(&mut self, request: Request<B>) -> Answering {
         let path = request.uri().path();
-        if self.serves != Serves::Administration
-            && let Some((name, path_start)) =
-                instance(path, &self.app.0.config.api_prefix).or_else(|| outside(path, &self.app))
+        if let Some((name, path_start)) =
+            instance(path, &self.app.0.config.api_prefix).or_else(|| outside(path, &self.app))
             && let Looked::Call(call) = self.app.0.runtime.begin(name)
         {
             let line = Line::begin(&request, &self.app.0.config);
             let noted = line.as_ref().and_then(Unanswered::line).cloned();
-            let answer = dispatch(self.app.clone(), call, path_start, request, noted);
+            let answer = dispatch(self.app.clone(), call, (self.serves, path_start), request, noted);
             Answering::PlugIn { future: Box::pin(answer.unwrap_or_else(Problem::into_response)), line }
         } else {
             let measured = &self.app.0.measured;
@@ -119,11 +118,12 @@ fn with_line(line: &mut Option<Unanswered>, response: Response) -> Response {
     }
 }
 
-/// Calls the plug-in. The path belongs to its instance from `path_start` on: all of it when it is outside of its prefix.
+/// Calls the plug-in, if its endpoint is one that is served here. The path belongs to its instance from `path_start` on: all
+/// of it when it is outside of its prefix.
 fn dispatch<B>(
     app: App,
     call: Call,
-    path_start: usize,
+    (serves, path_start): (Serves, usize),
     request: Request<B>,
     line: Option<Arc<Line>>,
 ) -> impl Future<Output = Result<Response, Problem>>
@@ -135,7 +135,7 @@ where
     let ids = request::current().unwrap_or_else(|| Ids::new(None, None));
     // A block: a function that is `async` has room for its arguments twice.
     async move {
-        let found = find(&call, path_start, &parts);
+        let found = find(&call, serves, path_start, &parts);
         if let Ok(Found::MethodNotAllowed(allow)) = &found
             && parts.method == Method::OPTIONS
         {
@@ -179,18 +179,28 @@ where
 }
 
 /// The handlers for a request, with its path parameters.
-fn find(call: &Call, path_start: usize, parts: &Parts) -> Result<Found, Problem> {
+fn find(call: &Call, serves: Serves, path_start: usize, parts: &Parts) -> Result<Found, Problem> {
     let decoded = path::decode(parts.uri.path()).map_err(|bad| Problem::new(BAD_PATH, bad.to_string()))?;
     if path_start == 0 {
         let name = decoded.strip_prefix(WELL_KNOWN).and_then(|below| below.split('/').next()).unwrap_or_default();
-        return Ok(call.routes.find_well_known(&parts.method, name));
+        return Ok(call.routes.find_well_known(&parts.method, name, |chain| is_served(chain, serves)));
     }
     // The part below the prefix, decoded: the prefix and the name are plain, so they are as long in both.
     let below = match decoded.get(path_start..) {
         Some("") | None => "/",
         Some(below) => below,
     };
-    Ok(call.routes.find(&parts.method, below))
+    Ok(call.routes.find(&parts.method, below, |chain| is_served(chain, serves)))
+}
+
+/// Whether a listener has an endpoint. What is for administrators is at theirs alone, as the host's own is.
+fn is_served(chain: &Chain, serves: Serves) -> bool {
+    let for_administrators = || chain.iter().any(|endpoint| endpoint.auth == Auth::Admin);
+    match serves {
+        Serves::All => true,
+        Serves::Public => !for_administrators(),
+        Serves::Administration => for_administrators(),
+    }
 }
 
 fn handlers(found: Found) -> Result<(Chain, PathParameters), Problem> {
@@ -212,8 +222,7 @@ pub(super) async fn unmatched(
 ) -> Result<Response, Problem> {
     let path = request.uri().path();
     path::decode(path).map_err(|bad| Problem::new(BAD_PATH, bad.to_string()))?;
-    let here = || instance(path, &app.0.config.api_prefix).or_else(|| outside(path, &app));
-    match if serves == Serves::Administration { None } else { here() } {
+    match instance(path, &app.0.config.api_prefix).or_else(|| outside(path, &app)) {
         // One that runs by now did not when the request came.
         Some((name, _)) if !matches!(app.0.runtime.begin(name), Looked::Nothing) => Err(not_running(name)),
         _ => host_again(&app, serves, request).await,

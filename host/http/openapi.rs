@@ -8,35 +8,72 @@ mod records;
 mod schemas;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::{HeaderValue, header};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
+use tokio::sync::Mutex;
 
 use self::operations::{Access, Answer, Operation, Query};
 use super::App;
 use super::error::{self, Kind};
 use crate::config::Config;
+use crate::runtime::{InstanceOffers, Offered};
 
 /// `GET /openapi.json`.
-pub(super) async fn show(State(app): State<App>) -> Json<Value> {
-    Json(of(&app).await)
+pub(super) async fn show(State(app): State<App>) -> Response {
+    let document = of(&app).await;
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], document.json.clone()).into_response()
 }
 
+/// The document as it was last asked for: making it takes a thousand times as long as handing it out, and anybody may ask.
+#[derive(Default)]
+pub(super) struct Kept(Mutex<Option<Arc<Document>>>);
+
 /// The document of a server.
-pub(super) async fn of(app: &App) -> Value {
+pub(super) struct Document {
+    /// As it is sent.
+    pub(super) json: Bytes,
+    /// The same as a page, once somebody has asked for that.
+    pub(super) html: OnceLock<Bytes>,
+    /// What it was made of.
+    offered: Vec<Offered>,
+}
+
+/// The document of a server, made anew when instances have changed.
+pub(super) async fn of(app: &App) -> Arc<Document> {
     let config = &app.0.config;
+    // Held while it is made, so that it is made once however many ask.
+    let mut kept = app.0.openapi.0.lock().await;
+    let offers = app.0.runtime.offers().await;
+    let is_still = |document: &&Arc<Document>| {
+        document.offered.len() == offers.len()
+            && document.offered.iter().zip(&offers).all(|(offered, offers)| offers.is_still(offered))
+    };
+    if let Some(document) = kept.as_ref().filter(is_still) {
+        return Arc::clone(document);
+    }
     let mut document = document(config);
-    for offers in app.0.runtime.offers().await {
-        let refused = plugins::add(&mut document, &config.api_prefix, &offers);
+    for offers in &offers {
+        let said = offers.document.as_deref().cloned().unwrap_or_default();
+        let refused = plugins::add(&mut document, &config.api_prefix, &offers.name, &offers.endpoints(), said);
         if offers.is_new && !refused.is_empty() {
             let (instance, refused) = (&offers.name, refused.join("; "));
             tracing::warn!(instance, "what the instance {instance} says of its API is not shown: {refused}");
         }
     }
-    document
+    let made = Arc::new(Document {
+        json: document.to_string().into(),
+        html: OnceLock::new(),
+        offered: offers.iter().map(InstanceOffers::offered).collect(),
+    });
+    *kept = Some(Arc::clone(&made));
+    made
 }
 
 /// The document.

@@ -17,11 +17,12 @@ pub(super) fn of(extensions: &Extensions, headers: &HeaderMap, config: &Config) 
     }
     let values = headers.get_all(config.proxy_header.name()).iter().rev();
     let mut nearest = peer;
-    for entry in values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.rsplit(',')) {
-        let said = match config.proxy_header {
+    // By bytes: what the client has written must not hide what a proxy has put behind it.
+    for entry in values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
+        let said = std::str::from_utf8(entry).ok().and_then(|entry| match config.proxy_header {
             ProxyHeader::XForwardedFor => address(entry),
             ProxyHeader::Forwarded => forwarded_for(entry).and_then(address),
-        };
+        });
         // What a trusted proxy could not tell, nobody before it can.
         let Some(said) = said else { return Some(nearest) };
         nearest = said;
@@ -38,7 +39,7 @@ pub(super) fn is_trusted_proxy(extensions: &Extensions, config: &Config) -> bool
         && extensions.get::<Peer>().is_some_and(|peer| is_trusted(peer.0.to_canonical(), config))
 }
 
-fn is_trusted(address: IpAddr, config: &Config) -> bool {
+pub(super) fn is_trusted(address: IpAddr, config: &Config) -> bool {
     config.trusted_proxies.iter().any(|network: &Network| network.contains(address))
 }
 
@@ -69,7 +70,7 @@ mod tests {
         extensions.insert(Peer(peer.parse().unwrap()));
         let mut headers = HeaderMap::new();
         for field in fields {
-            headers.append(header.name(), field.parse().unwrap());
+            headers.append(header.name(), http::HeaderValue::from_bytes(field.as_bytes()).unwrap());
         }
         let found = of(&extensions, &headers, &config).unwrap();
         assert_eq!(found.to_string(), expected, "{peer} {fields:?}");
@@ -87,6 +88,10 @@ mod tests {
         by("10.0.0.1", &["127.0.0.1", "198.51.100.1", "10.0.0.2"], "198.51.100.1");
         by("fd00::1", &["[2001:db8::1]:80"], "2001:db8::1");
         by("10.0.0.1", &["198.51.100.1, unknown"], "10.0.0.1");
+        // Bytes that are no ASCII hide nothing.
+        by("10.0.0.1", &["\u{ff}, 198.51.100.1"], "198.51.100.1");
+        by("10.0.0.1", &["127.0.0.1", "\u{ff}, 198.51.100.1"], "198.51.100.1");
+        by("10.0.0.1", &["127.0.0.1, 198.51.100.\u{ff}"], "10.0.0.1");
         by("10.0.0.1", &["198.51.100.1, 10.0.0.3, _hidden, 10.0.0.2"], "10.0.0.2");
     }
 

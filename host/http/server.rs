@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, watch};
+use http::header;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::{Notify, Semaphore, watch};
 use tower::Layer;
 
 use super::connection::{self, Drain, reached};
+use super::error::{Problem, TOO_MANY_CONNECTIONS};
 use super::framing::Pace;
+use super::room::{Room, TooMany};
 use super::{Answers, Edge, Entrance, Local, Mount};
-use crate::config::Limits;
+use crate::config::{Config, Serves};
 use crate::telemetry;
 
 /// How long a listener waits after an accept that failed for want of descriptors or memory.
@@ -21,6 +24,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the system takes of an answer beyond what it has sent, in bytes.
 const UNSENT_BYTES_MAX: u32 = 128 << 10;
+
+/// As many of those that are turned away are told so at once; the others are closed.
+const TOLD_MAX: usize = 32;
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +37,12 @@ pub struct Peer(pub std::net::IpAddr);
 pub struct Connections {
     draining: watch::Sender<Drain>,
     open: Arc<Open>,
-    pace: Pace,
+    config: Arc<Config>,
+    /// Who is let in at listeners for administration, and at all others.
+    administration: Arc<Room>,
+    others: Arc<Room>,
+    /// How many that are turned away are told so at once.
+    told: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -61,15 +72,32 @@ impl Counter {
 
 impl Default for Connections {
     fn default() -> Self {
-        Self::new(&Limits::default())
+        Self::new(&Arc::default())
     }
 }
 
 impl Connections {
-    /// None yet; their clients have to keep the pace that the limits say.
+    /// None yet; their clients have to keep the pace that the limits say, and to leave room for others.
     #[must_use]
-    pub fn new(limits: &Limits) -> Self {
-        Self { draining: watch::Sender::new(Drain::No), open: Arc::default(), pace: Pace::from(limits) }
+    pub fn new(config: &Arc<Config>) -> Self {
+        let open_files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let room = |serves| Room::new(config, serves, open_files_max);
+        let others = room(Serves::All);
+        let (max, wanted) = (others.places_max(), config.limits.connections_max);
+        telemetry::server::set_connections_max(max);
+        if max < wanted {
+            tracing::info!(
+                "the system's limit of open files leaves {max} connections of `limits.connections_max = {wanted}`"
+            );
+        }
+        Self {
+            draining: watch::Sender::new(Drain::No),
+            open: Arc::default(),
+            config: Arc::clone(config),
+            administration: room(Serves::Administration),
+            others,
+            told: Arc::new(Semaphore::new(TOLD_MAX)),
+        }
     }
 
     /// Stops accepting, and answers when nothing is accepted any more. Every connection ends with the answer to the
@@ -89,6 +117,20 @@ impl Connections {
     pub async fn ended(&self, patience: Duration) -> usize {
         let _ = tokio::time::timeout(patience, self.open.connections.none()).await;
         self.open.connections.count.load(Ordering::SeqCst)
+    }
+
+    /// Tells a client in a few words that its address has too many connections; when many have to be told, some are not.
+    fn turn_away(&self, stream: TcpStream, entrance: &Entrance, TooMany(max): TooMany) {
+        let Ok(telling) = Arc::clone(&self.told).try_acquire_owned() else { return };
+        if !entrance.is_plain() {
+            return;
+        }
+        let config = Arc::clone(&self.config);
+        tokio::spawn(async move {
+            let why = Problem::new(TOO_MANY_CONNECTIONS, format!("this address has {max} open; no more are answered"));
+            connection::turn_away(stream, &config, why.with(header::RETRY_AFTER, "1")).await;
+            drop(telling);
+        });
     }
 
     fn count(&self, counter: fn(&Open) -> &Counter) -> Counted {
@@ -116,11 +158,14 @@ impl Drop for Counted {
 pub fn serve_tcp<S: Answers>(
     listener: TcpListener,
     entrance: Entrance,
+    serves: Serves,
     service: S,
     connections: Connections,
 ) -> impl Future<Output = ()> {
     let listening = connections.count(|open| &open.listeners);
     limit_unsent(&listener);
+    let room =
+        Arc::clone(if serves == Serves::Administration { &connections.administration } else { &connections.others });
     async move {
         let mut draining = connections.draining.subscribe();
         loop {
@@ -132,10 +177,21 @@ pub fn serve_tcp<S: Answers>(
                 Ok((stream, address)) => {
                     // Answers are small and complete: waiting to fill a segment only delays them.
                     let _ = stream.set_nodelay(true);
+                    let guest = match room.admit(address.ip()) {
+                        Ok(guest) => guest,
+                        Err(too_many) => {
+                            connections.turn_away(stream, &entrance, too_many);
+                            continue;
+                        }
+                    };
+                    // What comes meanwhile waits in the system's queue. Who has been accepted is answered all the same.
+                    let place = tokio::select! {
+                        place = room.place() => Some(place),
+                        () = reached(&mut draining, Drain::Soon) => None,
+                    };
                     let service = axum::Extension(Peer(address.ip())).layer(service.clone());
-                    let entrance = entrance.clone();
-                    let pace = connections.pace;
-                    answer(&connections, |draining| entrance.serve(stream, service, pace, draining));
+                    let (entrance, pace) = (entrance.clone(), room.pace());
+                    answer(&connections, (guest, place), |draining| entrance.serve(stream, service, pace, draining));
                 }
                 Err(error) => refused(&error).await,
             }
@@ -158,8 +214,8 @@ pub fn serve_local(listener: UnixListener, router: Edge<Mount>, connections: Con
             match accepted {
                 Ok((stream, _)) => {
                     let router = router.clone();
-                    let pace = connections.pace;
-                    answer(&connections, |draining| connection::serve(stream, router, pace, draining));
+                    let pace = Pace::new(&connections.config, Arc::default());
+                    answer(&connections, (), |draining| connection::serve(stream, router, pace, draining));
                 }
                 Err(error) => refused(&error).await,
             }
@@ -182,8 +238,8 @@ async fn refused(error: &std::io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-/// Serves a connection in a task of its own.
-fn answer<F>(connections: &Connections, serve: impl FnOnce(watch::Receiver<Drain>) -> F)
+/// Serves a connection in a task of its own, which holds its place.
+fn answer<F>(connections: &Connections, place: impl Send + 'static, serve: impl FnOnce(watch::Receiver<Drain>) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -191,6 +247,6 @@ where
     let serving = serve(connections.draining.subscribe());
     tokio::spawn(async move {
         serving.await;
-        drop((opened, counted));
+        drop((opened, counted, place));
     });
 }

@@ -48,6 +48,9 @@ pub enum CallError {
     /// While the handler asked for the request's body it proved larger than so many bytes.
     #[error("the request's body is larger than {0} bytes")]
     BodyTooLarge(u64),
+    /// While the handler asked for the request's body it came too slowly.
+    #[error("the request's body came too slowly")]
+    BodyTooSlow,
 }
 
 impl From<Failure> for CallError {
@@ -120,9 +123,13 @@ async fn call_with(
     let (mut answered, endpoint) = ask(&call, chain, &request, started).await;
     // As where the host reads the body: the handler need not care.
     if let Ok(_) | Err(CallError::Failed(_)) = answered
-        && let Some(BodyError::TooLarge(bytes_max)) = body.as_ref().and_then(OpenBody::error)
+        && let Some(error) = body.as_ref().and_then(OpenBody::error)
     {
-        answered = Err(CallError::BodyTooLarge(bytes_max));
+        match error {
+            BodyError::TooLarge(bytes_max) => answered = Err(CallError::BodyTooLarge(bytes_max)),
+            BodyError::TooSlow => answered = Err(CallError::BodyTooSlow),
+            BodyError::Cut(_) | BodyError::Answered => {}
+        }
     }
     let now = Instant::now();
     if let Some(endpoint) = endpoint {
@@ -140,7 +147,7 @@ async fn call_with(
     if let Some(trial) = trial {
         // Handlers that leave the request to others work, too.
         match &answered {
-            Ok(_) | Err(CallError::NotTaken | CallError::BodyTooLarge(_)) => trial.succeeded(),
+            Ok(_) | Err(CallError::NotTaken | CallError::BodyTooLarge(_) | CallError::BodyTooSlow) => trial.succeeded(),
             Err(_) => trial.failed(now.into_std()),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Start at [`Runtime::offers`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use porth_abi::OPENAPI;
@@ -24,16 +24,48 @@ struct Said {
     again: Option<Instant>,
 }
 
-/// An instance with its endpoints.
+/// An instance with what it says of its endpoints.
 pub struct InstanceOffers {
     /// Its name.
     pub name: String,
-    /// Its endpoints below its prefix, by path; of several handlers the one that is asked first.
-    pub endpoints: Vec<EndpointView>,
     /// What it says of them: JSON of any kind.
     pub document: Option<Arc<Value>>,
     /// It was asked for that just now.
     pub is_new: bool,
+    running: Arc<Running>,
+}
+
+/// What an instance offered once, to know whether it still does; holds neither it nor its generation.
+pub struct Offered {
+    running: Weak<Running>,
+    document: Option<Arc<Value>>,
+}
+
+impl InstanceOffers {
+    /// Its endpoints below its prefix, by path; of several handlers the one that is asked first.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<EndpointView> {
+        let mut endpoints = self.running.routes.views();
+        endpoints.retain(|endpoint| !endpoint.path.starts_with("/.well-known/"));
+        endpoints.dedup_by(|next, one| (&next.method, &next.path) == (&one.method, &one.path));
+        endpoints
+    }
+
+    /// To compare with later.
+    #[must_use]
+    pub fn offered(&self) -> Offered {
+        Offered { running: Arc::downgrade(&self.running), document: self.document.clone() }
+    }
+
+    /// Whether it offers what was offered: the same instance, not started anew, with the same words.
+    #[must_use]
+    pub fn is_still(&self, offered: &Offered) -> bool {
+        let said = match (&self.document, &offered.document) {
+            (Some(now), Some(then)) => Arc::ptr_eq(now, then),
+            (now, then) => now.is_none() && then.is_none(),
+        };
+        said && std::ptr::eq(Arc::as_ptr(&self.running), offered.running.as_ptr())
+    }
 }
 
 impl Runtime {
@@ -45,10 +77,7 @@ impl Runtime {
         });
         let offers = plugins.map(|(name, running)| async move {
             let (document, is_new) = self.said(&name, &running).await;
-            let mut endpoints = running.routes.views();
-            endpoints.retain(|endpoint| !endpoint.path.starts_with("/.well-known/"));
-            endpoints.dedup_by(|next, one| (&next.method, &next.path) == (&one.method, &one.path));
-            InstanceOffers { name, endpoints, document, is_new }
+            InstanceOffers { name, document, is_new, running }
         });
         let mut offers = futures_util::future::join_all(offers).await;
         offers.sort_by(|one, other| one.name.cmp(&other.name));

@@ -96,7 +96,7 @@ impl Meter {
 }
 
 /// Why there was no answer of the plug-in, as it stands in metrics.
-const FAILURES: [&str; 11] = [
+const FAILURES: [&str; 12] = [
     "not_taken",
     "body_too_large",
     "panic",
@@ -108,6 +108,7 @@ const FAILURES: [&str; 11] = [
     "cancelled",
     "refused",
     "no_endpoint",
+    "body_too_slow",
 ];
 
 /// Their places in [`FAILURES`] that no [`CallError`] stands for.
@@ -126,6 +127,7 @@ fn failure(error: &CallError) -> usize {
         CallError::Deadline(_) => 5,
         CallError::Busy => 6,
         CallError::Broken(_) => 7,
+        CallError::BodyTooSlow => 11,
     }
 }
 
@@ -162,7 +164,7 @@ impl RouteMeter {
     /// Counts a call that brought no answer.
     pub(super) fn failed(&self, error: &CallError, duration: Duration) {
         let status = match error {
-            CallError::NotTaken | CallError::BodyTooLarge(_) => StatusCode::BAD_REQUEST,
+            CallError::NotTaken | CallError::BodyTooLarge(_) | CallError::BodyTooSlow => StatusCode::BAD_REQUEST,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         self.failures.count(failure(error));

@@ -35,7 +35,7 @@ mod threads;
 pub mod watch;
 pub mod watchdog;
 
-pub use self::described::InstanceOffers;
+pub use self::described::{InstanceOffers, Offered};
 pub use body::Body;
 pub use call::{CallError, Incoming, call, refused};
 pub use documents::purge as purge_documents;

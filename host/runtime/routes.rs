@@ -269,12 +269,17 @@ impl Methods {
         named(method).or_else(|| if method == Method::HEAD { named(&Method::GET) } else { None }).or(self.any.as_ref())
     }
 
-    fn allowed(&self) -> String {
-        let mut names: Vec<&str> = self.named.iter().map(|(method, _)| method.as_str()).collect();
+    /// What there is for other methods.
+    fn others(&self, may: impl Fn(&Chain) -> bool) -> Found {
+        if !self.named.iter().map(|(_, chain)| chain).chain(&self.any).any(&may) {
+            return Found::Nothing;
+        }
+        let named = self.named.iter().filter(|(_, chain)| may(chain));
+        let mut names: Vec<&str> = named.map(|(method, _)| method.as_str()).collect();
         if names.contains(&"GET") && !names.contains(&"HEAD") {
             names.push("HEAD");
         }
-        names.join(", ")
+        Found::MethodNotAllowed(names.join(", "))
     }
 }
 
@@ -325,24 +330,24 @@ impl Routes {
         self.views.clone()
     }
 
-    /// Looks up a decoded path below the instance's prefix.
+    /// Looks up a decoded path below the instance's prefix, among the handlers that may be asked.
     #[must_use]
-    pub fn find(&self, method: &Method, path: &str) -> Found {
+    pub fn find(&self, method: &Method, path: &str, may: impl Fn(&Chain) -> bool) -> Found {
         let Ok(matched) = self.router.at(path) else { return Found::Nothing };
-        let Some(chain) = matched.value.chain(method) else {
-            return Found::MethodNotAllowed(matched.value.allowed());
+        let Some(chain) = matched.value.chain(method).filter(|chain| may(chain)) else {
+            return matched.value.others(may);
         };
         let parameters = matched.params.iter().map(|(name, value)| (name.into(), value.into())).collect();
         Found::Chain(Arc::clone(chain), parameters)
     }
 
-    /// Looks up a name at `/.well-known`.
+    /// Looks up a name at `/.well-known`, among the handlers that may be asked.
     #[must_use]
-    pub fn find_well_known(&self, method: &Method, name: &str) -> Found {
+    pub fn find_well_known(&self, method: &Method, name: &str, may: impl Fn(&Chain) -> bool) -> Found {
         let Some(methods) = self.well_known.get(name) else { return Found::Nothing };
-        match methods.chain(method) {
+        match methods.chain(method).filter(|chain| may(chain)) {
             Some(chain) => Found::Chain(Arc::clone(chain), PathParameters::default()),
-            None => Found::MethodNotAllowed(methods.allowed()),
+            None => methods.others(may),
         }
     }
 }
@@ -412,7 +417,7 @@ mod tests {
             builder.add(endpoint(method, "/a/{x}", priority, handler)).unwrap();
         }
         builder.add(endpoint("GET", "/only", 0, 9)).unwrap();
-        match builder.build().find(method, path) {
+        match builder.build().find(method, path, |_| true) {
             Found::Chain(chain, parameters) => {
                 let ids: Vec<_> = (1..10)
                     .flat_map(|id| {

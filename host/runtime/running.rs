@@ -113,7 +113,7 @@ impl Running {
     pub(super) fn failed(&self, error: &CallError, now: Instant) {
         self.meter.failed(error);
         let trouble = match error {
-            CallError::NotTaken | CallError::BodyTooLarge(_) | CallError::Broken(_) => return,
+            CallError::NotTaken | CallError::BodyTooLarge(_) | CallError::BodyTooSlow | CallError::Broken(_) => return,
             CallError::Panicked => Trouble::Panic,
             CallError::Failed(_) | CallError::Malformed(_) => Trouble::Failure,
             CallError::Deadline(_) => Trouble::Deadline,

@@ -47,6 +47,21 @@ pub fn accept_failed() {
     NOT_ACCEPTED.increment();
 }
 
+/// Counts a connection that was closed at once, because its address has too many.
+pub fn turned_away() {
+    TURNED_AWAY.increment();
+}
+
+/// Counts a connection that has to wait until another one ends.
+pub fn held_back() {
+    HELD_BACK.increment();
+}
+
+/// How many connections there may be at listeners that are not for administration.
+pub fn set_connections_max(max: usize) {
+    MAX.store(max as u64, Ordering::Relaxed);
+}
+
 /// Writes the samples.
 pub fn expose(exposition: &mut Exposition) {
     let open = OPEN.load(Ordering::Relaxed);
@@ -54,6 +69,12 @@ pub fn expose(exposition: &mut Exposition) {
     exposition.single("porth_connections_total", Kind::Counter, "Connections that were accepted", ACCEPTED.value());
     let help = "Connections that could not be accepted, for want of descriptors or memory";
     exposition.single("porth_accept_errors_total", Kind::Counter, help, NOT_ACCEPTED.value());
+    let help = "Connections that may be open at listeners that are not for administration";
+    exposition.single("porth_connections_max", Kind::Gauge, help, MAX.load(Ordering::Relaxed));
+    let help = "Connections that were turned away, because their address had too many";
+    exposition.single("porth_connections_turned_away_total", Kind::Counter, help, TURNED_AWAY.value());
+    let help = "Connections that had to wait until another one ended";
+    exposition.single("porth_connections_held_back_total", Kind::Counter, help, HELD_BACK.value());
     let name = "porth_log_ins_total";
     let help =
         "Attempts to prove who one is, by password, scheme or client secret; those locked out were not looked at";
@@ -64,6 +85,9 @@ pub fn expose(exposition: &mut Exposition) {
 }
 
 static OPEN: AtomicU64 = AtomicU64::new(0);
+static MAX: AtomicU64 = AtomicU64::new(0);
+static TURNED_AWAY: Counter = Counter::new();
+static HELD_BACK: Counter = Counter::new();
 static ACCEPTED: Counter = Counter::new();
 static NOT_ACCEPTED: Counter = Counter::new();
 static LOG_INS: [(&str, Counter); 3] =

@@ -17,8 +17,9 @@ use crate::request::Request;
 /// The body of a request, piece by piece as the client sends it. The client sends no faster than this is read.
 ///
 /// Its errors are [`HostError::TooLarge`] when the body is larger than the endpoint allows, [`HostError::Cancelled`] when
-/// the client left before the end or the request was answered meanwhile, and [`HostError::Busy`] when two of these read
-/// the same body at once. `?` answers the first with 413 and the second with 400.
+/// the client left before the end, sent too slowly or the request was answered meanwhile, and [`HostError::Busy`] when two of these read
+/// the same body at once. `?` answers the first with 413 and the second with 400; too slow a client is answered 408
+/// whatever the handler makes of it.
 ///
 /// It is a [`Stream`], too: a response can be made of it. What is read after the response has begun still comes in; after
 /// a response that is no stream nothing does.

@@ -172,6 +172,7 @@ mod scheme;
 mod schemes;
 mod session;
 pub mod stream;
+mod strict;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod user_middleware;

@@ -111,8 +111,17 @@ impl ApiOperation<'_> {
 
     /// A parameter in the query.
     pub fn query<T: JsonSchema>(self, name: &str, description: &str) -> Self {
+        self.parameter::<T>("query", name, description)
+    }
+
+    /// A header field that means something here. Not `Accept`, `Content-Type` and `Authorization`: those are said otherwise.
+    pub fn header<T: JsonSchema>(self, name: &str, description: &str) -> Self {
+        self.parameter::<T>("header", name, description)
+    }
+
+    fn parameter<T: JsonSchema>(self, place: &str, name: &str, description: &str) -> Self {
         let schema = self.generator.subschema_for::<T>();
-        let parameter = json!({"name": name, "in": "query", "description": description, "schema": schema});
+        let parameter = json!({"name": name, "in": place, "description": description, "schema": schema});
         let mut parameters = self.operation.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
         parameters.push(parameter);
         self.set("parameters", parameters.into())
@@ -173,10 +182,15 @@ mod tests {
     #[test]
     fn a_document_holds_what_was_said() {
         let mut api = ApiDocument::new();
-        api.operation("GET", "/a", "A").query::<u8>("n", "N").query::<String>("s", "S").answers::<Vec<String>>(200);
+        let get = api.operation("GET", "/a", "A").query::<u8>("n", "N").header::<String>("s", "S");
+        get.answers::<Vec<String>>(200);
         api.operation("post", "/a", "B").description("More").takes::<bool>().says(204, "Done");
         let document = api.into_value();
-        assert_eq!(document["paths"]["/a"]["get"]["parameters"].as_array().map(Vec::len), Some(2));
+        let parameters = document["paths"]["/a"]["get"]["parameters"].as_array().unwrap();
+        assert_eq!(
+            (&parameters[0]["in"], &parameters[1]["in"], parameters.len()),
+            (&json!("query"), &json!("header"), 2)
+        );
         assert_eq!(
             document["paths"]["/a"]["post"],
             json!({

@@ -15,6 +15,7 @@ use crate::bytes::{array, slice};
 use crate::callbacks::Callbacks;
 use crate::error::Error;
 use crate::session::Session;
+use crate::strict;
 
 /// A request to an endpoint.
 ///
@@ -160,7 +161,8 @@ impl Request {
     /// The body as a value from JSON.
     ///
     /// # Errors
-    /// 400 when the content type is not `application/json`, or when the body does not fit: the answer names the place.
+    /// 400 when the content type is not `application/json`, when the body does not fit, when a member is there twice (even
+    /// one that the type leaves out) or when it is more than 64 levels deep: the answer names the place.
     ///
     /// # Examples
     /// ```
@@ -181,7 +183,9 @@ impl Request {
         if !media_type.eq_ignore_ascii_case("application/json") {
             return Err(Error::bad_request("The body must be JSON with `Content-Type: application/json`."));
         }
-        read_json(self.body()).map_err(|error| Error::bad_request("The body does not fit.").with_errors([error]))
+        let body = self.body();
+        let read = strict::check(body).map_err(|error| error.to_string()).and_then(|()| read_json(body));
+        read.map_err(|error| Error::bad_request("The body does not fit.").with_errors([error]))
     }
 
     /// The body as it comes in, for an endpoint with [`stream_body`](crate::NewEndpoint::stream_body). Without that it comes

@@ -2,7 +2,8 @@
 //!
 //! Who reads a note gets its version as an entity tag. Who changes it says which version that is meant to replace, and
 //! learns when somebody else was faster: 412. Who says nothing is asked to: 428. (RFC 9110, sections 8.8.3 and 13.1;
-//! RFC 6585, section 3.) The rules of these fields are in `conditions`.
+//! RFC 6585, section 3.) The rules of these fields are in `conditions`. What the endpoints take and answer is said once more
+//! for integrators, who read it at `/docs`.
 #![forbid(unsafe_code)]
 
 mod conditions;
@@ -31,7 +32,7 @@ struct Note {
 }
 
 /// What a client sends.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewNote {
     owner: String,
@@ -40,6 +41,25 @@ struct NewNote {
     tags: Vec<String>,
     /// After so many seconds the note is gone.
     expires_in_s: Option<u64>,
+}
+
+/// What a client gets.
+#[derive(Serialize, JsonSchema)]
+struct Shown {
+    id: String,
+    owner: String,
+    text: String,
+    tags: Vec<String>,
+    /// In seconds since 1970.
+    expires_at_s: Option<u64>,
+}
+
+/// Some notes of somebody.
+#[derive(Serialize, JsonSchema)]
+struct Page {
+    notes: Vec<Shown>,
+    /// What to ask for as `after`, when there are more.
+    next: Option<String>,
 }
 
 impl Plugin for Notes {
@@ -72,8 +92,7 @@ impl Notes {
             list = list.after(after);
         }
         let page = list.await.map_err(refused)?;
-        let notes: Vec<_> = page.documents.iter().map(to_json).collect();
-        Response::json(&json!({ "notes": notes, "next": page.next }))
+        Response::json(&Page { notes: page.documents.into_iter().map(Shown::of).collect(), next: page.next })
     }
 
     /// `GET /notes/{id}`: 200 with its version, or 304 for who has that already.
@@ -82,7 +101,8 @@ impl Notes {
         if is_known(request.header("if-none-match"), note.version) {
             return Response::empty(304).with_header("etag", entity_tag(note.version));
         }
-        Response::json(&to_json(&note))?.with_header("etag", entity_tag(note.version))
+        let tag = entity_tag(note.version);
+        Response::json(&Shown::of(note))?.with_header("etag", tag)
     }
 
     /// `PUT /notes/{id}`: with `If-None-Match: *` a new note, with `If-Match` a change of one.
@@ -132,10 +152,49 @@ impl Notes {
     }
 }
 
-fn to_json(note: &Document<Note>) -> impl Serialize {
-    let Document { key, value: Note { owner, text, tags }, expires_at, .. } = note;
-    let expires_at_s = expires_at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).map(|at| at.as_secs());
-    json!({ "id": key, "owner": owner, "text": text, "tags": tags, "expires_at_s": expires_at_s })
+impl Shown {
+    fn of(note: Document<Note>) -> Self {
+        let Document { key, value: Note { owner, text, tags }, expires_at, .. } = note;
+        let expires_at_s =
+            expires_at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).map(|at| at.as_secs());
+        Self { id: key, owner, text, tags, expires_at_s }
+    }
+}
+
+impl OpenApi for Notes {
+    async fn openapi(&self) -> Result<ApiDocument, HookError> {
+        let mut api = ApiDocument::new();
+        api.operation("get", "/notes", "Somebody's notes, a page at a time")
+            .query::<String>("owner", "Whose.")
+            .query::<Option<String>>("after", "The `next` of the page before.")
+            .query::<Option<usize>>("limit", "How many at most; 20 unless it is said.")
+            .answers::<Page>(200)
+            .says(400, "No such page");
+        api.operation("get", "/notes/{id}", "A note, with its version as entity tag")
+            .header::<Option<String>>("If-None-Match", "The entity tag of what is known already.")
+            .answers::<Shown>(200)
+            .says(304, "It is what is known")
+            .says(400, "No such id")
+            .says(404, "There is none");
+        api.operation("put", "/notes/{id}", "Adds or replaces a note")
+            .header::<Option<String>>("If-Match", "The entity tag of what is replaced.")
+            .header::<Option<String>>("If-None-Match", "`*` for a new note.")
+            .takes::<NewNote>()
+            .says(201, "It is there")
+            .says(204, "It is replaced")
+            .says(400, "It cannot be")
+            .says(412, "The note is another by now")
+            .says(413, "It is too large")
+            .says(428, "Neither `If-Match` nor `If-None-Match`")
+            .says(503, "There is no room for more");
+        api.operation("delete", "/notes/{id}", "Deletes a note")
+            .header::<Option<String>>("If-Match", "The entity tag of what is deleted.")
+            .says(204, "It is gone")
+            .says(400, "It cannot be")
+            .says(412, "The note is another by now")
+            .says(428, "No `If-Match`");
+        Ok(api)
+    }
 }
 
 /// What a client is told when the host refuses.
@@ -157,7 +216,7 @@ fn changed() -> Error {
     Error::new(412, "The note is another by now: read it again.")
 }
 
-export_plugin!(Notes);
+export_plugin!(Notes: OpenApi);
 
 #[cfg(test)]
 mod tests {

@@ -463,9 +463,13 @@ fn quarantine(facts: &Facts) -> Vec<Finding> {
 }
 
 fn limits_of_the_system(facts: &Facts) -> Vec<Finding> {
-    let mut found = when(facts.open_files_max.is_some_and(|max| max < OPEN_FILES), || {
-        let max = facts.open_files_max.unwrap_or_default();
-        let text = format!("the server may have {max} files open, and each connection is one");
+    let limits = &facts.config.limits;
+    let connections = limits.connections_within(facts.open_files_max);
+    let mut found = when(connections < limits.connections_max, || {
+        let (max, wanted) = (facts.open_files_max.unwrap_or_default(), limits.connections_max);
+        let text = format!(
+            "the server may have {max} files open: that is {connections} connections of `limits.connections_max = {wanted}`"
+        );
         note("open-files", text, "`LimitNOFILE=65536` in the systemd unit, or `ulimit -n 65536`")
     });
     found.extend(when(facts.core_bytes_max != Some(0), || {
@@ -500,8 +504,6 @@ const FREE_LITTLE: u64 = 64 << 20;
 const FREE_SOME: u64 = 512 << 20;
 /// So that a renewal that fails has been tried several times.
 const DAYS_LEFT: i64 = 14;
-/// What one connection in ten thousand needs, and what common systems give a shell: 1024.
-const OPEN_FILES: u64 = 4096;
 /// How far clocks of nodes on one database may be apart.
 const CLOCK_S: i64 = 60;
 

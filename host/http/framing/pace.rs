@@ -3,15 +3,16 @@
 //! Start at [`Watch`]. Looking costs nothing while a connection is fast: no clock is read for a request that comes in one
 //! piece and an answer that goes out in one.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::Limits;
+use crate::config::Config;
 
 /// How long clients may take, and how much they may send as a header.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::http) struct Pace {
     pub(in crate::http) header_bytes_max: usize,
     header_deadline_ms: u64,
@@ -19,24 +20,44 @@ pub(in crate::http) struct Pace {
     /// Bytes of a body that have to move within each `body_grace_ms` of waiting.
     body_bytes_min: u64,
     body_grace_ms: u64,
+    /// What else holds for every answer.
+    pub(in crate::http) config: Arc<Config>,
+    /// Whether there is hardly room for more connections.
+    crowded: Arc<AtomicBool>,
 }
 
-impl From<&Limits> for Pace {
-    fn from(limits: &Limits) -> Self {
+impl Pace {
+    /// As a configuration says, where it may become `crowded`.
+    pub(in crate::http) fn new(config: &Arc<Config>, crowded: Arc<AtomicBool>) -> Self {
+        let limits = &config.limits;
         Self {
             header_bytes_max: limits.header_bytes_max,
             header_deadline_ms: limits.header_deadline_ms,
             keep_alive_ms: limits.keep_alive_ms,
             body_bytes_min: (limits.body_bytes_s_min.saturating_mul(limits.body_grace_ms) / 1000).max(1),
             body_grace_ms: limits.body_grace_ms,
+            config: Arc::clone(config),
+            crowded,
         }
     }
-}
 
-impl Pace {
-    /// How long a connection may be idle.
+    /// How long a connection may be idle: less where others wait for it.
     pub(in crate::http) fn keep_alive(&self) -> Duration {
-        Duration::from_millis(self.keep_alive_ms)
+        let crowded = self.crowded.load(Ordering::Relaxed);
+        Duration::from_millis(if crowded { self.keep_alive_ms.min(CROWDED_MS) } else { self.keep_alive_ms })
+    }
+
+    /// Waits until a connection has been idle for long enough, from when `is_idle` first says so.
+    pub(in crate::http) async fn idles(&self, is_idle: impl Fn() -> bool) {
+        let mut since = Instant::now();
+        loop {
+            tokio::time::sleep(self.keep_alive().min(Duration::from_millis(LOOK_MS_MAX))).await;
+            if !is_idle() {
+                since = Instant::now();
+            } else if since.elapsed() >= self.keep_alive() {
+                return;
+            }
+        }
     }
 
     /// How long a body may be slow.
@@ -145,9 +166,15 @@ impl Watch {
         }
     }
 
+    /// Whether something should have moved by now.
+    pub(super) fn is_overdue(&self, due_ms: &AtomicU64) -> bool {
+        let due_ms = due_ms.load(Ordering::Relaxed);
+        due_ms != 0 && due_ms <= self.now_ms()
+    }
+
     /// Waits until the client is late. Looks now and then, so that it may say so somewhat later.
     pub(in crate::http) async fn late(&self) -> Late {
-        let Pace { header_deadline_ms, keep_alive_ms, body_grace_ms, .. } = self.pace;
+        let &Pace { header_deadline_ms, keep_alive_ms, body_grace_ms, .. } = &self.pace;
         let look_ms = (header_deadline_ms.min(keep_alive_ms).min(body_grace_ms) / 4).clamp(1, LOOK_MS_MAX);
         let mut idle = (self.requests.load(Ordering::Relaxed), self.now_ms());
         loop {
@@ -177,13 +204,15 @@ impl Watch {
             let requests = self.requests.load(Ordering::Relaxed);
             if is_answering || header_is_coming || requests != idle.0 {
                 idle = (requests, now_ms);
-            } else if now_ms - idle.1 >= keep_alive_ms {
+            } else if Duration::from_millis(now_ms - idle.1) >= self.pace.keep_alive() {
                 return Late::Idle;
             }
         }
     }
 }
 
+/// How long a connection may be idle where there is hardly room for more.
+const CROWDED_MS: u64 = 1000;
 /// Deadlines are looked at that often, or four times as often as the shortest comes.
 const LOOK_MS_MAX: u64 = 2500;
 

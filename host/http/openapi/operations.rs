@@ -189,7 +189,7 @@ fn instances() -> Vec<Operation> {
     use Access::Admin;
     use Answer::{Json, List};
     let op = Operation::new;
-    const CHANGE: &[Kind] = &[e::NOT_FOUND, e::CONFLICT, e::RECYCLING, e::INIT_FAILED];
+    const CHANGE: &[Kind] = &[e::NOT_FOUND, e::CONFLICT, e::DECLARED, e::RECYCLING, e::INIT_FAILED];
     vec![
         op("get", "/mod/type", "instances", "Modules by kind", Admin).answers(Json(of::<s::ModuleTypes>)),
         op("get", "/mod/{kind}", "instances", "The instances of a kind", Admin)
@@ -204,7 +204,7 @@ fn instances() -> Vec<Operation> {
             .or(CHANGE),
         op("delete", "/mod/{kind}/{name}", "instances", "Deletes an instance with all it keeps", Admin).or(CHANGE),
         op("put", "/mod/{kind}/{name}/{action}", "instances", "`enable`, `disable` or `reset`; 400 for others", Admin)
-            .or(&[e::INVALID, e::NOT_FOUND, e::CONFLICT, e::RECYCLING, e::INIT_FAILED]),
+            .or(&[e::INVALID, e::NOT_FOUND, e::CONFLICT, e::DECLARED, e::RECYCLING, e::INIT_FAILED]),
         op("put", "/mod/reload", "libraries", "Looks at every file of the plug-in directory", Admin)
             .answers(List(of::<s::Report>))
             .or(&[e::CONFLICT, e::RECYCLING]),

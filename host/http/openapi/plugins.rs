@@ -7,13 +7,17 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::runtime::{EndpointView, InstanceOffers};
+use crate::runtime::EndpointView;
 
 /// Adds an instance to the document. Gives a sentence for each thing that it said in vain.
-pub(super) fn add(document: &mut Value, prefix: &str, offers: &InstanceOffers) -> Vec<String> {
-    let InstanceOffers { name, endpoints, document: said, .. } = offers;
+pub(super) fn add(
+    document: &mut Value,
+    prefix: &str,
+    name: &str,
+    endpoints: &[EndpointView],
+    mut said: Value,
+) -> Vec<String> {
     let mut refused = Vec::new();
-    let mut said = said.as_deref().cloned().unwrap_or_default();
     if let Err(why) = check(&said) {
         refused.push(why);
         said = Value::Null;
@@ -197,27 +201,24 @@ const BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
-    fn offers(said: Value) -> InstanceOffers {
+    fn endpoints() -> Vec<EndpointView> {
         let endpoint = |method: &str, path: &str, auth: &str| EndpointView {
             method: method.into(),
             path: path.into(),
             auth: auth.into(),
         };
-        let endpoints = vec![
+        vec![
             endpoint("GET", "/a/{id}", "admin"),
             endpoint("*", "/any/{*rest}", "none"),
             endpoint("POST", "/", "client"),
-        ];
-        InstanceOffers { name: "x".to_owned(), endpoints, document: Some(Arc::new(said)), is_new: true }
+        ]
     }
 
     fn added(said: Value) -> (Value, Vec<String>) {
         let mut document = json!({"paths": {}, "components": {"schemas": {"A": {"type": "null"}}}});
-        let refused = add(&mut document, "api", &offers(said));
+        let refused = add(&mut document, "api", "x", &endpoints(), said);
         (document, refused)
     }
 

@@ -88,8 +88,10 @@ const PUBLIC: [&str; 7] =
 #[test]
 fn administration_is_answered_at_its_listener_only() {
     let tables = [("127.0.0.1:0", "serves = 'administration'"), ("127.0.0.1:0", "")];
-    let server = server(&tables);
+    let config = listeners(&tables);
+    let server = Setup::new().libraries(&["hello", "misbehaves"]).config(&config).with_listeners().start();
     server.add("hello", "hello", &json!({"greeting": "Hello"}));
+    server.add("misbehaves", "m", &json!({}));
     let [private, public] = server.addresses()[..] else { panic!("{}", server.said()) };
     assert!(
         server.said().contains(&format!("listening on http://{private} for administration\n")),
@@ -122,9 +124,18 @@ fn administration_is_answered_at_its_listener_only() {
 
     assert_eq!(ask(&server, public, GREETING).status, 200);
     assert_eq!(ask(&server, private, GREETING).summary(), "404 not_found");
+    // What a plug-in has for administrators is at the same listener, and no method tells of it at the other.
+    assert_eq!(ask(&server, private, "/api/m/admin").summary(), "401 unauthorized");
+    assert_eq!(server.admin("GET", "/api/m/admin", None).status, 200);
+    for method in ["GET", "HEAD", "POST", "OPTIONS"] {
+        assert_eq!(send(&server, public, method, "/api/m/admin").status, 404, "{method}");
+    }
+    assert_eq!(ask(&server, public, "/api/m/session").summary(), "401 unauthorized");
+    assert_eq!(ask(&server, private, "/api/m/session").summary(), "404 not_found");
+    assert_eq!(ask(&server, private, "/api/m/ok").summary(), "404 not_found");
     server.admin("PUT", "/api/mod/plugin/hello/disable", None);
     assert_eq!(ask(&server, public, GREETING).summary(), "503 instance_not_running");
-    assert_eq!(ask(&server, private, GREETING).summary(), "404 not_found");
+    assert_eq!(ask(&server, private, GREETING).summary(), "503 instance_not_running");
     // The control socket is a way of its own.
     let list = server.porth(&["user", "list"]).output().unwrap();
     assert!(list.status.success(), "{}", String::from_utf8_lossy(&list.stderr));

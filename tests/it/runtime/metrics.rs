@@ -67,6 +67,7 @@ fn endpoints_and_instances_are_counted() {
         porth_call_failures_total{instance="bad",reason="busy"} 0
         porth_call_failures_total{instance="bad",reason="broken"} 0
         porth_call_failures_total{instance="bad",reason="no_endpoint"} 1
+        porth_call_failures_total{instance="bad",reason="body_too_slow"} 0
         porth_instance_generation{instance="bad"} 1
         porth_instance_health{instance="bad"} 0
         porth_instance_moved{instance="bad"} 0

@@ -1,7 +1,7 @@
 //! Bytes on a connection, as they are: for clients that no library would be.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,7 +18,11 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) fn open(server: &Server) -> Self {
-        Self::with(TcpStream::connect(server.address).unwrap())
+        Self::at(server.address)
+    }
+
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self::with(TcpStream::connect(address).unwrap())
     }
 
     /// A client that can only keep a few kilobytes that it has not looked at.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{server, with};
-use crate::support::server::Server;
+use crate::support::server::{Server, Setup};
 
 /// Routes that read a body, as whoever may ask them.
 const ROUTES: [(&str, &str); 8] = [
@@ -46,6 +46,33 @@ fn json_that_could_be_read_differently_is_400_with_its_place() {
         let coded = send(&server, method, path, &[("content-encoding", "gzip")], b"{}");
         assert_eq!(coded.0, "415 content_coding", "{method} {path}");
     }
+}
+
+/// What a plug-in reads by `Request::json` is as strict, whatever its type leaves out.
+#[test]
+fn a_plug_in_reads_json_as_strictly() {
+    let server = Setup::new().libraries(&["notes"]).start();
+    server.add("notes", "notes", &json!({}));
+    let put = |body: &[u8], fields: &[(&str, &str)]| {
+        let mut headers = vec![("content-type", "application/json"), ("if-none-match", "*")];
+        headers.extend(fields);
+        server.send("PUT", "/api/notes/notes/a", &headers, body)
+    };
+    let deep = format!(r#"{{"owner":"a","text":"b","x":{}"#, "[".repeat(1000));
+    for (body, error) in [
+        (&br#"{"owner": "a", "owner": "b", "text": "c"}"#[..], "the member `owner` is there twice"),
+        (br#"{"owner": "a", "text": "b", "x": 1, "x": 2}"#, "the member `x` is there twice"),
+        (br#"{"owner": "a", "text": "b", "x": {"y": 1, "\u0079": 2}}"#, "the member `y` is there twice"),
+        (deep.as_bytes(), "more than 64 levels"),
+        (br#"{"owner": "a", "text": "b", "x": 1e400}"#, "number out of range"),
+        (br#"{"owner": "a", "text": "b"} {}"#, "trailing characters"),
+    ] {
+        let reply = put(body, &[]);
+        let told = reply.json()["errors"][0].as_str().unwrap_or_default().to_owned();
+        let place = told.strip_prefix(error).unwrap_or_else(|| panic!("{reply:?}, expected {error}"));
+        assert!(reply.status == 400 && place.starts_with(" at line 1 column "), "{reply:?}");
+    }
+    assert_eq!(put(br#"{"owner": "a", "text": "b"}"#, &[]).status, 201);
 }
 
 #[test]

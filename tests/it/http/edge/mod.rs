@@ -1,10 +1,13 @@
 //! Hostile clients, with raw sockets, at a route of the host and at one of a plug-in alike.
 
+mod crowd;
+mod frames;
 mod framing;
 mod json;
 mod pace;
 mod requests;
 mod slow;
+mod smuggling;
 mod texts;
 
 use serde_json::json;

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::{PATHS, POSTS, with};
 use crate::support::raw::{Raw, exchange};
-use crate::support::server::Server;
+use crate::support::server::{PATIENCE, Server, Setup};
+use crate::support::tls::{Certificate, Peer, run};
 
 const JSON: &str = "content-type: application/json\r\n";
 
@@ -38,6 +41,42 @@ fn a_header_that_does_not_end_is_408() {
                 assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
             });
         }
+    });
+}
+
+/// Encryption changes nothing of it.
+#[test]
+fn a_request_that_does_not_end_is_408_within_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificate = Certificate::write(directory.path());
+    let config = format!(
+        "[[listener]]\naddress = '127.0.0.1:0'\n{}\n[limits]\nheader_deadline_ms = 500\nbody_grace_ms = 1000\n",
+        certificate.toml()
+    );
+    let server = Setup::new().config(&config).libraries(&["misbehaves"]).with_listeners().start();
+    let peer = Peer::new(server.addresses()[0], &[&certificate], &["http/1.1"]);
+    let add = http::Request::post("/api/mod/plugin")
+        .header("authorization", format!("token {}", server.key))
+        .header("content-type", "application/json");
+    assert_eq!(peer.send(add, br#"{"module": "misbehaves", "name": "m", "parameters": {}}"#).status, 200);
+    run(async {
+        let requests = [
+            "GET /health/live HTTP/1.1\r\nho".to_owned(),
+            "GET /api/m/ok HTTP/1.1\r\nho".to_owned(),
+            format!("POST /api/auth HTTP/1.1\r\nhost: h\r\n{JSON}content-length: 9\r\n\r\n["),
+            "POST /api/m/echo HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n[".to_owned(),
+        ];
+        let asked = requests.iter().map(async |request| {
+            let mut stream = peer.handshake().await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            // Some close without a word after the last.
+            let _ = stream.read_to_string(&mut answer).await;
+            for field in ["HTTP/1.1 408 ", "too_slow", "strict-transport-security: max-age=", "x-request-id: "] {
+                assert!(answer.contains(field), "{request}: {field}: {answer}");
+            }
+        });
+        tokio::time::timeout(PATIENCE, futures_util::future::join_all(asked)).await.unwrap();
     });
 }
 
