@@ -188,6 +188,19 @@ impl TestScope {
 }
 
 /// A scheme of a [`TestHost`](super::TestHost), as other plug-ins see it: who registers is registered.
+///
+/// ```
+/// # use porth_plugin::testing::{TestClient, TestHost, TestScheme, TestScope, TestUser};
+/// # use porth_plugin::prelude::json;
+/// # use std::time::Duration;
+/// # fn test(host: &TestHost) {
+/// host.user(TestUser::new("ann").password("secret").scopes(["payments"]).property("email", "ann@example.org"))
+///     .client(TestClient::new("shop").secret("hush").property("redirect_uri", json!(["https://shop.example.org/"])))
+///     .scheme(TestScheme::new("code").registered("ann", json!({ "phone": "1234" })))
+///     .scope(TestScope::new("payments").scheme("code").uses(1).max_age(Duration::from_secs(300)))
+///     .grant("ann", "shop", &["payments"]);
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct TestScheme {
     pub(super) name: String,
