@@ -1,15 +1,68 @@
-/* The border between Porth and a plug-in, for C11 and C++17.
+/* The border between Porth and a plug-in, for C11 and C++17. Nothing else is needed to write one.
  *
- * It says what the Rust crate `porth-abi` says, and a test compares the two field by field. Read porth_plugin first (what
- * a library exports), then porth_host (what it gets); examples/hello-c is a whole plug-in.
+ * It says what the Rust crate `porth-abi` says, and a test compares the two field by field. `porth plugin new --c NAME`
+ * makes a whole plug-in to begin with, of any kind; `porth plugin test FILE` tries a library out.
  *
- * Rules that hold everywhere:
+ * CONTENTS, in the order of the file: numbers (codes, answers, flags); data (texts and bytes, requests, responses, futures,
+ * streams, calls, endpoints); porth_host, what a plug-in may call; porth_plugin, what a library exports; documents' migrations;
+ * hooks, for modules of other kinds; helpers; the note; PORTH_EXPORT_PLUGIN, which stands once at the end of a source file.
+ * Read porth_plugin first, then porth_host.
+ *
+ * LIFE CYCLE
+ *
+ * 1. The host copies the file, reads its note, and refuses another ABI before anything of it runs.
+ * 2. Opened: static constructors run. Do nothing there: it also happens in a process that only tries the library.
+ * 3. `load`, once: the library keeps the host's table and says which modules it has.
+ * 4. `init`, for each instance: its parameters satisfy the schema; it registers endpoints and metrics. A predecessor of the
+ *    same name may still run, in this process or another.
+ * 5. Handlers and hooks are called, from many threads at once, from the moment that `init` has returned PORTH_OK.
+ * 6. On a reset, another version of the library or a change, the successor is initialised first; new requests go to it, and
+ *    those under way end with the old instance.
+ * 7. `close`, when no call, no stream and no future of the instance is left. Stop and join its threads there. From its return
+ *    on the instance's context answers PORTH_CLOSED. After a crash, and where calls do not end, `close` never comes.
+ * 8. `unload`, once, after all instances are closed. The code stays mapped until the process ends.
+ *
+ * WHICH THREAD
+ *
+ *   load, unload                             a thread of the host's that may block, within the deadline for life cycles
+ *   init, close                              a thread of the instance's own: may block, within the same deadline (30 s)
+ *   a handler                                a thread of the instance's own: may block; many at once
+ *   a handler with PORTH_ENDPOINT_SHORT      a worker of the host: must not block, well under a millisecond; many at once
+ *   poll, poll_next                          a worker: must not block; for each future or stream one thread at a time, not
+ *                                            always the same
+ *   drop of a future or a stream             as its poll, once, after the last one
+ *   drop of a porth_bytes                    any thread, once: must not block
+ *   a waker's functions                      any thread
+ *   porth_done                               a thread of the host: must not block
+ *   hooks, migrate                           a thread of the instance's own: may block; hooks many at once
+ *   the functions of porth_host              may be called from any thread, also from those that the plug-in has started;
+ *                                            only call_wait blocks, and answers PORTH_WOULD_BLOCK where that must not be
+ *
+ * WHO OWNS WHAT
+ *
+ * - Borrowed. porth_str, and whatever a pointer in an argument leads to, is valid until the call returns, unless its
+ *   field says more; copy what is needed longer. A request is kept by request_retain, its struct by copying it.
+ * - Owned. Whoever made a porth_bytes frees it, through its `drop`; who receives one calls that, once. No allocator ever
+ *   crosses.
+ * - A porth_host_call is the plug-in's, once its callback has answered PORTH_OK: it is polled and dropped, or given away to
+ *   call_wait or call_then, whatever those answer. After any other code there is none.
+ * - `state` of a future or a stream is the plug-in's, until the host calls its `drop`.
+ * - `instance`, `library` and an endpoint's `user` are the plug-in's; the host only hands them back.
+ * - The table porth_host lives as long as the process. Tables that `extension` answers live as long as the library.
+ *
+ * WHAT AN ERROR LEAVES BEHIND
+ *
+ * - `load` or `init` failed: nothing. What was registered is taken back, `unload` or `close` is not called, so that the
+ *   plug-in frees what it had made. What was written as documents stays.
+ * - A handler, future or hook failed: the instance, which is asked again. The host drops what the response owns.
+ * - A stream failed: the client sees that the body is not whole.
+ * - A callback failed: nothing was changed. After a call that was dropped before its result, nobody knows.
+ * - `close` failed or came too late: the instance is left as it is; its successor runs already.
+ *
+ * RULES THAT HOLD EVERYWHERE
  *
  * - Growth. A struct with a leading `size` may grow, at its end only. `size` is what the side that made the struct knew:
  *   read nothing beyond it, write nothing beyond it.
- * - Borrowed. porth_str, and whatever a pointer in an argument leads to, is valid until the call returns, unless its
- *   field says more.
- * - Owned. Whoever made a porth_bytes frees it, through its `drop`. No allocator ever crosses.
  * - Text is UTF-8. It has a length and no terminating zero. Structured values are JSON.
  * - Nothing is thrown across: no C++ exception, no longjmp.
  *

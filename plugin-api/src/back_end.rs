@@ -262,7 +262,57 @@ pub trait UserBackEnd: Plugin {
 /// Applications that something else than the host keeps.
 ///
 /// For a module of [`Kind::Client`](crate::Kind::Client), exported with `export_plugin!(Registry: ClientBackEnd)`. As with
-/// [`UserBackEnd`], a client id belongs to the back end that the host first saw it at.
+/// [`UserBackEnd`], a client id belongs to the back end that the host first saw it at. What it cannot do it leaves out: the host
+/// answers for it that this is not supported. The host asks many things at once, on the instance's runtime or threads.
+///
+/// ```standalone_crate
+/// # use std::collections::BTreeMap;
+/// # use porth_plugin::prelude::*;
+/// use porth_plugin::{KeptClient, Part};
+///
+/// #[derive(Deserialize, JsonSchema)]
+/// struct Parameters {
+///     /// Secrets by client id.
+///     clients: BTreeMap<String, String>,
+/// }
+///
+/// struct Registry(BTreeMap<String, String>);
+///
+/// impl Registry {
+///     fn found(&self, pattern: &str) -> impl Iterator<Item = KeptClient> {
+///         let ids = self.0.keys().filter(move |id| id.contains(pattern));
+///         ids.map(|id| KeptClient { client_id: id.clone(), enabled: true, ..KeptClient::default() })
+///     }
+/// }
+///
+/// impl ClientBackEnd for Registry {
+///     async fn count(&self, pattern: &str) -> Result<u64, HookError> {
+///         Ok(u64::try_from(self.found(pattern).count())?)
+///     }
+///
+///     async fn list(&self, part: Part) -> Result<Vec<KeptClient>, HookError> {
+///         Ok(part.of(self.found(&part.pattern)))
+///     }
+///
+///     async fn get(&self, client_id: &str) -> Result<Option<KeptClient>, HookError> {
+///         Ok(self.found(client_id).find(|client| client.client_id == client_id))
+///     }
+///
+///     async fn check_secret(&self, client_id: &str, secret: &str) -> Result<bool, HookError> {
+///         Ok(self.0.get(client_id).is_some_and(|known| known == secret))
+///     }
+/// }
+/// # impl Plugin for Registry {
+/// #     const MODULE: Module = Module::new("registry", "Registry", "").kind(Kind::Client);
+/// #     type Parameters = Parameters;
+/// #     async fn init(_: Host<Self>, parameters: Parameters) -> Result<Self, InitError> {
+/// #         Ok(Self(parameters.clients))
+/// #     }
+/// # }
+///
+/// export_plugin!(Registry: ClientBackEnd);
+/// # fn main() {}
+/// ```
 pub trait ClientBackEnd: Plugin {
     /// How many applications a pattern finds; the empty one finds all.
     ///

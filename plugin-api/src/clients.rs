@@ -17,6 +17,9 @@ use crate::documents::Ask;
 /// [`Right::Grants`](crate::Right::Grants); without it everything fails with
 /// [`HostError::Denied`](crate::HostError::Denied).
 ///
+/// A handle that any thread may use and clone, and that keeps nothing alive. What is given is copied before a function returns;
+/// each question is an [`Ask`](crate::Ask), awaited anywhere, or waited for where blocking is allowed.
+///
 /// ```
 /// # use porth_plugin::Plugin;
 /// # use porth_plugin::prelude::*;

@@ -150,6 +150,24 @@ impl<'a, P: Plugin> Endpoints<'a, P> {
 
 /// Who may call an endpoint. The host answers everybody else: 401, and 403 to a user whose session does not suffice. The
 /// handler is not called then. Whom it let in, [`Request::caller`](crate::Request::caller) says.
+///
+/// ```
+/// # use porth_plugin::prelude::*;
+/// # struct Mail;
+/// # impl Mail { async fn answer(&self, _: Request) -> Result<Response, Error> { Ok(Response::empty(204)) } }
+/// # impl Plugin for Mail {
+/// #     const MODULE: Module = Module::new("mail", "Mail", "");
+/// #     type Parameters = std::collections::BTreeMap<String, String>;
+/// #     async fn init(host: Host<Self>, _: Self::Parameters) -> Result<Self, InitError> {
+/// let endpoints = host.endpoints();
+/// endpoints.get("/status", Self::answer).auth(Auth::None).add()?; // everybody
+/// endpoints.get("/inbox", Self::answer).auth(Auth::Scope("mail")).add()?; // who has the scope, and proved it
+/// endpoints.post("/deliver", Self::answer).auth(Auth::Client).add()?; // applications
+/// endpoints.delete("/queue", Self::answer).add()?; // administrators: nothing was said
+/// #         Ok(Self)
+/// #     }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Auth<'a> {

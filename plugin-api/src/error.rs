@@ -16,6 +16,8 @@ use crate::response::{Response, reason};
 /// Any standard error turns into one by `?`. It then is a 500 that tells the client nothing: its text goes to the host's
 /// log. For this conversion to exist, `Error` itself is no [`std::error::Error`].
 ///
+/// A plain value of the plug-in's own, made and read on any thread; the SDK hands its text over when the handler returns it.
+///
 /// ```
 /// use porth_plugin::prelude::*;
 ///

@@ -18,6 +18,8 @@ use crate::module::Plugin;
 
 /// An event for [`Response::events`](crate::Response::events).
 ///
+/// A plain value of the plug-in's own, made on any thread; its text is moved to the host when it is sent.
+///
 /// ```
 /// # use porth_plugin::prelude::*;
 /// # fn f() -> Result<Event, Error> {

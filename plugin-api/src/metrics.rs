@@ -21,6 +21,9 @@ use crate::host_error::HostError;
 /// thousand: a label is for what has few values, never for a user or a path. Samples that the host refuses are logged, the
 /// first of each metric, and lost; nothing else comes of it.
 ///
+/// Metrics and what counts into them are handles that any thread may use and clone, on a worker as well: nothing blocks. After
+/// `close` nothing is counted any more.
+///
 /// # Examples
 ///
 /// ```

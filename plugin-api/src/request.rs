@@ -19,7 +19,28 @@ use crate::strict;
 
 /// A request to an endpoint.
 ///
-/// Nothing is copied: texts and bytes lie in the host's memory, which a request keeps as long as it lives.
+/// Nothing is copied: texts and bytes lie in the host's memory, which a request keeps as long as it lives. An asynchronous
+/// handler owns its request; a synchronous one borrows it for the call, and clones it to keep it. Any thread may read it. A
+/// request that is still held when the instance is to close holds that up, so drop it when its work is done.
+///
+/// ```
+/// # use porth_plugin::prelude::*;
+/// #[derive(Deserialize)]
+/// struct Note {
+///     text: String,
+/// }
+///
+/// async fn note(request: Request) -> Result<Response, Error> {
+///     let number: u32 = request.param_as("number")?; // 400 for what is none
+///     let Note { text } = request.json()?; // 400 with the place of what is wrong
+///     let language = request.header("accept-language").unwrap_or("en");
+///     let by = match request.caller() {
+///         Caller::User(name) => name.to_owned(),
+///         _ => "somebody".to_owned(),
+///     };
+///     Response::json(&json!({ "number": number, "text": text, "language": language, "by": by }))
+/// }
+/// ```
 pub struct Request {
     request: abi::Request,
     callbacks: Callbacks,

@@ -21,6 +21,9 @@ use crate::scheme::CanUse;
 /// [`HostError::Unauthorized`] for a user who may not. A scheme that does not run, or has too much to do, is
 /// [`HostError::Busy`].
 ///
+/// A handle that any thread may use and clone, and that keeps nothing alive. What is given is copied before a function returns;
+/// each question is an [`Ask`](crate::Ask), awaited anywhere, or waited for where blocking is allowed.
+///
 /// ```
 /// # use porth_plugin::prelude::*;
 /// # use porth_plugin::Schemes;

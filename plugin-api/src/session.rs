@@ -123,6 +123,19 @@ impl<'a> Session<'a> {
 
     /// Who it is, and what they must still prove for `scopes` (separated by spaces): to send them where they can.
     ///
+    /// ```
+    /// # use porth_plugin::prelude::*;
+    /// # use porth_plugin::Missing;
+    /// async fn pay(request: Request) -> Result<Response, Error> {
+    ///     let standing = request.session().standing("payments").await?;
+    ///     match standing.missing.get("payments") {
+    ///         None => Ok(Response::text(format!("{} pays", standing.user.username))),
+    ///         Some(Missing::Scope) => Ok(Response::empty(403)), // nothing that they prove would help
+    ///         Some(_) => Response::empty(303).with_header("location", "/login?scope=payments"),
+    ///     }
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// [`HostError::NotFound`] for no such session or scope, [`HostError::Unauthorized`] for no cookie, and what else the
     /// host fails with.

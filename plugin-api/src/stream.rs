@@ -80,7 +80,26 @@ fn wake(wakers: impl IntoIterator<Item = Waker>) {
     wakers.into_iter().for_each(Waker::wake);
 }
 
-/// The end of a [`channel`] that puts items in. Clones put them into the same.
+/// The end of a [`channel`] that puts items in. Clones put them into the same, from any thread; when the last one is dropped
+/// the stream ends.
+///
+/// ```
+/// # use porth_plugin::prelude::*;
+/// use porth_plugin::stream::channel;
+///
+/// fn report(_: &Request) -> Result<Response, Error> {
+///     let (lines, stream) = channel(4);
+///     std::thread::spawn(move || {
+///         for line in 1..=1000 {
+///             // Waits while four are not sent yet; fails when the client has left.
+///             if lines.send_blocking(format!("line {line}\n")).is_err() {
+///                 return;
+///             }
+///         }
+///     });
+///     Ok(Response::stream(stream))
+/// }
+/// ```
 pub struct Sender<T>(Shared<T>);
 
 impl<T> Sender<T> {

@@ -15,6 +15,9 @@ use crate::documents::Ask;
 /// Reading needs [`Right::UsersRead`](crate::Right::UsersRead), changing [`Right::UsersWrite`](crate::Right::UsersWrite);
 /// without it everything fails with [`HostError::Denied`](crate::HostError::Denied). Names are taken in any spelling.
 ///
+/// A handle that any thread may use and clone, and that keeps nothing alive. What is given is copied before a function returns;
+/// each question is an [`Ask`](crate::Ask), awaited anywhere, or waited for where blocking is allowed.
+///
 /// ```
 /// # use porth_plugin::prelude::*;
 /// # use porth_plugin::{Plugin, UserFields};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use porth_plugin::prelude::*;
 use porth_plugin::serde_json::Value;
-use porth_plugin::testing::{TestClient, TestHost, TestInstance, TestScheme, TestScope, TestUser};
+use porth_plugin::testing::{TestClient, TestHost, TestInstance, TestLimits, TestScheme, TestScope, TestUser};
 use porth_plugin::{Counter, UserFields};
 
 #[derive(Deserialize, JsonSchema)]
@@ -56,6 +56,7 @@ impl Plugin for Everything {
         endpoints.get("/chain", Self::skip).auth(Auth::None).priority(1).add()?;
         endpoints.get("/chain", Self::who).auth(Auth::None).priority(2).add()?;
         endpoints.get("/people", Self::people).auth(Auth::None).add()?;
+        endpoints.post("/keep", Self::keep_one).auth(Auth::None).add()?;
         endpoints.get("/things", Self::things).auth(Auth::None).add()?;
         let counter = host.metrics().counter("asked_total", "Questions")?;
         Ok(Self { host, counter, hoard: parameters.hoard.then(Mutex::default) })
@@ -142,6 +143,24 @@ impl Everything {
             &json!({ "twice": twice, "names": names, "right": right, "wrong": wrong, "left": left, "missing": missing,
             "scheme": scheme, "granted": granted[0].granted, "denied": self.host.clients().delete("app").await.is_err() }),
         )
+    }
+
+    async fn keep_one(&self, request: Request) -> Result<Response, Error> {
+        #[derive(Deserialize)]
+        struct Query {
+            r#as: Option<String>,
+            not: Option<String>,
+        }
+        let Query { r#as: key, not } = request.query_as()?;
+        let kept = self.host.documents().collection::<String>("kept");
+        let (key, value) = (key.unwrap_or_else(|| "a".to_owned()), "a value".to_owned());
+        match not {
+            None => drop(kept.put(&key, &value).await?),
+            Some(not) => {
+                self.host.documents().apply([kept.put(&key, &value).into(), kept.delete(&not).into()]).await?;
+            }
+        }
+        Ok(Response::text("kept"))
     }
 
     async fn things(&self, _: Request) -> Result<Response, Error> {
@@ -338,4 +357,64 @@ fn requests_can_be_awaited() {
         }
     });
     assert_eq!(instance.metric("asked_total", &[("path", "/chain")]), Some(50.0));
+}
+
+#[test]
+fn quotas_are_the_hosts() {
+    let host = TestHost::new(&PORTH_PLUGIN_V1);
+    host.limits(TestLimits { documents_max: 1, body_bytes_max: 3, ..TestLimits::default() });
+    let instance = started(&host);
+    assert_eq!(instance.post("/keep").send().text(), "kept");
+    assert_eq!(instance.post("/keep").send().text(), "kept", "the same one");
+    assert_eq!(instance.post("/keep?as=b").send().status(), 503);
+    let both = instance.post("/keep?as=b&not=a").send();
+    assert_eq!(both.text(), "kept", "what frees as much as it takes");
+    host.limits(TestLimits { documents_bytes_max: 20, ..TestLimits::default() });
+    assert_eq!(instance.post("/keep?as=a").send().status(), 503);
+    host.limits(TestLimits { document_bytes_max: 3, ..TestLimits::default() });
+    let large = instance.post("/keep?as=a").send();
+    assert!(large.status() == 500 && host.has_logged("a document may have 3"), "{large:?}");
+}
+
+#[test]
+fn sessions_end_and_proofs_grow_old() {
+    let host = TestHost::new(&PORTH_PLUGIN_V1);
+    host.user(TestUser::new("ann").scopes(["mail"])).session_ends("Ann", Duration::from_secs(3600));
+    host.scope(TestScope::new("mail").max_age(Duration::from_secs(60)));
+    let instance = started(&host);
+    let statuses = || ["/scope", "/session"].map(|path| instance.get(path).session("ann").send().status());
+    assert_eq!(statuses(), [200, 200]);
+    host.advance(Duration::from_secs(61));
+    assert_eq!(statuses(), [403, 200]);
+    host.advance(Duration::from_secs(3600));
+    assert_eq!(statuses(), [401, 401]);
+}
+
+#[test]
+fn an_instance_that_panics_all_the_time_rests() {
+    let host = TestHost::new(&PORTH_PLUGIN_V1);
+    host.limits(TestLimits { panics_max: 2, ..TestLimits::default() });
+    let instance = started(&host);
+    let statuses = |paths: [&str; 3]| paths.map(|path| instance.get(path).send().status());
+    assert_eq!(statuses(["/panic", "/panic", "/chain"]), [500, 500, 503]);
+    host.advance(Duration::from_secs(31));
+    assert_eq!(statuses(["/panic", "/chain", "/chain"]), [500, 503, 503], "one may try it");
+    host.advance(Duration::from_secs(31));
+    assert_eq!(statuses(["/chain", "/chain", "/panic"]), [200, 200, 500]);
+}
+
+#[test]
+fn failures_take_place_or_are_told() {
+    let host = TestHost::new(&PORTH_PLUGIN_V1);
+    let instance = started(&host);
+    host.fail("document_put", HostError::Store("gone".to_owned()));
+    host.fail("document_put", HostError::Busy("later".to_owned()));
+    assert_eq!(host.failures_left(), ["document_put", "document_put"]);
+    let asked = [(); 3].map(|()| instance.post("/keep").send().status());
+    assert_eq!((asked, host.failures_left()), ([500, 503, 200], Vec::new()));
+    assert_eq!(host.document("everything", "kept", "a"), Some(json!("a value")));
+    let wrong = std::panic::catch_unwind(|| {
+        TestHost::new(&PORTH_PLUGIN_V1).fail("documents_put", HostError::Store(String::new()))
+    });
+    assert!(wrong.is_err(), "it would test nothing");
 }

@@ -41,7 +41,7 @@ fn the_configuration_file_has_every_key_with_its_default() {
 }
 
 const DATA: &str = "/var/lib/porth";
-const PLUGINS: &str = "/usr/lib/porth/plugins";
+const PLUGINS: &str = "/usr/local/lib/porth/plugins";
 
 /// Explanations begin with `# `, keys that are taken in by deleting a character with `#`.
 fn configuration() -> String {

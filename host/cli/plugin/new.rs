@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t)]
     kind: Kind,
     /// In C: `porth.h`, a source file and a Makefile.
-    #[arg(long, conflicts_with_all = ["kind", "with"])]
+    #[arg(long)]
     c: bool,
     /// What the plug-in also shows, each with an endpoint and a test; several by commas.
     #[arg(long, value_enum, value_delimiter = ',')]
@@ -61,6 +61,8 @@ pub(super) enum With {
     Sessions,
     /// A number for whoever watches.
     Metrics,
+    /// A tokio of the instance's own, for connections and whatever else wants one; not in C.
+    Tokio,
     /// Events that come as they happen.
     Events,
 }
@@ -79,6 +81,11 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode, Fai
     if *kind != Kind::Plugin && !with.is_empty() {
         return Err(Failure::new("`--with` adds endpoints, which only a module of the kind `plugin` has"));
     }
+    if *c && with.contains(&With::Tokio) {
+        return Err(Failure::new(
+            "`--with tokio` is for Rust; in C a plug-in has threads of its own, and the host's timers",
+        ));
+    }
     if place.symlink_metadata().is_ok() {
         return Err(Failure::new(format!("`{}` is there already, and is left as it is", place.display())));
     }
@@ -87,8 +94,11 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode, Fai
     with.sort_unstable();
     with.dedup();
     let names = Names::new(name);
-    let mut files =
-        if *c { Template::c(&names, sdk.as_deref()) } else { Template::rust(&names, *kind, &with, sdk.as_deref()) };
+    let mut files = if *c {
+        Template::c(&names, *kind, &with, sdk.as_deref())
+    } else {
+        Template::rust(&names, *kind, &with, sdk.as_deref())
+    };
     if sdk.is_none() {
         files.extend(if *c { c_sdk() } else { rust_sdk()? });
     }

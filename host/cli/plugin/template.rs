@@ -2,6 +2,8 @@
 //!
 //! Start at [`Template`].
 
+mod c;
+
 use std::path::{Path, PathBuf};
 
 use super::new::{Kind, With};
@@ -83,6 +85,7 @@ const TAKEN: &[&str] = &[
     "Some",
     "String",
     "Sync",
+    "TcpStream",
     "TestHost",
     "TestUser",
     "UserBackEnd",
@@ -138,7 +141,7 @@ impl<'a> Template<'a> {
         let server = fill(SERVER, &[("kind_line", &kind_line), ("parameters", parameters)]);
         let readme = fill(README, &[("ask", &template.ask(kind, kind_name)), ("sdk_text", template.sdk_text())]);
         vec![
-            (PathBuf::from("Cargo.toml"), template.manifest()),
+            (PathBuf::from("Cargo.toml"), template.manifest(with.contains(&With::Tokio))),
             (PathBuf::from(".gitignore"), GITIGNORE.to_owned()),
             (PathBuf::from("README.md"), template.fill(&readme)),
             (PathBuf::from("porth.toml"), template.fill(&server)),
@@ -147,18 +150,8 @@ impl<'a> Template<'a> {
     }
 
     /// A folder with a source file in C.
-    pub(super) fn c(names: &'a Names, sdk: Option<&'a Path>) -> Vec<(PathBuf, String)> {
-        let template = Self { names, sdk };
-        let include = sdk.map_or_else(|| PathBuf::from("porth"), |sdk| sdk.join("include")).display().to_string();
-        let with_include = |text: &str| template.fill(&fill(text, &[("include", &include)]));
-        let server = fill(SERVER, &[("kind_line", ""), ("parameters", "{ greeting = \"Hello\" }")]);
-        vec![
-            (PathBuf::from(".gitignore"), C_GITIGNORE.to_owned()),
-            (PathBuf::from("Makefile"), with_include(C_MAKEFILE)),
-            (PathBuf::from("README.md"), with_include(C_README)),
-            (PathBuf::from("porth.toml"), template.fill(&server)),
-            (PathBuf::from(format!("{}.c", names.krate)), template.fill(C_PLUGIN)),
-        ]
+    pub(super) fn c(names: &Names, kind: Kind, with: &[With], sdk: Option<&Path>) -> Vec<(PathBuf, String)> {
+        c::files(names, kind, with, sdk)
     }
 
     /// Fills in the names.
@@ -167,12 +160,18 @@ impl<'a> Template<'a> {
         fill(text, &[("name", name), ("crate", krate), ("Type", r#type), ("display", display)])
     }
 
-    fn manifest(&self) -> String {
+    fn manifest(&self, tokio: bool) -> String {
         let own = Path::new("sdk/plugin-api");
         let sdk = self.sdk.unwrap_or(own).display().to_string();
         // Otherwise the copy would be a part of the author's workspace, whose settings are the author's.
         let exclude = if self.sdk.is_none() { "exclude = [\"sdk\"]\n" } else { "" };
-        let text = fill(MANIFEST, &[("sdk", &sdk), ("exclude", exclude)]);
+        let (features, crates) = if tokio {
+            let crates = "tokio = { version = \"1\", features = [\"net\", \"rt-multi-thread\", \"time\"] }\n";
+            (", features = [\"tokio\"]", crates)
+        } else {
+            ("", "")
+        };
+        let text = fill(MANIFEST, &[("sdk", &sdk), ("exclude", exclude), ("features", features), ("tokio", crates)]);
         format!("{}\n", self.fill(&text).trim_end())
     }
 
@@ -239,6 +238,14 @@ impl Parts {
                 self.counted = "        self.greetings.increment(&[]);\n";
                 self.counted_test = "        assert_eq!(instance.metric(\"greetings_total\", &[]), Some(1.0));\n";
             }
+            With::Tokio => {
+                self.uses.push_str("use tokio::net::TcpStream;\nuse tokio::time::timeout;\n");
+                self.needs.push_str(".tokio(1)");
+                // Without `auth` it is for administrators.
+                self.endpoints.push_str("        endpoints.get(\"/port/{port}\", Self::port).add()?;\n");
+                self.methods.push_str(TOKIO);
+                self.tests.push_str(TOKIO_TEST);
+            }
             With::Events => {
                 self.uses.push_str("use porth_plugin::stream::produce;\n");
                 self.fields.push_str("    host: Host<Self>,\n");
@@ -261,7 +268,7 @@ impl Parts {
                 format!("        Ok(Self {{\n{fields}        }})")
             }
         };
-        let std = if self.uses.contains("produce") { "use std::time::Duration;\n\n" } else { "" };
+        let std = if self.methods.contains("Duration::") { "use std::time::Duration;\n\n" } else { "" };
         let mut uses: Vec<&str> = self.uses.lines().collect();
         uses.push("use porth_plugin::prelude::*;");
         // As rustfmt has them: types come before modules.
@@ -298,14 +305,12 @@ const SCHEME: &str = include_str!("templates/scheme.rs.in");
 const USER: &str = include_str!("templates/user.rs.in");
 const CLIENT: &str = include_str!("templates/client.rs.in");
 const USER_MIDDLEWARE: &str = include_str!("templates/user_middleware.rs.in");
-const C_PLUGIN: &str = include_str!("templates/plugin.c.in");
-const C_MAKEFILE: &str = include_str!("templates/Makefile.in");
-const C_README: &str = include_str!("templates/README.c.md.in");
-const C_GITIGNORE: &str = include_str!("templates/gitignore.c.in");
 const DOCUMENTS: &str = include_str!("templates/documents.rs.in");
 const DOCUMENTS_TEST: &str = include_str!("templates/documents.test.rs.in");
 const SESSIONS: &str = include_str!("templates/sessions.rs.in");
 const SESSIONS_TEST: &str = include_str!("templates/sessions.test.rs.in");
+const TOKIO: &str = include_str!("templates/tokio.rs.in");
+const TOKIO_TEST: &str = include_str!("templates/tokio.test.rs.in");
 const EVENTS: &str = include_str!("templates/events.rs.in");
 const EVENTS_TEST: &str = include_str!("templates/events.test.rs.in");
 
@@ -323,9 +328,10 @@ mod tests {
     #[test]
     fn no_blank_is_left() {
         let names = Names::new("greeter");
-        let all = [With::Documents, With::Sessions, With::Metrics, With::Events];
+        let all = [With::Documents, With::Sessions, With::Metrics, With::Tokio, With::Events];
         for kind in [Kind::Plugin, Kind::Scheme, Kind::User, Kind::Client, Kind::UserMiddleware] {
-            for (path, text) in Template::rust(&names, kind, &all, None) {
+            let of_c = Template::c(&names, kind, &all, None);
+            for (path, text) in Template::rust(&names, kind, &all, None).into_iter().chain(of_c) {
                 // Two braces in a row are also Rust's.
                 let left = text.split("{{").nth(1).filter(|rest| rest.contains("}}"));
                 assert_eq!(left, None, "{kind:?} {}", path.display());

@@ -11,6 +11,7 @@ use porth_abi::code;
 
 use super::call::as_worker;
 use super::instance::Shared;
+use super::limits::TestLimits;
 use super::request::{HostRequest, Matched, TestRequest};
 use super::response::{Outcome, TestResponse, take};
 use super::routes::{self, Endpoint, Found};
@@ -23,6 +24,10 @@ use crate::waker::with_host_waker;
 pub(super) fn send(request: &TestRequest) -> TestResponse {
     let context = &request.shared.context;
     assert!(context.phase() == Phase::Running, "the instance `{}` is closed", context.name);
+    let limits = context.world.lock().limits.clone();
+    if let Some(rests) = context.breaker().rests(context.world.elapsed()) {
+        return TestResponse::problem(503, "instance_broken", &rests);
+    }
     let _under_way = request.shared.begin();
     let endpoints = context.endpoints.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let path = request.target.split('?').next().unwrap_or_default();
@@ -41,8 +46,8 @@ pub(super) fn send(request: &TestRequest) -> TestResponse {
         let limits = chain.iter().map(|endpoint| if of(endpoint) == 0 { default } else { of(endpoint) });
         limits.min().unwrap_or(default)
     };
-    let body_bytes_max = limit(BODY_BYTES_MAX, |endpoint| endpoint.body_bytes_max);
-    let deadline_ms = chain.first().map_or(DEADLINE_MS, deadline_ms);
+    let body_bytes_max = limit(limits.body_bytes_max, |endpoint| endpoint.body_bytes_max);
+    let deadline_ms = chain.first().map_or(limits.deadline_ms, |endpoint| deadline_ms(endpoint, &limits));
     let streams = chain.iter().all(|endpoint| endpoint.flags & code::endpoint::STREAM_BODY != 0);
     if !streams {
         let bytes: usize = request.body.pieces.iter().map(Vec::len).sum();
@@ -57,19 +62,28 @@ pub(super) fn send(request: &TestRequest) -> TestResponse {
         Matched { parameters, caller, session: request.session.clone(), deadline_ms, body_bytes_max, streams };
     let host_request = HostRequest::new(request, matched);
     context.requests.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&host_request));
-    let response = ask(request, &host_request, &chain);
+    let response = ask(request, &host_request, &chain, &limits);
     if request.method == "HEAD" { response.without_body() } else { response }
 }
 
 /// Asks the handlers in turn.
-fn ask(request: &TestRequest, host_request: &Arc<HostRequest>, chain: &[Endpoint]) -> TestResponse {
+fn ask(
+    request: &TestRequest,
+    host_request: &Arc<HostRequest>,
+    chain: &[Endpoint],
+    limits: &TestLimits,
+) -> TestResponse {
     let context = &request.shared.context;
     for endpoint in chain {
-        match call(request, host_request, endpoint) {
+        match call(request, host_request, endpoint, deadline_ms(endpoint, limits)) {
             Outcome::Next => {}
-            Outcome::Ready(response) => return response,
+            Outcome::Ready(response) => {
+                context.breaker().answered();
+                return response;
+            }
             Outcome::Panicked => {
                 context.panics.fetch_add(1, Ordering::SeqCst);
+                context.breaker().panicked(context.world.elapsed(), limits);
                 return TestResponse::problem(500, "plugin_panicked", "the plug-in panicked; see the log");
             }
             Outcome::Failed(reason) => return TestResponse::problem(500, "plugin_failed", &reason),
@@ -83,9 +97,9 @@ fn ask(request: &TestRequest, host_request: &Arc<HostRequest>, chain: &[Endpoint
 }
 
 /// Calls a handler, and waits for its answer; pending is one that did not come in time.
-fn call(request: &TestRequest, host_request: &Arc<HostRequest>, endpoint: &Endpoint) -> Outcome {
+fn call(request: &TestRequest, host_request: &Arc<HostRequest>, endpoint: &Endpoint, deadline_ms: u64) -> Outcome {
     let world = &request.shared.context.world;
-    let end = world.elapsed().saturating_add(Duration::from_millis(deadline_ms(endpoint)));
+    let end = world.elapsed().saturating_add(Duration::from_millis(deadline_ms));
     let crossed = host_request.cross();
     let mut response = empty();
     let mut run = || {
@@ -234,7 +248,7 @@ fn caller(shared: &Shared, request: &TestRequest, chain: &[Endpoint]) -> Result<
         return Ok(("none", None));
     }
     let state = shared.context.world.lock();
-    let user = request.session.as_ref().filter(|name| people::user(&state, name).is_ok_and(|user| user.enabled));
+    let user = request.session.as_ref().filter(|name| people::logged_in(&state, name).is_some());
     let client = request
         .client
         .as_ref()
@@ -262,8 +276,8 @@ fn caller(shared: &Shared, request: &TestRequest, chain: &[Endpoint]) -> Result<
     })
 }
 
-const fn deadline_ms(endpoint: &Endpoint) -> u64 {
-    if endpoint.deadline_ms == 0 { DEADLINE_MS } else { endpoint.deadline_ms }
+const fn deadline_ms(endpoint: &Endpoint, limits: &TestLimits) -> u64 {
+    if endpoint.deadline_ms == 0 { limits.deadline_ms } else { endpoint.deadline_ms }
 }
 
 fn nothing() -> TestResponse {
@@ -292,8 +306,5 @@ pub(super) unsafe fn text_of(bytes: abi::Bytes) -> String {
     unsafe { HostBytes::new(bytes) }.to_text()
 }
 
-/// The host's defaults.
-const BODY_BYTES_MAX: u64 = 1 << 20;
-const DEADLINE_MS: u64 = 30_000;
 /// Of a test that waits for something that nobody does.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -6,6 +6,7 @@ use porth_abi as abi;
 use serde_json::{Value, json};
 
 use super::documents::{self, Operation};
+use super::limits::TestLimits;
 use super::table::base::{bytes_of, text};
 use super::table::{answer_call, to_bytes};
 use super::world::{Context, Phase};
@@ -30,14 +31,15 @@ pub(super) unsafe extern "C" fn get(
 /// Changes documents; a migration only reads.
 fn change<R>(
     context: &Context,
-    work: impl FnOnce(&mut documents::Store, u64) -> Result<R, HostError>,
+    work: impl FnOnce(&mut documents::Store, &TestLimits, u64) -> Result<R, HostError>,
 ) -> Result<R, HostError> {
     if context.phase() == Phase::Library {
         return Err(HostError::Unsupported("a migration only reads".to_owned()));
     }
     let mut state = context.world.lock();
     let now_ms = context.world.now_ms(&state);
-    work(state.stores.entry(context.place()).or_default(), now_ms)
+    let limits = state.limits.clone();
+    work(state.stores.entry(context.place()).or_default(), &limits, now_ms)
 }
 
 pub(super) unsafe extern "C" fn put(
@@ -59,7 +61,7 @@ pub(super) unsafe extern "C" fn put(
         put["key"] = text(key).into();
         put["value"] = value;
         let put = documents::read_put(put)?;
-        let version = change(context, |store, now_ms| store.put(put, &context.index_fields, now_ms))?;
+        let version = change(context, |store, limits, now_ms| store.put(put, &context.index_fields, limits, now_ms))?;
         to_bytes(Ok(json!({ "version": version })))
     };
     // SAFETY: the plug-in's to be filled in.
@@ -77,7 +79,7 @@ pub(super) unsafe extern "C" fn delete(
         let options: Value = documents::read(&text(options), "`options`")?;
         let version = options.get("version").and_then(Value::as_u64);
         let delete = documents::Delete { collection: text(collection), key: text(key), version };
-        change(context, |store, now_ms| store.delete(&delete, now_ms))?;
+        change(context, |store, _, now_ms| store.delete(&delete, now_ms))?;
         to_bytes(Ok(json!({})))
     };
     // SAFETY: the plug-in's to be filled in.
@@ -104,8 +106,8 @@ pub(super) unsafe extern "C" fn list(
 pub(super) unsafe extern "C" fn apply(context: u64, operations: abi::Str, call: *mut abi::HostCall) -> i32 {
     let answer = |context: &Arc<Context>| {
         let operations: Vec<Operation> = documents::read(&text(operations), "the operations")?;
-        let versions = change(context, |store, now_ms| {
-            store.apply(operations, &context.index_fields, now_ms).map_err(documents::of_operation)
+        let versions = change(context, |store, limits, now_ms| {
+            store.apply(operations, &context.index_fields, limits, now_ms).map_err(documents::of_operation)
         })?;
         to_bytes(Ok(json!({ "versions": versions })))
     };
@@ -120,7 +122,7 @@ pub(super) unsafe extern "C" fn consume(
     call: *mut abi::HostCall,
 ) -> i32 {
     let answer = |context: &Arc<Context>| {
-        to_bytes(change(context, |store, now_ms| store.consume(&text(collection), &text(key), now_ms)))
+        to_bytes(change(context, |store, _, now_ms| store.consume(&text(collection), &text(key), now_ms)))
     };
     // SAFETY: the plug-in's to be filled in.
     unsafe { answer_call(context, "document_consume", None, call, answer) }

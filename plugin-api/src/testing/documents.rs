@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
+use super::limits::TestLimits;
 use crate::host_error::HostError;
 
 /// What an instance keeps.
@@ -102,29 +103,65 @@ impl Store {
         &mut self,
         operations: Vec<Operation>,
         fields: &Fields,
+        limits: &TestLimits,
         now_ms: u64,
-    ) -> Result<Vec<Option<u64>>, (usize, HostError)> {
+    ) -> Result<Vec<Option<u64>>, (Option<usize>, HostError)> {
         if operations.len() > OPERATIONS_MAX {
-            return Err((0, HostError::Parameter(format!("more than {OPERATIONS_MAX} operations"))));
+            return Err((None, HostError::Parameter(format!("more than {OPERATIONS_MAX} operations"))));
         }
         let mut changed = self.clone();
         let mut versions = Vec::new();
         for (index, operation) in operations.into_iter().enumerate() {
             let version = match operation {
-                Operation::Put(put) => changed.put(put, fields, now_ms).map(Some),
+                Operation::Put(put) => changed.put_one(put, fields, limits, now_ms).map(Some),
                 Operation::Delete(delete) => changed.delete(&delete, now_ms).map(|()| None),
             };
-            versions.push(version.map_err(|error| (index, error))?);
+            versions.push(version.map_err(|error| (Some(index), error))?);
         }
+        self.check_amount(&changed, limits, now_ms).map_err(|error| (None, error))?;
         *self = changed;
         Ok(versions)
     }
 
-    pub(super) fn put(&mut self, put: Put, fields: &Fields, now_ms: u64) -> Result<u64, HostError> {
+    pub(super) fn put(
+        &mut self,
+        put: Put,
+        fields: &Fields,
+        limits: &TestLimits,
+        now_ms: u64,
+    ) -> Result<u64, HostError> {
+        let mut changed = self.clone();
+        let version = changed.put_one(put, fields, limits, now_ms)?;
+        self.check_amount(&changed, limits, now_ms)?;
+        *self = changed;
+        Ok(version)
+    }
+
+    /// Refuses a change that would exceed the quota. One that frees more than it takes is never refused.
+    fn check_amount(&self, changed: &Self, limits: &TestLimits, now_ms: u64) -> Result<(), HostError> {
+        let ((documents, bytes), (documents_after, bytes_after)) = (self.amount(now_ms), changed.amount(now_ms));
+        let exceeds = documents_after > limits.documents_max || bytes_after > limits.documents_bytes_max;
+        if exceeds && (documents_after > documents || bytes_after > bytes) {
+            return Err(HostError::Busy(format!(
+                "the instance keeps {documents} documents of {bytes} bytes together, and may not keep more"
+            )));
+        }
+        Ok(())
+    }
+
+    /// How many documents it keeps, and their bytes: collections, keys and values.
+    fn amount(&self, now_ms: u64) -> (usize, usize) {
+        let kept = self.documents.iter().filter(|(_, document)| document.is_good(now_ms));
+        kept.fold((0, 0), |(documents, bytes), ((collection, key), document)| {
+            (documents + 1, bytes + collection.len() + key.len() + document.value.to_string().len())
+        })
+    }
+
+    fn put_one(&mut self, put: Put, fields: &Fields, limits: &TestLimits, now_ms: u64) -> Result<u64, HostError> {
         check_place(&put.collection, &put.key)?;
-        let bytes = put.value.to_string().len();
-        if bytes > DOCUMENT_BYTES_MAX {
-            let text = format!("the value has {bytes} bytes, a document may have {DOCUMENT_BYTES_MAX}");
+        let (bytes, bytes_max) = (put.value.to_string().len(), limits.document_bytes_max);
+        if bytes > bytes_max {
+            let text = format!("the value has {bytes} bytes, a document may have {bytes_max}");
             return Err(HostError::Parameter(text));
         }
         for field in fields.get(&put.collection).into_iter().flatten() {
@@ -303,8 +340,6 @@ fn stale() -> HostError {
 }
 
 const KEY_BYTES_MAX: usize = 512;
-/// The host's default.
-const DOCUMENT_BYTES_MAX: usize = 1 << 20;
 const OPERATIONS_MAX: usize = 1000;
 
 /// Reads what is to be written.
@@ -313,7 +348,8 @@ pub(super) fn read_put(put: Value) -> Result<Put, HostError> {
 }
 
 /// Says which of several operations could not be carried out.
-pub(super) fn of_operation((index, error): (usize, HostError)) -> HostError {
+pub(super) fn of_operation((index, error): (Option<usize>, HostError)) -> HostError {
+    let Some(index) = index else { return error };
     let text = format!("operation {index} (counted from 0): {}", error.detail());
     match error {
         HostError::NotFound(_) => HostError::NotFound(text),

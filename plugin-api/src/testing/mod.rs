@@ -68,12 +68,14 @@
     reason = "it fails as a test does, and indexes what it has just looked up, or JSON"
 )]
 
+mod breaker;
 mod call;
 mod dispatch;
 mod document_calls;
 mod documents;
 mod hooks;
 mod instance;
+mod limits;
 mod metrics;
 mod people;
 mod request;
@@ -96,6 +98,7 @@ use serde_json::Value;
 
 pub use self::instance::TestInstance;
 use self::instance::{Library, Shared};
+pub use self::limits::TestLimits;
 pub use self::people::{TestClient, TestScheme, TestScope, TestUser};
 pub use self::request::{Sent, TestRequest};
 pub use self::response::TestResponse;
@@ -225,7 +228,10 @@ impl TestHost {
 
     /// Makes a scope known, or replaces the one of that name.
     pub fn scope(&self, scope: TestScope) -> &Self {
-        self.world.lock().scopes.insert(scope.name.clone(), scope);
+        let mut state = self.world.lock();
+        let lapses = scope.max_age.map(|age| state.elapsed().saturating_add(age));
+        state.scopes.insert(scope.name.clone(), TestScope { lapses, ..scope });
+        drop(state);
         self
     }
 
@@ -242,6 +248,62 @@ impl TestHost {
         self
     }
 
+    /// The sessions of a user end this long from now, by the host's clock, as they do when their lifetime is over or somebody
+    /// ends them. Then a request with [`session`](TestRequest::session) is as one without. Without this they go on for ever.
+    ///
+    /// ```standalone_crate
+    /// # use std::time::Duration;
+    /// # use porth_plugin::prelude::*;
+    /// # use porth_plugin::testing::{TestHost, TestUser};
+    /// # #[derive(Deserialize, JsonSchema)]
+    /// # struct Parameters {}
+    /// # struct Mine;
+    /// # impl Plugin for Mine {
+    /// #     const MODULE: Module = Module::new("mine", "Mine", "Says who asks").needs(&[Right::Sessions]);
+    /// #     type Parameters = Parameters;
+    /// #     async fn init(host: Host<Self>, _: Parameters) -> Result<Self, InitError> {
+    /// #         host.endpoints().get("/me", Self::me).auth(Auth::Session).add()?;
+    /// #         Ok(Self)
+    /// #     }
+    /// # }
+    /// # impl Mine {
+    /// #     async fn me(&self, _: Request) -> Result<Response, Error> {
+    /// #         Ok(Response::text("you"))
+    /// #     }
+    /// # }
+    /// # export_plugin!(Mine);
+    /// # fn main() {
+    /// let host = TestHost::new(&PORTH_PLUGIN_V1);
+    /// host.user(TestUser::new("ann")).session_ends("ann", Duration::from_secs(3600));
+    /// let mine = host.start(json!({})).unwrap();
+    /// assert_eq!(mine.get("/me").session("ann").send().status(), 200);
+    /// host.advance(Duration::from_secs(3601));
+    /// assert_eq!(mine.get("/me").session("ann").send().status(), 401);
+    /// # }
+    /// ```
+    pub fn session_ends(&self, username: &str, after: Duration) -> &Self {
+        let mut state = self.world.lock();
+        let ends = state.elapsed().saturating_add(after);
+        state.session_ends.insert(username.to_lowercase(), ends);
+        drop(state);
+        self
+    }
+
+    /// What instances may keep and requests may take, by the keys that an administrator sets in `[limits]`; from now on, for
+    /// all instances.
+    ///
+    /// ```
+    /// # use porth_plugin::testing::{TestHost, TestLimits};
+    /// # fn test(host: &TestHost) {
+    /// host.limits(TestLimits { documents_max: 2, ..TestLimits::default() });
+    /// // The third document is refused with `HostError::Busy`, and what is there stays.
+    /// # }
+    /// ```
+    pub fn limits(&self, limits: TestLimits) -> &Self {
+        self.world.lock().limits = limits;
+        self
+    }
+
     /// Moves the clock on: timers come due, deadlines pass, documents expire. It goes on by itself, too, as fast as the
     /// machine's. What a plug-in reads from the machine itself is not changed by this.
     pub fn advance(&self, by: Duration) {
@@ -249,19 +311,39 @@ impl TestHost {
     }
 
     /// The next time that a plug-in calls this function of the host, by its name in the border (`document_put`, `timer`,
-    /// `check_session_valid`, `get_user`, …), it fails with this.
+    /// `check_session_valid`, `get_user`, …), it fails with this. Told several times, it fails as often, with one after the
+    /// other. Whatever the plug-in asked for is not done then.
+    ///
+    /// # Panics
+    /// For a name that is none: the test would test nothing.
     pub fn fail(&self, function: &str, error: HostError) {
+        table::check_callback(function);
         self.world.fail(function, error, false);
     }
 
     /// As [`fail`](Self::fail), every time, until [`fail_no_more`](Self::fail_no_more).
+    ///
+    /// # Panics
+    /// As [`fail`](Self::fail).
     pub fn fail_always(&self, function: &str, error: HostError) {
+        table::check_callback(function);
         self.world.fail(function, error, true);
     }
 
     /// Takes back what was to fail of a function.
+    ///
+    /// # Panics
+    /// As [`fail`](Self::fail).
     pub fn fail_no_more(&self, function: &str) {
+        table::check_callback(function);
         self.world.fail_no_more(function);
+    }
+
+    /// What was to [`fail`](Self::fail) and was never called: a test that expects nothing here knows that its failures took
+    /// place.
+    #[must_use]
+    pub fn failures_left(&self) -> Vec<String> {
+        self.world.failures_left()
     }
 
     /// What was logged so far, of all instances.
@@ -297,7 +379,8 @@ impl TestHost {
         store.version = Some(version);
         for (collection, key, value) in documents {
             let put = serde_json::json!({"collection": collection, "key": key, "value": value});
-            let put = documents::read_put(put).and_then(|put| store.put(put, &BTreeMap::new(), now_ms));
+            let limits = TestLimits::default();
+            let put = documents::read_put(put).and_then(|put| store.put(put, &BTreeMap::new(), &limits, now_ms));
             put.unwrap_or_else(|error| panic!("{collection}/{key}: {error}"));
         }
     }
@@ -436,12 +519,11 @@ fn migrate(host: &TestHost, module: &Module, context: &Arc<Context>) -> Result<(
         let operations = step(host, module, context, from)?;
         let mut state = host.world.lock();
         let now_ms = host.world.now_ms(&state);
+        let limits = state.limits.clone();
         let store = state.stores.entry(context.place()).or_default();
-        store.apply(operations, &context.index_fields, now_ms).map_err(|(index, error)| {
-            vec![format!(
-                "its documents could not be brought from version {from} to {}: operation {index}: {error}",
-                from + 1
-            )]
+        store.apply(operations, &context.index_fields, &limits, now_ms).map_err(|(index, error)| {
+            let operation = index.map_or(String::new(), |index| format!("operation {index}: "));
+            vec![format!("its documents could not be brought from version {from} to {}: {operation}{error}", from + 1)]
         })?;
         store.version = Some(from + 1);
     }

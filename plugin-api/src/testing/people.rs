@@ -3,6 +3,7 @@
 //! Start at [`TestUser`], [`TestClient`], [`TestScope`] and [`TestScheme`].
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -125,6 +126,9 @@ pub struct TestScope {
     pub(super) uses_left: Option<u32>,
     pub(super) satisfied: bool,
     pub(super) proved_at_s: u64,
+    pub(super) max_age: Option<Duration>,
+    /// When its proofs are too old, by the host's clock.
+    pub(super) lapses: Option<Duration>,
 }
 
 impl TestScope {
@@ -133,7 +137,17 @@ impl TestScope {
         let name = name.into();
         let display_name = name.clone();
         let (scheme, uses_left) = (None, None);
-        Self { name, display_name, password_required: true, scheme, uses_left, satisfied: true, proved_at_s: 0 }
+        Self {
+            name,
+            display_name,
+            password_required: true,
+            scheme,
+            uses_left,
+            satisfied: true,
+            proved_at_s: 0,
+            max_age: None,
+            lapses: None,
+        }
     }
 
     /// It wants a proof by this scheme as well, which sessions have.
@@ -157,6 +171,14 @@ impl TestScope {
         self
     }
 
+    /// What sessions have proved for it counts this long from [`TestHost::scope`](super::TestHost::scope) on, by the host's
+    /// clock; by default for ever.
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age);
+        self
+    }
+
     /// When sessions last proved something for it, in seconds since 1970; by default never.
     #[must_use]
     pub fn proved_at(mut self, seconds: u64) -> Self {
@@ -166,6 +188,19 @@ impl TestScope {
 }
 
 /// A scheme of a [`TestHost`](super::TestHost), as other plug-ins see it: who registers is registered.
+///
+/// ```
+/// # use porth_plugin::testing::{TestClient, TestHost, TestScheme, TestScope, TestUser};
+/// # use porth_plugin::prelude::json;
+/// # use std::time::Duration;
+/// # fn test(host: &TestHost) {
+/// host.user(TestUser::new("ann").password("secret").scopes(["payments"]).property("email", "ann@example.org"))
+///     .client(TestClient::new("shop").secret("hush").property("redirect_uri", json!(["https://shop.example.org/"])))
+///     .scheme(TestScheme::new("code").registered("ann", json!({ "phone": "1234" })))
+///     .scope(TestScope::new("payments").scheme("code").uses(1).max_age(Duration::from_secs(300)))
+///     .grant("ann", "shop", &["payments"]);
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct TestScheme {
     pub(super) name: String,
@@ -333,6 +368,12 @@ fn check_client(state: &State, client_id: &str, secret: Option<&Value>) -> Resul
         return Err(HostError::Unauthorized("the client is disabled, or its secret is another".to_owned()));
     }
     Ok(json!({ "client": client.show() }))
+}
+
+/// The user of a session that goes on.
+pub(super) fn logged_in<'a>(state: &'a State, username: &str) -> Option<&'a TestUser> {
+    let ended = state.session_ends.get(username).is_some_and(|ends| state.elapsed() >= *ends);
+    state.users.get(username).filter(|user| user.enabled && !ended)
 }
 
 pub(super) fn user<'a>(state: &'a State, username: &str) -> Result<&'a TestUser, HostError> {

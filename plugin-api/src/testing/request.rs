@@ -19,6 +19,15 @@ use super::response::{Outcome, TestResponse, take};
 use crate::host_error::HostError;
 
 /// A request to an instance under test: what is not said is empty. [`send`](Self::send) it, or await it.
+///
+/// ```
+/// # use porth_plugin::testing::TestInstance;
+/// # use porth_plugin::prelude::json;
+/// # fn test(notes: &TestInstance) {
+/// let made = notes.put("/notes/first?draft=1").session("ann").header("if-none-match", "*").json(&json!({ "text": "Bread" }));
+/// assert_eq!(made.send().status(), 201);
+/// # }
+/// ```
 #[must_use = "nothing is sent before `send` or `.await`"]
 #[derive(Clone)]
 pub struct TestRequest {

@@ -9,8 +9,7 @@ use crate::host_error::HostError;
 /// The user of a session, by the name that the request says.
 fn user<'a>(state: &'a State, session: Option<&str>) -> Result<&'a super::TestUser, HostError> {
     let username = session.ok_or_else(|| HostError::Unauthorized("the request has no session cookie".to_owned()))?;
-    let user = people::user(state, username).ok().filter(|user| user.enabled);
-    user.ok_or_else(|| HostError::NotFound("no such session".to_owned()))
+    people::logged_in(state, username).ok_or_else(|| HostError::NotFound("no such session".to_owned()))
 }
 
 /// What a session lacks for a scope.
@@ -19,7 +18,8 @@ fn wanting(state: &State, user: &super::TestUser, scope: &str) -> Option<&'stati
         return Some("scope");
     }
     let known = state.scopes.get(scope)?;
-    match (known.satisfied, known.uses_left) {
+    let too_old = known.lapses.is_some_and(|lapses| state.elapsed() >= lapses);
+    match (known.satisfied && !too_old, known.uses_left) {
         (false, _) | (_, Some(0)) => Some(if known.scheme.is_some() { "scheme" } else { "password" }),
         _ => None,
     }

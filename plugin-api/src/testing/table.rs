@@ -544,3 +544,52 @@ unsafe extern "C" fn extension(_: u64, _: abi::Str) -> *const c_void {
 
 /// How clients reach the fake host.
 pub(super) const EXTERNAL_URL: &str = "http://porth.test";
+
+/// Whether a test names a function that can fail.
+pub(super) fn check_callback(name: &str) {
+    assert!(CALLBACKS.contains(&name), "`{name}` is no function that can fail; there are {}", CALLBACKS.join(", "));
+}
+
+/// All that asks [`Context::admit`], by the names of the border.
+const CALLBACKS: &[&str] = &[
+    "add_client",
+    "add_endpoint",
+    "add_user",
+    "add_well_known",
+    "check_client_valid",
+    "check_session_valid",
+    "check_user_valid",
+    "delete_client",
+    "delete_user",
+    "document_apply",
+    "document_consume",
+    "document_delete",
+    "document_get",
+    "document_list",
+    "document_put",
+    "generate_hash",
+    "get_client",
+    "get_client_granted_scopes",
+    "get_client_list",
+    "get_login_url",
+    "get_plugin_external_url",
+    "get_scheme_list",
+    "get_scheme_module",
+    "get_session_age",
+    "get_user",
+    "get_user_list",
+    "get_user_profile",
+    "host_info",
+    "is_client_valid",
+    "is_user_valid",
+    "request_body_next",
+    "scheme_can_use",
+    "scheme_deregister",
+    "scheme_register",
+    "scheme_register_get",
+    "set_client",
+    "set_user",
+    "timer",
+    "trigger_session_used",
+    "user_update_password",
+];

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::breaker::Breaker;
 use super::documents::Store;
+use super::limits::TestLimits;
 use super::people::{TestClient, TestScheme, TestScope, TestUser};
 use super::routes::Endpoint;
 use crate::host_error::HostError;
@@ -18,11 +20,11 @@ pub(super) struct World {
     state: Mutex<State>,
     /// Notified when the clock was advanced, and when an instance is closed.
     changed: Condvar,
-    began: (Instant, SystemTime),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct State {
+    began: (Instant, SystemTime),
     /// How far the clock is ahead of the machine's.
     ahead: Duration,
     pub(super) users: BTreeMap<String, TestUser>,
@@ -33,8 +35,35 @@ pub(super) struct State {
     pub(super) grants: BTreeSet<(String, String, String)>,
     /// By kind and name of the instance: they outlast it.
     pub(super) stores: BTreeMap<(String, String), Store>,
+    pub(super) limits: TestLimits,
+    /// When the sessions of a user end, by the clock.
+    pub(super) session_ends: BTreeMap<String, Duration>,
     failures: Vec<Failure>,
     pub(super) log: Vec<LogLine>,
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            began: (Instant::now(), SystemTime::now()),
+            ahead: Duration::ZERO,
+            users: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            scopes: BTreeMap::new(),
+            schemes: BTreeMap::new(),
+            grants: BTreeSet::new(),
+            stores: BTreeMap::new(),
+            limits: TestLimits::default(),
+            session_ends: BTreeMap::new(),
+            failures: Vec::new(),
+            log: Vec::new(),
+        }
+    }
+
+    /// How long the world exists, by its clock.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.began.0.elapsed() + self.ahead
+    }
 }
 
 /// A callback that is to fail.
@@ -63,8 +92,7 @@ pub struct LogLine {
 
 impl World {
     pub(super) fn new() -> Arc<Self> {
-        let began = (Instant::now(), SystemTime::now());
-        Arc::new(Self { state: Mutex::default(), changed: Condvar::new(), began })
+        Arc::new(Self { state: Mutex::new(State::new()), changed: Condvar::new() })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -73,16 +101,12 @@ impl World {
 
     /// How long it exists, by its own clock.
     pub(super) fn elapsed(&self) -> Duration {
-        self.elapsed_of(&self.lock())
-    }
-
-    fn elapsed_of(&self, state: &State) -> Duration {
-        self.began.0.elapsed() + state.ahead
+        self.lock().elapsed()
     }
 
     /// Milliseconds since 1970, by its own clock.
     pub(super) fn now_ms(&self, state: &State) -> u64 {
-        let now = self.began.1 + self.elapsed_of(state);
+        let now = state.began.1 + state.elapsed();
         let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
     }
@@ -103,7 +127,7 @@ impl World {
     pub(super) fn wait_for<T>(&self, until: Duration, mut look: impl FnMut(Duration) -> Option<T>) -> T {
         let mut state = self.lock();
         loop {
-            let elapsed = self.elapsed_of(&state);
+            let elapsed = state.elapsed();
             if let Some(found) = look(elapsed) {
                 return found;
             }
@@ -119,6 +143,12 @@ impl World {
 
     pub(super) fn fail_no_more(&self, callback: &str) {
         self.lock().failures.retain(|failure| failure.callback != callback);
+    }
+
+    /// What was to fail and has not been asked for.
+    pub(super) fn failures_left(&self) -> Vec<String> {
+        let state = self.lock();
+        state.failures.iter().filter(|failure| !failure.always).map(|failure| failure.callback.clone()).collect()
     }
 
     /// What a callback is to fail with now.
@@ -162,6 +192,7 @@ pub(super) struct Context {
     /// Streams and futures of the plug-in that the host holds.
     pub(super) requests: Mutex<Vec<Weak<super::request::HostRequest>>>,
     pub(super) panics: AtomicUsize,
+    pub(super) breaker: Mutex<Breaker>,
 }
 
 /// Names, kinds and helps by number, and what was counted.
@@ -192,6 +223,7 @@ impl Context {
             calls: AtomicUsize::new(0),
             requests: Mutex::default(),
             panics: AtomicUsize::new(0),
+            breaker: Mutex::default(),
         }
     }
 
@@ -218,6 +250,10 @@ impl Context {
     pub(super) fn set_phase(&self, phase: Phase) {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
         self.world.notify();
+    }
+
+    pub(super) fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Which store is its own.

@@ -8,6 +8,7 @@ use expect_test::expect;
 use serde_json::Value;
 
 use super::text;
+use crate::support::client::Client;
 use crate::support::process::InTime as _;
 use crate::support::server::{Setup, built, library_name};
 
@@ -62,7 +63,7 @@ fn a_plug_in_in_c_passes() {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().join("salut");
     let porth = env!("CARGO_BIN_EXE_porth");
-    let made = super::porth(&["plugin", "new", "--c", text(&place)]);
+    let made = super::porth(&["plugin", "new", "--c", "--with", "documents,sessions,metrics,events", text(&place)]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     // As its README says.
     let tested = Command::new("make")
@@ -77,6 +78,15 @@ fn a_plug_in_in_c_passes() {
     let server = server.start();
     server.add("salut", "salut", &serde_json::json!({"greeting": "Salut"}));
     assert_eq!(server.get("/api/salut/hello/toi").json(), serde_json::json!({"message": "Salut, toi"}));
+    assert_eq!(server.get("/api/salut/hello/%22").json(), serde_json::json!({"message": "Salut, \""}));
+    for visits in 1..3 {
+        assert_eq!(server.send("POST", "/api/salut/visits", &[], b"").json(), serde_json::json!({"visits": visits}));
+    }
+    assert_eq!(server.get("/api/salut/me").status, 401);
+    let mut ticks = Client::get(&server, "/api/salut/ticks");
+    assert_eq!([ticks.text(), ticks.text()], ["data: 1\n\n", "data: 2\n\n"]);
+    let metrics = server.admin("GET", "/metrics", None).body;
+    assert!(metrics.contains("porth_plugin_salut_greetings_total{instance=\"salut\"} 2"), "{metrics}");
 }
 
 #[test]

@@ -117,9 +117,14 @@ fn shells_and_the_manual_know_every_command() {
     }
     let page = run(&["man"]);
     assert!(page.starts_with(".ie") && page.contains("check\\-config"), "{page}");
+    assert!(page.contains("EXIT STATUS") && page.contains("SIGHUP") && page.contains("PORTH_LOG_FORMAT"), "{page}");
     let directory = tempfile::tempdir().unwrap();
     run(&["man", "--dir", directory.path().to_str().unwrap()]);
     let page = std::fs::read_to_string(directory.path().join("porth-instance-add.1")).unwrap();
     assert!(page.contains("dry\\-run"), "{page}");
+    let page = std::fs::read_to_string(directory.path().join("porth.toml.5")).unwrap();
+    for wanted in ["deadline_ms", "PORTH_LIMITS__DEADLINE_MS", "[[listener]]", "1048576"] {
+        assert!(page.contains(wanted), "{wanted}: {page}");
+    }
     assert!(!directory.path().join("porth-child.1").exists(), "hidden commands are nobody's");
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{check_refused, text};
 use crate::support::process::InTime as _;
+use crate::support::scale::scaled;
 use crate::support::server::Setup;
 
 /// Makes a plug-in where the last run of these tests made it, so that little is built anew.
@@ -85,9 +86,9 @@ fn check_format(place: &Path) {
 
 #[test]
 fn a_new_plug_in_builds_passes_its_test_and_serves() {
-    let place = make("greeter", &["--with", "documents,sessions,metrics,events"]);
+    let place = make("greeter", &["--with", "documents,sessions,metrics,tokio,events"]);
     check_format(&place);
-    let library = test_and_build(&place, "greeter", 6);
+    let library = test_and_build(&place, "greeter", 7);
 
     let setup = Setup::new();
     setup.file("libgreeter.so", &fs::read(library).unwrap());
@@ -99,6 +100,9 @@ fn a_new_plug_in_builds_passes_its_test_and_serves() {
     let shown = server.admin("GET", "/api/mod/plugin/greeter", None).json();
     let me = json!({"method": "GET", "path": "/me", "auth": "session"});
     assert!(shown["endpoints"].as_array().unwrap().contains(&me), "{shown}");
+    let port = server.addresses()[0].port();
+    assert_eq!(server.admin("GET", &format!("/api/greeter/port/{port}"), None).json(), json!({"answers": true}));
+    assert_eq!(server.get("/api/greeter/port/1").status, 401);
     let refused = server.try_add("greeter", "other", &json!({"greeting": ""}));
     assert_eq!(refused.status, 400, "{refused:?}");
 }
@@ -116,6 +120,111 @@ fn every_kind_builds_and_passes_its_test() {
         let said = String::from_utf8(checked.stdout).unwrap();
         assert!(said.contains(&format!("module    {kind}/{name}: ")), "{said}");
     }
+}
+
+/// What each example adds does not need what another one does.
+#[test]
+fn every_choice_of_examples_is_whole() {
+    let examples = ["documents", "sessions", "metrics", "tokio", "events"];
+    let choices = (0..1_u32 << examples.len()).map(|chosen| {
+        let chosen = examples.iter().enumerate().filter(|(at, _)| chosen >> at & 1 == 1);
+        chosen.map(|(_, example)| *example).collect::<Vec<_>>()
+    });
+    let sdk = env!("CARGO_MANIFEST_DIR");
+    // In `make test` each alone; what there is of them together is built above.
+    let choices: Vec<_> = choices.filter(|chosen| is_full() || chosen.len() == 1).collect();
+    assert_eq!(choices.len(), scaled(5, 32));
+    for chosen in choices {
+        let mut arguments = vec!["--sdk", sdk];
+        let with = chosen.join(",");
+        if !chosen.is_empty() {
+            arguments.extend(["--with", &with]);
+        }
+        let place = make("choice", &arguments);
+        check_format(&place);
+        if is_full() {
+            let documents = usize::from(chosen.contains(&"documents"));
+            let others = chosen.iter().filter(|example| **example != "metrics").count();
+            test_and_build(&place, "choice", 2 + documents + others);
+        }
+        if chosen.contains(&"tokio") {
+            continue;
+        }
+        let place = make("choice-c", &[&["--c"], arguments.as_slice()].concat());
+        build_c(&place, "choice_c");
+    }
+}
+
+/// Whether there is time for everything.
+fn is_full() -> bool {
+    scaled(0, 1) == 1
+}
+
+/// Builds a plug-in in C as its README says, with warnings as errors, and answers its library.
+fn build_c(place: &Path, name: &str) -> PathBuf {
+    let made = Command::new("make").args(["-B", "CFLAGS=-O1 -Werror -Wconversion"]).current_dir(place).output_in_time();
+    assert!(made.status.success(), "{}: {}", place.display(), String::from_utf8_lossy(&made.stderr));
+    place.join(format!("lib{name}.so"))
+}
+
+#[test]
+fn every_kind_in_c_serves() {
+    let setup = Setup::new();
+    for kind in ["scheme", "user", "client", "user_middleware"] {
+        let name = format!("c-{}", kind.replace('_', "-"));
+        let place = make(&name, &["--c", "--kind", kind]);
+        let library = build_c(&place, &name.replace('-', "_"));
+        if is_full() {
+            let tested = super::porth(&["plugin", "test", text(&library)]);
+            assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stdout));
+        }
+        setup.file(&format!("lib{}.so", name.replace('-', "_")), &fs::read(library).unwrap());
+    }
+    let server = setup.start();
+    let add = |kind: &str, module: &str, parameters: serde_json::Value| {
+        let instance = json!({"module": module, "name": module, "parameters": parameters});
+        let added = server.admin("POST", &format!("/api/mod/{kind}/"), Some(&instance));
+        assert_eq!(added.status, 200, "{added:?}");
+    };
+    add("user_middleware", "c-user-middleware", json!({"organisation": "A \"C\" shop"}));
+    add("user", "c-user", json!({"people": {"ann": "se\"cret", "bob": "other", "bo\u{17c}ena": "x"}}));
+    add("client", "c-client", json!({"clients": {"app": "hush"}}));
+    add("scheme", "c-scheme", json!({"length_min": 4}));
+
+    let ann = server.admin("GET", "/api/user/ann", None).json();
+    assert_eq!((&ann["source"], &ann["organisation"]), (&json!("c-user"), &json!("A \"C\" shop")), "{ann}");
+    let names = |query: &str| {
+        let found = server.admin("GET", &format!("/api/user/?{query}"), None).json();
+        found.as_array().unwrap().iter().map(|user| user["username"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("pattern=bo"), ["bob", "bo\u{17c}ena"]);
+    assert_eq!(names("pattern=bo&offset=1&limit=1"), ["bo\u{17c}ena"]);
+    assert_eq!(server.admin("GET", "/api/user/carl", None).status, 404);
+    assert_eq!(server.admin("GET", "/api/client/app", None).json()["source"], "c-client");
+    assert_eq!(server.admin("GET", "/api/client/ap", None).status, 404);
+
+    let post = |path: &str, cookie: &str, body: &serde_json::Value| {
+        let headers = [("content-type", "application/json"), ("cookie", cookie)];
+        server.send("POST", path, &headers, body.to_string().as_bytes())
+    };
+    let log_in = |password: &str| post("/api/auth/", "", &json!({"username": "ann", "password": password}));
+    assert_eq!(log_in("secret").status, 401);
+    let cookie = log_in("se\"cret").headers["set-cookie"].to_str().unwrap().to_owned();
+    let cookie = cookie.split(';').next().unwrap();
+    let scope = json!({"name": "payments", "scheme": {"second": [{"scheme_name": "c-scheme"}]}});
+    assert_eq!(server.admin("POST", "/api/scope/", Some(&scope)).status, 200);
+    let registered = |code: &str| {
+        let code =
+            json!({"scheme_type": "c-scheme", "scheme_name": "c-scheme", "username": "ann", "value": {"code": code}});
+        server.admin("POST", "/api/delegate/ann/profile/scheme/register/", Some(&code)).status
+    };
+    assert_eq!((registered("abc"), registered("abcd")), (400, 200));
+    let proved = |code: &str| {
+        let proof =
+            json!({"username": "ann", "scheme_type": "c-scheme", "scheme_name": "c-scheme", "value": {"code": code}});
+        post("/api/auth/", cookie, &proof).status
+    };
+    assert_eq!((proved("abce"), proved("abcd")), (401, 200));
 }
 
 #[test]
@@ -147,6 +256,11 @@ fn a_folder_that_is_there_and_a_name_that_cannot_be_are_refused() {
         &["plugin", "new", "x", "--kind", "scheme", "--with", "events"],
         1,
         expect!["porth: `--with` adds endpoints, which only a module of the kind `plugin` has"],
+    );
+    check_refused(
+        &["plugin", "new", "x", "--c", "--with", "tokio"],
+        1,
+        expect!["porth: `--with tokio` is for Rust; in C a plug-in has threads of its own, and the host's timers"],
     );
     check_refused(
         &["plugin", "new", "x", "--sdk", "tests"],
