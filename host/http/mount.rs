@@ -297,7 +297,7 @@ async fn let_in(app: &App, parts: &Parts, chain: &Chain, posted: &[u8]) -> Resul
     };
     for endpoint in chain.iter() {
         if !caller.satisfies(&endpoint.auth, app).await? {
-            let refused = caller::refused(&caller);
+            let refused = caller::refused(&caller, &endpoint.auth, &app.0.config.admin_scope);
             return Err(if for_clients {
                 refused.with(header::WWW_AUTHENTICATE, "Basic realm=\"client\"")
             } else {
