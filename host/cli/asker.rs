@@ -9,6 +9,8 @@ use serde_json::Value;
 use super::local::{self, LocalError};
 use super::{EXIT_NO_SERVER, Failure, Place, offline};
 use crate::config::{Config, Loaded};
+use crate::store::SQLITE_FILE;
+use crate::store::backup::BackupError;
 use crate::supervisor::{DataLock, LockError, local_path};
 
 /// Who answers.
@@ -25,15 +27,33 @@ impl Asker {
     /// The server of a place, or else this process with its store.
     pub(super) fn new(place: &Place) -> Result<Self, Failure> {
         let mut asker = Self::server(place)?;
+        let is_new = !asker.config().data.exists();
         match DataLock::take(&asker.config().data) {
             Ok(lock) => {
                 let offline = asker.runtime.block_on(offline::Offline::open(asker.config().clone()))?;
+                if is_new {
+                    eprintln!(
+                        "porth: note: `{}` was made; no server has worked in it yet",
+                        asker.config().data.display()
+                    );
+                }
                 asker.own = Some((offline, lock));
             }
             Err(in_use @ LockError::InUse { .. }) => asker.in_use = Some(in_use),
             Err(other) => return Err(other.into()),
         }
         Ok(asker)
+    }
+
+    /// As [`Self::new`], where something must be there already: who looks for it in a directory in which nothing ever was
+    /// has named another one than was meant.
+    pub(super) fn existing(place: &Place) -> Result<Self, Failure> {
+        let config = place.load(None, None)?;
+        if config.database == "sqlite" && !config.data.join(SQLITE_FILE).exists() {
+            let reason = BackupError::Missing(config.data.join(SQLITE_FILE));
+            return Err(Failure::new(format!("{reason}; `--config FILE` or `--data DIR` says which is meant")));
+        }
+        Self::new(place)
     }
 
     /// The server of a place and nobody else, for what only a server can do.
