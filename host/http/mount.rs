@@ -23,7 +23,7 @@ use super::access::{Line, Place, Unanswered};
 use super::caller::{self, Caller};
 use super::error::{self, BAD_PATH, INSTANCE_NOT_RUNNING, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
 use super::measured::{Asked, NO_ROUTE};
-use super::{body, client_credentials, path, peer};
+use super::{body, client_credentials, origin, path, peer};
 use crate::config::Serves;
 use crate::runtime::{Auth, Call, Chain, Found, Incoming, Looked, PathParameters, RequestBody};
 use crate::telemetry::request::{self, Ids};
@@ -304,6 +304,10 @@ async fn let_in(app: &App, parts: &Parts, chain: &Chain, posted: &[u8]) -> Resul
                 refused
             });
         }
+    }
+    if let Caller::User(_) = caller {
+        // The browser has shown the cookie, whoever made the page.
+        origin::admit(&parts.method, &parts.headers, &parts.extensions, &app.0.config)?;
     }
     Ok(caller.json())
 }
