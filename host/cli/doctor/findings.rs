@@ -77,6 +77,7 @@ const CHECKS: &[Check] = &[
     origins,
     proxies,
     configuration_file,
+    no_configuration_file,
     database_url,
     lockout,
     deadlines,
@@ -301,6 +302,14 @@ fn drifted(facts: &Facts) -> Vec<Finding> {
     of_records(facts, |records| {
         let remedy = "send SIGHUP to the server, or change the file back";
         records.drift.iter().map(|drift| warning("drift", drift.to_string(), remedy)).collect()
+    })
+}
+
+/// Most of what is said here depends on it.
+fn no_configuration_file(facts: &Facts) -> Vec<Finding> {
+    when(facts.server.is_some() && facts.config_file.is_none(), || {
+        let text = "no configuration file was named: what the running server reads in its own was not looked at";
+        note("no-file", text, "`porth doctor --config FILE` with the server's, unless it has none")
     })
 }
 
