@@ -9,8 +9,6 @@ use serde_json::Value;
 use super::local::{self, LocalError};
 use super::{EXIT_NO_SERVER, Failure, Place, offline};
 use crate::config::{Config, Loaded};
-use crate::store::SQLITE_FILE;
-use crate::store::backup::BackupError;
 use crate::supervisor::{DataLock, LockError, local_path};
 
 /// Who answers.
@@ -31,16 +29,13 @@ impl Asker {
         match DataLock::take(&asker.config().data) {
             Ok(lock) => {
                 let offline = asker.runtime.block_on(offline::Offline::open(asker.config().clone()))?;
-                if is_new {
-                    eprintln!(
-                        "porth: note: `{}` was made; no server has worked in it yet",
-                        asker.config().data.display()
-                    );
-                }
                 asker.own = Some((offline, lock));
             }
             Err(in_use @ LockError::InUse { .. }) => asker.in_use = Some(in_use),
             Err(other) => return Err(other.into()),
+        }
+        if is_new && asker.own.is_some() {
+            eprintln!("porth: note: `{}` was made; no server has worked in it yet", asker.config().data.display());
         }
         Ok(asker)
     }
@@ -49,8 +44,9 @@ impl Asker {
     /// has named another one than was meant.
     pub(super) fn existing(place: &Place) -> Result<Self, Failure> {
         let config = place.load(None, None)?;
-        if config.database == "sqlite" && !config.data.join(SQLITE_FILE).exists() {
-            let reason = BackupError::Missing(config.data.join(SQLITE_FILE));
+        let file = config.data.join(crate::store::SQLITE_FILE);
+        if config.database == "sqlite" && !file.exists() {
+            let reason = crate::store::backup::BackupError::Missing(file);
             return Err(Failure::new(format!("{reason}; `--config FILE` or `--data DIR` says which is meant")));
         }
         Self::new(place)
