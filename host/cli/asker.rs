@@ -25,6 +25,7 @@ impl Asker {
     /// The server of a place, or else this process with its store.
     pub(super) fn new(place: &Place) -> Result<Self, Failure> {
         let mut asker = Self::server(place)?;
+        let is_new = !asker.config().data.exists();
         match DataLock::take(&asker.config().data) {
             Ok(lock) => {
                 let offline = asker.runtime.block_on(offline::Offline::open(asker.config().clone()))?;
@@ -33,7 +34,22 @@ impl Asker {
             Err(in_use @ LockError::InUse { .. }) => asker.in_use = Some(in_use),
             Err(other) => return Err(other.into()),
         }
+        if is_new && asker.own.is_some() {
+            eprintln!("porth: note: `{}` was made; no server has worked in it yet", asker.config().data.display());
+        }
         Ok(asker)
+    }
+
+    /// As [`Self::new`], where something must be there already: who looks for it in a directory in which nothing ever was
+    /// has named another one than was meant.
+    pub(super) fn existing(place: &Place) -> Result<Self, Failure> {
+        let config = place.load(None, None)?;
+        let file = config.data.join(crate::store::SQLITE_FILE);
+        if config.database == "sqlite" && !file.exists() {
+            let reason = crate::store::backup::BackupError::Missing(file);
+            return Err(Failure::new(format!("{reason}; `--config FILE` or `--data DIR` says which is meant")));
+        }
+        Self::new(place)
     }
 
     /// The server of a place and nobody else, for what only a server can do.

@@ -51,7 +51,7 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<ExitCode, Fail
             query.push_str(&format!("{name}={at_ms}&"));
         }
     }
-    let mut asker = Asker::new(&place)?;
+    let mut asker = Asker::existing(&place)?;
     let mut events: Vec<Value> = Vec::new();
     while events.len() < limit {
         let part = PAGE.min(limit - events.len());

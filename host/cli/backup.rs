@@ -12,7 +12,7 @@ use super::output::Output;
 use super::{Failure, Place, now_ms};
 use crate::config::Config;
 use crate::store::backup::{self, Copy};
-use crate::supervisor::DataLock;
+use crate::supervisor::{DataLock, LockError};
 
 /// What `porth backup` is told.
 #[derive(Args)]
@@ -66,7 +66,10 @@ pub(super) fn restore(arguments: &RestoreArguments, output: Output) -> Result<Ex
     let config = place.load(None, None)?;
     refuse_postgres(&config, &format!("pg_restore --clean --if-exists --dbname=URL {}", file.display()))?;
     // A server that was just stopped may still be leaving, but one that runs has to be stopped by whoever knows why.
-    let lock = DataLock::take(&config.data)?;
+    let lock = DataLock::take(&config.data).map_err(|error| match error {
+        in_use @ LockError::InUse { .. } => Failure::new(format!("{in_use}: stop the server first")),
+        other => other.into(),
+    })?;
     let mut shown = Shown::new(*quiet);
     let restored = backup::restore(file, &config.data, now_ms(), &mut |done, all| shown.show(done, all))?;
     drop((shown, lock));

@@ -79,11 +79,11 @@ fn print(loaded: &Loaded, shown: &[(&Key, Value)]) {
         None => println!("# no configuration file"),
     }
     for (key, value) in shown {
-        let line = match toml::Value::try_from(value) {
-            Ok(value) if key.kind != Kind::Tables => format!("{} = {value}", key.path),
-            Ok(toml::Value::Array(items)) => format!("# {} x [[{}]]", items.len(), key.path),
-            // TOML has no null.
-            _ => format!("# {} is not set", key.path),
+        let line = match (value, toml::Value::try_from(value)) {
+            // What is not said in a table is null, which TOML has not.
+            (Value::Array(items), _) if key.kind == Kind::Tables => format!("# {} x [[{}]]", items.len(), key.path),
+            (_, Ok(value)) => format!("{} = {value}", key.path),
+            (_, Err(_)) => format!("# {} is not set", key.path),
         };
         println!("{line:48}  # {}", loaded.origin(&key.path));
     }

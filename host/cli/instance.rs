@@ -111,7 +111,7 @@ pub(super) struct Fields {
 pub(super) fn run(command: InstanceCommand, output: Output) -> Result<ExitCode, Failure> {
     match command {
         InstanceCommand::List { kind, pattern, place } => {
-            let mut asker = Asker::new(&place)?;
+            let mut asker = Asker::existing(&place)?;
             let instances = all(&mut asker, kind.as_deref(), &pattern)?;
             let drifted = drift::between(&asker.loaded().config.instances, &instances);
             let shown: Vec<Value> = instances.iter().map(|instance| drift::with(instance, &drifted)).collect();
@@ -123,7 +123,7 @@ pub(super) fn run(command: InstanceCommand, output: Output) -> Result<ExitCode, 
             });
         }
         InstanceCommand::Show { which } => {
-            let shown = Asker::new(&which.place)?.ask(Method::GET, &which.route(), None)?;
+            let shown = Asker::existing(&which.place)?.ask(Method::GET, &which.route(), None)?;
             println!("{shown:#}");
         }
         InstanceCommand::Add { which, module, fields } => {

@@ -56,7 +56,7 @@ pub(super) fn run(command: KeyCommand, output: Output) -> Result<ExitCode, Failu
             output.print(&answer, |_| println!("{key}"));
         }
         KeyCommand::List { place } => {
-            let keys = all(&mut Asker::new(&place)?)?;
+            let keys = all(&mut Asker::existing(&place)?)?;
             if output.json {
                 println!("{:#}", Value::Array(keys));
                 return Ok(ExitCode::SUCCESS);
@@ -78,7 +78,7 @@ pub(super) fn run(command: KeyCommand, output: Output) -> Result<ExitCode, Failu
             }
         }
         KeyCommand::Delete { hash, place } => {
-            Asker::new(&place)?.ask(Method::DELETE, &format!("local/key/{}", encoded(&hash)), None)?;
+            Asker::existing(&place)?.ask(Method::DELETE, &format!("local/key/{}", encoded(&hash)), None)?;
             output.print(&json!({"deleted": hash}), |_| {});
         }
     }

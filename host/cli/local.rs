@@ -13,9 +13,9 @@ use tokio::net::UnixStream;
 /// Why a server did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LocalError {
-    #[error("the server does not answer at `{}`: {source}", socket.display())]
+    #[error("no server answers at `{}`: {source}", socket.display())]
     NoAnswer { socket: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
-    #[error("the server does not answer at `{}`: nothing within {} s", socket.display(), PATIENCE.as_secs())]
+    #[error("no server answers at `{}`: nothing within {} s", socket.display(), PATIENCE.as_secs())]
     Silence { socket: PathBuf },
     #[error("the server refuses: {0}")]
     Refused(String),
@@ -135,7 +135,7 @@ mod tests {
     async fn a_connection_that_is_cut_is_no_answer() {
         check(
             "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{",
-            expect!["the server does not answer at `DIR/porth.sock`: error reading a body from connection"],
+            expect!["no server answers at `DIR/porth.sock`: error reading a body from connection"],
         )
         .await;
     }

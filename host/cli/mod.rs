@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use self::output::Output;
 use self::records::{ClientFields, RecordCommand, ScopeFields, UserFields};
@@ -75,6 +75,12 @@ pub fn main() -> ExitCode {
         output.fail(&failure);
         ExitCode::from(failure.code)
     })
+}
+
+/// The commands with their options, as clap has them: for what describes them, and for tests of it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// A service host: users, clients, sessions and permissions in one binary, everything else from plug-ins.

@@ -204,7 +204,7 @@ impl Fields for ScopeFields {
 pub(super) fn run<F: Fields>(command: RecordCommand<F>, output: Output) -> Result<ExitCode, Failure> {
     match command {
         RecordCommand::List { pattern, place } => {
-            let records = Asker::new(&place)?.list(F::ROUTE, &pattern)?;
+            let records = Asker::existing(&place)?.list(F::ROUTE, &pattern)?;
             let row = |record: &Value| {
                 let id = record.get(F::ID).and_then(Value::as_str).unwrap_or_default();
                 format!("{id:24}  {}", F::summary(record)).trim_end().to_owned()
@@ -213,7 +213,7 @@ pub(super) fn run<F: Fields>(command: RecordCommand<F>, output: Output) -> Resul
             output.print(&records.into(), |_| lines.iter().for_each(|line| println!("{line}")));
         }
         RecordCommand::Show { id, place } => {
-            let record = Asker::new(&place)?.ask(Method::GET, &path::<F>(&id), None)?;
+            let record = Asker::existing(&place)?.ask(Method::GET, &path::<F>(&id), None)?;
             println!("{record:#}");
         }
         RecordCommand::Add { id, fields, place } => {
@@ -225,12 +225,12 @@ pub(super) fn run<F: Fields>(command: RecordCommand<F>, output: Output) -> Resul
         }
         RecordCommand::Set { id, fields, place } => {
             let body = fields.body()?;
-            let mut asker = Asker::new(&place)?;
+            let mut asker = Asker::existing(&place)?;
             asker.ask(Method::PUT, &path::<F>(&id), Some(body.into()))?;
             print_changed::<F>(&mut asker, &id, output)?;
         }
         RecordCommand::Delete { id, place } => {
-            let answer = Asker::new(&place)?.ask(Method::DELETE, &path::<F>(&id), None)?;
+            let answer = Asker::existing(&place)?.ask(Method::DELETE, &path::<F>(&id), None)?;
             // It is gone all the same.
             let failures = answer.get("failures").and_then(Value::as_array);
             for failure in failures.into_iter().flatten().filter_map(Value::as_str) {

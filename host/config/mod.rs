@@ -84,8 +84,8 @@ pub struct Config {
     pub root_issuer: Option<String>,
     /// How `generate_hash` hashes what plug-ins give it; never passwords.
     pub hash_algorithm: HashAlgorithm,
-    /// The origins whose pages may call the host's own routes with a person's cookie, as browsers write them:
-    /// `https://app.example.org`.
+    /// The origins whose pages may call the host's own routes with a person's cookie, and change what endpoints for
+    /// sessions offer; as browsers write them: `https://app.example.org`.
     pub cors_origins: Vec<String>,
     /// The proxies in front of the server: what they say of where a request comes from counts.
     pub trusted_proxies: Vec<Network>,

@@ -98,7 +98,7 @@ pub(super) struct Who {
 pub(super) async fn log_out(State(app): State<App>, request: Request<Body>) -> Result<Answer, Problem> {
     let Query(who) = Query::<Who>::of(request.uri())?;
     // Unlike elsewhere a cookie that opens nothing is told apart from none.
-    let cookie = cookie::read(request.headers(), &app.0.config).ok_or_else(caller::unauthorized)?;
+    let cookie = cookie::read(request.headers(), &app.0.config).ok_or_else(caller::needs_session)?;
     let session = app.0.access.sessions.find(cookie, now_ms()).await?;
     let session = session.ok_or_else(|| Problem::new(NOT_FOUND, "there is no such session"))?;
     let sessions = &app.0.access.sessions;
@@ -123,6 +123,6 @@ pub(super) fn origin(headers: &HeaderMap, peer: Option<std::net::IpAddr>) -> Ori
 
 /// The session of the request, or 401.
 pub(super) async fn session(app: &App, headers: &HeaderMap) -> Result<LoginSession, Problem> {
-    let cookie = cookie::read(headers, &app.0.config).ok_or_else(caller::unauthorized)?;
-    app.0.access.sessions.find(cookie, now_ms()).await?.ok_or_else(caller::unauthorized)
+    let cookie = cookie::read(headers, &app.0.config).ok_or_else(caller::needs_session)?;
+    app.0.access.sessions.find(cookie, now_ms()).await?.ok_or_else(caller::needs_session)
 }

@@ -116,7 +116,7 @@ impl FromRequestParts<App> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        if Caller::of(parts, app).await?.administers(app).await? { Ok(Self) } else { Err(unauthorized()) }
+        if Caller::of(parts, app).await?.administers(app).await? { Ok(Self) } else { Err(needs_admin()) }
     }
 }
 
@@ -132,9 +132,9 @@ impl FromRequestParts<App> for SessionAdmin {
         match caller.administers(app).await? {
             true => match caller {
                 Caller::User(present) => Ok(Self(present)),
-                _ => Err(unauthorized()),
+                _ => Err(needs_scope(&app.0.config.admin_scope)),
             },
-            false => Err(unauthorized()),
+            false => Err(needs_scope(&app.0.config.admin_scope)),
         }
     }
 }
@@ -149,7 +149,7 @@ impl FromRequestParts<App> for Current {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         match Caller::of(parts, app).await? {
             Caller::User(present) => Ok(Self(present)),
-            _ => Err(unauthorized()),
+            _ => Err(needs_session()),
         }
     }
 }
@@ -178,30 +178,48 @@ impl FromRequestParts<App> for Subject {
         let named = named.as_ref().and_then(|named| named.iter().find(|(name, _)| *name == "username"));
         if let Some((_, username)) = named {
             if !caller.administers(app).await? {
-                return Err(unauthorized());
+                return Err(needs_admin());
             }
             let user = app.0.access.users.get(username).await?;
             let user = user.ok_or_else(|| Problem::new(NOT_FOUND, format!("there is no user `{username}`")))?;
             return Ok(Self { user, own_session: None });
         }
-        let Caller::User(present) = caller else { return Err(unauthorized()) };
+        let Caller::User(present) = caller else { return Err(needs_session()) };
         if !app.0.access.permits(&present, &app.0.config.profile_scope, now_ms()).await? {
-            return Err(unauthorized());
+            return Err(needs_scope(&app.0.config.profile_scope));
         }
         let Present { session, user } = *present;
         Ok(Self { user, own_session: Some(session.id) })
     }
 }
 
-/// The answer to a caller who must not.
-pub(super) fn unauthorized() -> Problem {
-    Problem::new(UNAUTHORIZED, "expected a session that suffices, or `Authorization: token <API key>`")
+/// The answer to a caller who must be somebody: a key stands for nobody.
+pub(super) fn needs_session() -> Problem {
+    Problem::new(UNAUTHORIZED, "expected the cookie of a session: log in first; an API key is not enough")
+}
+
+/// The answer to a caller whose session must have a scope.
+fn needs_scope(scope: &str) -> Problem {
+    let detail = format!("expected the cookie of a session with the scope `{scope}`; an API key is not enough");
+    Problem::new(UNAUTHORIZED, detail)
+}
+
+/// The answer to a caller who must administer.
+fn needs_admin() -> Problem {
+    Problem::new(UNAUTHORIZED, "expected `Authorization: token <API key>`, or the session of an administrator")
 }
 
 /// The answer to a caller whom an endpoint of a plug-in does not let in.
-pub(super) fn refused(caller: &Caller) -> Problem {
-    match caller {
-        Caller::User(_) => Problem::new(FORBIDDEN, "the session does not suffice"),
-        _ => unauthorized(),
-    }
+pub(super) fn refused(caller: &Caller, auth: &Auth, admin_scope: &str) -> Problem {
+    let scope = match (caller, auth) {
+        (_, Auth::Client) => {
+            return Problem::new(UNAUTHORIZED, "expected a client's id and secret, as HTTP Basic or in a form");
+        }
+        (Caller::User(_), Auth::Scope(scope)) => scope.as_ref(),
+        (Caller::User(_), _) => admin_scope,
+        (_, Auth::Admin) => return needs_admin(),
+        (_, Auth::Scope(scope)) => return needs_scope(scope),
+        (_, Auth::None | Auth::Session) => return needs_session(),
+    };
+    Problem::new(FORBIDDEN, format!("the session lacks the scope `{scope}`, or a proof that the scope asks for"))
 }

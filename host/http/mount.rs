@@ -23,7 +23,7 @@ use super::access::{Line, Place, Unanswered};
 use super::caller::{self, Caller};
 use super::error::{self, BAD_PATH, INSTANCE_NOT_RUNNING, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
 use super::measured::{Asked, NO_ROUTE};
-use super::{body, client_credentials, path, peer};
+use super::{body, client_credentials, origin, path, peer};
 use crate::config::Serves;
 use crate::runtime::{Auth, Call, Chain, Found, Incoming, Looked, PathParameters, RequestBody};
 use crate::telemetry::request::{self, Ids};
@@ -306,13 +306,17 @@ async fn let_in(app: &App, parts: &Parts, chain: &Chain, posted: &[u8]) -> Resul
     };
     for endpoint in chain.iter() {
         if !caller.satisfies(&endpoint.auth, app).await? {
-            let refused = caller::refused(&caller);
+            let refused = caller::refused(&caller, &endpoint.auth, &app.0.config.admin_scope);
             return Err(if for_clients {
                 refused.with(header::WWW_AUTHENTICATE, "Basic realm=\"client\"")
             } else {
                 refused
             });
         }
+    }
+    if let Caller::User(_) = caller {
+        // The browser has shown the cookie, whoever made the page.
+        origin::admit(&parts.method, &parts.headers, &parts.extensions, &app.0.config)?;
     }
     Ok(caller.json())
 }

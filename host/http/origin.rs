@@ -1,28 +1,40 @@
-//! What every request to the host's routes is looked at for first: that no page of another origin changes anything with a
-//! person's cookie.
+//! What every request to the host's routes, and to an endpoint that a session opens, is looked at for: that no page of
+//! another origin changes anything with a person's cookie.
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, Method, Request, header};
+use http::{Extensions, HeaderMap, Method, Request, header};
 
 use super::error::{FOREIGN_ORIGIN, Problem};
 use super::{App, cors, peer};
 use crate::config::Config;
 
-/// Refuses a change that a page of another origin asks for. Without `Origin` no browser asks for one.
+/// Refuses a change that a page of another origin asks for.
 pub(super) async fn check(State(app): State<App>, request: Request<Body>, next: Next) -> Response {
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let config = &app.0.config;
-    let origin = request.headers().get(header::ORIGIN);
-    if reads
-        || is_own(request.headers(), &config.external_url(), |scheme| comes_by(scheme, &request, config))
-        || origin.is_some_and(|origin| cors::is_allowed(origin, &config.cors_origins))
-    {
-        return next.run(request).await;
+    match admit(request.method(), request.headers(), request.extensions(), &app.0.config) {
+        Ok(()) => next.run(request).await,
+        Err(foreign) => foreign.into_response(),
     }
-    Problem::new(FOREIGN_ORIGIN, "the header field `Origin` names another origin").into_response()
+}
+
+/// Lets a request pass, unless it changes something and a page of another origin asks for it. Without `Origin` no browser
+/// asks for a change.
+pub(super) fn admit(
+    method: &Method,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+    config: &Config,
+) -> Result<(), Problem> {
+    let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let Some(origin) = headers.get(header::ORIGIN).filter(|_| !reads) else { return Ok(()) };
+    let comes_by = |scheme: &str| comes_by(scheme, headers, extensions, config);
+    if is_own(headers, &config.external_url(), comes_by) || cors::is_allowed(origin, &config.cors_origins) {
+        return Ok(());
+    }
+    let detail = "`Origin` names another origin than `external_url`, the address that was asked, and `cors_origins`";
+    Err(Problem::new(FOREIGN_ORIGIN, detail))
 }
 
 /// Whether the origin, if one is named, is that of `external_url` or that of the address that was asked, by that scheme.
@@ -39,9 +51,9 @@ fn is_own(headers: &HeaderMap, external_url: &str, comes_by: impl Fn(&str) -> bo
 }
 
 /// Whether a request can have come by a scheme: a trusted proxy's word, else what the listeners speak.
-fn comes_by<B>(scheme: &str, request: &Request<B>, config: &Config) -> bool {
-    let said = request.headers().get("x-forwarded-proto").and_then(|said| said.to_str().ok());
-    if let Some(said) = said.filter(|_| peer::is_trusted_proxy(request.extensions(), config)) {
+fn comes_by(scheme: &str, headers: &HeaderMap, extensions: &Extensions, config: &Config) -> bool {
+    let said = headers.get("x-forwarded-proto").and_then(|said| said.to_str().ok());
+    if let Some(said) = said.filter(|_| peer::is_trusted_proxy(extensions, config)) {
         return said.rsplit(',').next().is_some_and(|said| said.trim().eq_ignore_ascii_case(scheme));
     }
     let by_tls = match scheme {

@@ -26,7 +26,7 @@ pub(super) async fn list(State(app): State<App>, headers: HeaderMap) -> Result<J
     for profile in &users {
         shown.push(with_noted(&app, profile).await?);
     }
-    if users.is_empty() { Err(caller::unauthorized()) } else { Ok(Json(shown.into())) }
+    if users.is_empty() { Err(caller::needs_session()) } else { Ok(Json(shown.into())) }
 }
 
 /// `GET /profile/`.

@@ -42,7 +42,7 @@ pub enum BackupError {
     #[error("there is no database `{}`: no server has worked in this data directory yet", .0.display())]
     Missing(PathBuf),
     /// A file is in the way.
-    #[error("`{}` is there already; name another file, or say that it may be replaced", .0.display())]
+    #[error("`{}` is there already; name another file, or replace it with `--force`", .0.display())]
     Exists(PathBuf),
     /// A file cannot be read or written.
     #[error("`{}`: {cause}", path.display())]

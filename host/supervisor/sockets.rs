@@ -38,10 +38,20 @@ pub(super) struct Local {
 
 /// A socket that cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {place}: {source}")]
+#[error("cannot listen on {place}: {source}{}", remedy(source))]
 pub struct ListenError {
     place: String,
     source: std::io::Error,
+}
+
+/// What to do about the mistakes that everybody makes.
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "; stop whoever has it, or name another address (`--listen ADDRESS:PORT`)",
+        std::io::ErrorKind::PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE",
+        std::io::ErrorKind::AddrNotAvailable => "; it is no address of this machine",
+        _ => "",
+    }
 }
 
 impl Listening {

@@ -101,7 +101,7 @@ fn a_data_directory_in_use_without_a_server_is_told() {
     let (directory, pid) = (data.path().display(), std::process::id());
     let expected = format!(
         "porth: the data directory `{directory}` is in use by the process {pid}, and \
-         the server does not answer at `{directory}/porth.sock`: No such file or directory (os error 2)\n"
+         no server answers at `{directory}/porth.sock`: No such file or directory (os error 2)\n"
     );
     assert_eq!(complaint, expected);
 }

@@ -12,6 +12,7 @@ mod support;
 mod border;
 mod cli;
 mod configuration;
+mod docs;
 mod domain;
 mod http;
 mod packaging;

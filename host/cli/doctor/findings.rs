@@ -77,6 +77,7 @@ const CHECKS: &[Check] = &[
     origins,
     proxies,
     configuration_file,
+    no_configuration_file,
     database_url,
     lockout,
     deadlines,
@@ -198,11 +199,19 @@ fn libraries(facts: &Facts) -> Vec<Finding> {
         match library.verdict.as_str() {
             "refused" => {
                 let text = format!("the library {file} is refused: {reason}");
-                Some(warning("library-refused", text, format!("replace or remove it; `porth plugin check {file}`")))
+                Some(warning(
+                    "library-refused",
+                    text,
+                    format!("replace or remove it; `porth plugin check {}`", place(facts, file)),
+                ))
             }
             "unlisted" => {
                 let text = format!("the library {file} is not in `plugins.lock`");
-                Some(warning("library-unlisted", text, format!("`porth plugin allow {file}`, or remove it")))
+                Some(warning(
+                    "library-unlisted",
+                    text,
+                    format!("`porth plugin allow {}`, or remove it", place(facts, file)),
+                ))
             }
             "gone" => {
                 let text = format!("the library {file} is loaded, and its file is gone: a restart runs without it");
@@ -214,6 +223,11 @@ fn libraries(facts: &Facts) -> Vec<Finding> {
     found.collect()
 }
 
+/// A library where commands find it.
+fn place(facts: &Facts, file: &str) -> String {
+    facts.config.plugins.join(file).display().to_string()
+}
+
 fn mock_modules(facts: &Facts) -> Vec<Finding> {
     let is_mock = |modules: &[String]| modules.iter().any(|module| module.rsplit('/').next() == Some("mock"));
     let library = facts.libraries.iter().find(|library| library.file == "libmock.so" || is_mock(&library.modules));
@@ -221,7 +235,13 @@ fn mock_modules(facts: &Facts) -> Vec<Finding> {
     let used = instances.filter(|instance| text(instance, "module") == "mock").map(|instance| {
         let key = format!("{}/{}", text(instance, "kind"), text(instance, "name"));
         let found = format!("the instance {key} is a mock, made for tests: everybody knows its passwords and codes");
-        error("mock-instance", found, format!("porth instance delete {key}"))
+        let is_declared = instance.get("declared") == Some(&Value::Bool(true));
+        let remedy = if is_declared {
+            "take it out of the configuration file".to_owned()
+        } else {
+            format!("porth instance delete {key}")
+        };
+        error("mock-instance", found, remedy)
     });
     let library = library.map(|library| {
         let found = format!("the library {} has mocks, made for tests", library.file);
@@ -282,6 +302,14 @@ fn drifted(facts: &Facts) -> Vec<Finding> {
     of_records(facts, |records| {
         let remedy = "send SIGHUP to the server, or change the file back";
         records.drift.iter().map(|drift| warning("drift", drift.to_string(), remedy)).collect()
+    })
+}
+
+/// Most of what is said here depends on it.
+fn no_configuration_file(facts: &Facts) -> Vec<Finding> {
+    when(facts.server.is_some() && facts.config_file.is_none(), || {
+        let text = "no configuration file was named: what the running server reads in its own was not looked at";
+        note("no-file", text, "`porth doctor --config FILE` with the server's, unless it has none")
     })
 }
 

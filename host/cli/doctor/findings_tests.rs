@@ -142,6 +142,7 @@ const ROWS: &[Row] = &[
         "drift",
         "declares `plugin/g`",
     ),
+    (|facts| facts.config_file = None, NOTE, "no-file", "no configuration file was named"),
     (
         |facts| facts.records.as_mut().unwrap().keys[0] = json!({"name": "k"}),
         NOTE,

@@ -173,7 +173,7 @@ fn a_backup_is_made_where_nothing_is() {
         .assert_eq(&complaint(&back_up(&[]), folder.path()));
     assert!(porth(&["key", "new", "--name", "mine", "--data", text(&data)]).status.success());
     std::fs::write(&copy, "something").unwrap();
-    expect!["porth: `…/copy` is there already; name another file, or say that it may be replaced"]
+    expect!["porth: `…/copy` is there already; name another file, or replace it with `--force`"]
         .assert_eq(&complaint(&back_up(&[]), folder.path()));
     assert_eq!(std::fs::read_to_string(&copy).unwrap(), "something");
     assert!(back_up(&["--force"]).status.success());

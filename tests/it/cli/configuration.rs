@@ -49,6 +49,8 @@ fn what_counts_is_shown_with_who_said_so() {
     .assert_eq(text(&output.stderr));
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(check(config, &variables, &["--strict"]).status.code(), Some(1));
+    let listeners = check("[[listener]]\naddress = '127.0.0.1:1'\n", &[], &["--changed"]);
+    assert!(text(&listeners.stdout).contains("# 1 x [[listener]]  "), "{}", text(&listeners.stdout));
     assert_eq!(check(config, &[], &["--strict"]).status.code(), Some(0));
 }
 

@@ -58,6 +58,16 @@ fn notes_passes() {
     check_passes(&built("notes"));
 }
 
+/// As they are in debug builds: after a reload or two so much code is retired that a fresh process takes over.
+#[test]
+fn a_large_library_passes() {
+    let directory = tempfile::tempdir().unwrap();
+    let library = directory.path().join("libhello.so");
+    std::fs::copy(built("hello"), &library).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&library).unwrap().set_len(80 << 20).unwrap();
+    check_passes(&library);
+}
+
 #[test]
 fn a_plug_in_in_c_passes() {
     let directory = tempfile::tempdir().unwrap();

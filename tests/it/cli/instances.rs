@@ -123,6 +123,7 @@ fn without_a_server_instances_are_shown_and_not_changed() {
         command.args(arguments).env_remove("PORTH_CONFIG").env("PORTH_DATA", data.path()).stdin(Stdio::null());
         command.output_in_time()
     };
+    assert_eq!(porth(&["key", "new", "--name", "k"]).status.code(), Some(0), "a store to look into");
     let listed: Value = serde_json::from_slice(&porth(&["--json", "instance", "list"]).stdout).unwrap();
     let kinds: Vec<&str> = listed.as_array().unwrap().iter().filter_map(|one| one["kind"].as_str()).collect();
     assert_eq!(kinds, ["user", "client"]);

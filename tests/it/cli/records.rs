@@ -134,3 +134,32 @@ fn without_a_server_a_name_waits_for_who_must_forget_it() {
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.contains("was another user's"), "{said}");
 }
+
+#[test]
+fn nothing_is_looked_for_where_nothing_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let nowhere = directory.path().join("nowhere");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_porth"));
+        command.args(arguments).arg("--data").arg(&nowhere).env_remove("PORTH_CONFIG").stdin(Stdio::null());
+        let output = command.output_in_time();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for arguments in [
+        &["user", "list"][..],
+        &["scope", "show", "g_admin"],
+        &["client", "delete", "app"],
+        &["key", "list"],
+        &["audit"],
+        &["instance", "list"],
+    ] {
+        let (code, said) = run(arguments);
+        assert_eq!(code, Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("no server has worked in this data directory yet; `--config FILE`"), "{said}");
+        assert!(!nowhere.exists(), "{arguments:?}");
+    }
+    // What may be meant as a beginning says so.
+    let (code, said) = run(&["user", "add", "anna"]);
+    assert_eq!((code, said.contains("was made; no server has worked in it yet")), (Some(0), true), "{said}");
+    assert_eq!(run(&["user", "show", "anna"]).0, Some(0));
+}

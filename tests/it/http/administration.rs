@@ -118,6 +118,23 @@ fn proxies_say_who_comes_where_they_are_trusted() {
     assert_eq!(from("trusted_proxies = ['127.0.0.1']\nproxy_header = 'forwarded'\n"), "198.51.100.8");
 }
 
+/// Whoever is not let in is told what would open.
+#[test]
+fn what_is_missing_is_named() {
+    let server = server(Setup::new().libraries(&["misbehaves"]));
+    server.add("misbehaves", "x", &json!({}));
+    let detail = |reply: Reply| reply.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail(server.get("/api/x/admin")).contains("API key>`, or the session of an administrator"));
+    assert!(detail(server.get("/api/user/")).contains("API key>`, or the session of an administrator"));
+    assert!(detail(server.admin("GET", "/api/x/session", None)).contains("an API key is not enough"));
+    assert!(detail(server.admin("GET", "/api/profile/", None)).contains("an API key is not enough"));
+    let mut bob = Browser::new(&server);
+    bob.log_in("bob", "secret");
+    let refused = bob.get("/api/x/admin");
+    assert_eq!(refused.summary(), "403 forbidden");
+    assert!(detail(refused).contains("lacks the scope `g_admin`"));
+}
+
 #[test]
 fn clients_show_their_credentials() {
     use base64::Engine as _;
@@ -145,6 +162,7 @@ fn clients_show_their_credentials() {
         reply.headers.get_all("www-authenticate").iter().any(|value| value.to_str().unwrap().starts_with("Basic "))
     );
     // Neither an administrator nor a session is a client.
+    assert_eq!(reply.json()["detail"], "expected a client's id and secret, as HTTP Basic or in a form");
     assert_eq!(server.admin("GET", "/api/x/client", None).summary(), "401 unauthorized");
     let mut anna = Browser::new(&server);
     anna.log_in("anna", "secret");

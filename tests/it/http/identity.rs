@@ -322,6 +322,26 @@ fn pages_of_other_origins_change_nothing() {
     assert_eq!(browser.send("POST", "/api/user/", Some(&user("x")), &[("origin", &own)]).status, 200);
 }
 
+/// A page of a sibling domain is of the same site: `SameSite` alone would send it the cookie.
+#[test]
+fn pages_of_other_origins_change_nothing_at_a_plug_in_either() {
+    let app = "https://app.example.org";
+    let server = server(Setup::new().libraries(&["misbehaves"]).config(&format!("cors_origins = ['{app}']\n")));
+    server.add("misbehaves", "x", &json!({}));
+    let mut browser = Browser::new(&server);
+    browser.log_in("anna", "secret");
+    let own = format!("http://{}", server.address);
+    for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
+        let headers = [("origin", origin)];
+        assert_eq!(browser.send("POST", "/api/x/session", None, &headers).summary(), "403 foreign_origin", "{origin}");
+        assert_eq!(browser.send("GET", "/api/x/session", None, &headers).status, 200);
+        assert_eq!(server.send("POST", "/api/x/echo", &headers, b"a").status, 200, "no cookie opens it");
+    }
+    for headers in [&[("origin", own.as_str())][..], &[("origin", app)], &[]] {
+        assert_eq!(browser.send("POST", "/api/x/session", None, headers).status, 200, "{headers:?}");
+    }
+}
+
 #[test]
 fn under_https_the_cookie_is_bound_to_the_host() {
     let setup = Setup::new().config("external_url = \"https://example.org\"\n");

@@ -222,7 +222,7 @@ impl Exercise<'_> {
             }
             if fails {
                 // It would only fail again, and each time as slowly.
-                seen.note_panics(endpoint, &self.server.log_since(log));
+                seen.note_log(endpoint, &self.server.log_since(log));
                 continue;
             }
             for request in endpoint.hostile(INSTANCE, credentials) {
@@ -239,7 +239,7 @@ impl Exercise<'_> {
             if self.has_crashed(child).await {
                 crashes.push(endpoint.name());
             }
-            seen.note_panics(endpoint, &self.server.log_since(log));
+            seen.note_log(endpoint, &self.server.log_since(log));
         }
         if endpoints.is_empty() {
             self.report.found(Grade::Note, "endpoints", "there are none", "`Host::endpoints`, in `init`");
@@ -252,7 +252,7 @@ impl Exercise<'_> {
         self.report.verdict("panics", "none", &list(&seen.panics), remedy);
         let remedy = (Grade::Fail, "see \"What Porth refuses\" in docs/authors.md");
         self.report.verdict("answers that cannot be sent", "none", &list(&seen.malformed), remedy);
-        let remedy = (Grade::Warn, "what a client sends is no failure: 400 and its kin; see the log for the reason");
+        let remedy = (Grade::Warn, "what a client sends is no failure: answer 400 and its kin");
         self.report.verdict("answers of 500", "none", &list(&seen.failed), remedy);
         let remedy = (Grade::Warn, "`.deadline(…)` for what takes long, an end for what does not come back");
         self.report.verdict("deadlines", "kept", &list(&seen.late), remedy);
@@ -449,7 +449,7 @@ impl Exercise<'_> {
             };
             match reload {
                 Ok(answer) if answer.json["outcome"] == "reloaded" => {}
-                Ok(answer) => wrong.push(format!("reload: {} {}", answer.says(), answer.json["outcome"])),
+                Ok(answer) => wrong.push(format!("reload: {}", answer.says())),
                 Err(error) => wrong.push(format!("reload: {error}")),
             }
         }

@@ -85,9 +85,9 @@ impl Report {
 
     fn add(&mut self, check: Check) {
         if !self.is_json {
-            println!("  {}  {:24} {}", check.grade.name(), check.name, check.detail.replace('\n', "\n        "));
+            println!("  {}  {:27} {}", check.grade.name(), check.name, check.detail.replace('\n', INDENT));
             if let Some(remedy) = check.remedy {
-                println!("        {:24} → {remedy}", "");
+                println!("        {:27} → {remedy}", "");
             }
         }
         if let Some(section) = self.sections.last_mut() {
@@ -120,6 +120,9 @@ impl Report {
         if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
+
+/// Where the details of a check stand.
+const INDENT: &str = "\n                                    ";
 
 /// The first few of many.
 fn few(all: &[String]) -> String {

@@ -18,9 +18,13 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn note_panics(&mut self, endpoint: &Endpoint, log: &str) {
+    /// What the log has said of an endpoint: clients get no reasons.
+    pub(super) fn note_log(&mut self, endpoint: &Endpoint, log: &str) {
         if let Some(panic) = panics(log).into_iter().next() {
             self.panics.insert(format!("{}: {panic}", endpoint.name()));
+        }
+        if let Some(failure) = told(log, "a handler failed: ").into_iter().next() {
+            self.failed.insert(format!("{}: {failure}", endpoint.name()));
         }
     }
 
@@ -46,11 +50,26 @@ impl Seen {
 
 /// What the plug-in's panic hook has said.
 pub(super) fn panics(log: &str) -> Vec<String> {
-    // Behind the text come the fields of the line.
-    let text = |line: &str| {
-        let said = line.find("panicked").and_then(|at| line.get(at..)).unwrap_or_default();
-        said.split(" instance=").next().unwrap_or_default().to_owned()
-    };
-    let all: BTreeSet<String> = log.lines().filter(|line| line.contains("panicked: ")).map(text).collect();
-    all.into_iter().collect()
+    told(log, "panicked: ")
+}
+
+/// Messages of the log from some words on, without the fields that come behind them; each once.
+fn told(log: &str, words: &str) -> Vec<String> {
+    let said = log.lines().filter_map(|line| line.find(words).and_then(|at| line.get(at..)));
+    let said = said.map(|said| said.split(" instance=").next().unwrap_or_default().to_owned());
+    said.collect::<BTreeSet<String>>().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_quoted_without_its_fields() {
+        let log = "… ERROR plugin: a handler failed: the key has 2007 bytes instance=\"plugin/test\" status=\"500\"\n\
+                   … INFO plugin: ready instance=\"plugin/test\"\n\
+                   … ERROR plugin: a handler failed: the key has 2007 bytes instance=\"plugin/test\" status=\"500\"";
+        assert_eq!(told(log, "a handler failed: "), ["a handler failed: the key has 2007 bytes"]);
+        assert_eq!(panics(log), [""; 0]);
+    }
 }

@@ -85,14 +85,24 @@ impl Server {
         Ok(Self { process, data, plugins, address, log, crashes_known: AtomicU64::new(0) })
     }
 
-    /// Asks as its administrator.
+    /// Asks as its administrator; again where a fresh process takes over, as one does soon after reloads of large
+    /// libraries.
     pub(super) async fn admin(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, String> {
         let body = body.map(Value::to_string).unwrap_or_default();
         let (socket, path) = (local_path(&self.data), format!("/api{path}"));
-        let asked = local::exchange(&socket, method, &path, body);
+        let asked = async {
+            loop {
+                let (status, value) = local::exchange(&socket, method.clone(), &path, body.clone()).await?;
+                let answer = Answer::of_json(status.as_u16(), value);
+                if answer.code() != "recycling" {
+                    return Ok(answer);
+                }
+                tokio::time::sleep(RECYCLING_PAUSE).await;
+            }
+        };
         match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(Ok((status, value))) => Ok(Answer::of_json(status.as_u16(), value)),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err::<_, Box<dyn std::error::Error + Send + Sync>>(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer for {} s", PATIENCE.as_secs())),
         }
     }
@@ -169,6 +179,9 @@ impl Drop for Server {
         let _ = self.process.wait();
     }
 }
+
+/// Until the next look whether a fresh process has taken over.
+const RECYCLING_PAUSE: Duration = Duration::from_millis(50);
 
 /// Longer than anything takes that is within the deadlines.
 const PATIENCE: Duration = Duration::from_secs(30);
