@@ -30,7 +30,7 @@ use crate::domain::access::Access;
 use crate::domain::clients::Clients;
 use crate::domain::documents::Documents;
 use crate::domain::grants::Grants;
-use crate::domain::instances::{InstanceRecord, Instances};
+use crate::domain::instances::{InstanceRecord, Instances, secrets};
 use crate::domain::leadership::{Leadership, Lease};
 
 mod change;
@@ -144,8 +144,12 @@ enum Present {
 /// An instance as administrators see it.
 #[derive(Clone, Debug)]
 pub struct InstanceView {
-    /// What is stored.
+    /// What is stored, with its secrets.
     pub record: InstanceRecord,
+    /// Its parameters without secrets.
+    pub parameters: Map<String, Value>,
+    /// Its parameters for the audit log, which leaves out what `secrets::marked` marks.
+    pub parameters_noted: Map<String, Value>,
     /// What it does at present.
     pub status: Status,
     /// Why it does not run although it should.
@@ -206,6 +210,10 @@ impl Runtime {
     ) -> Self {
         libraries.set_on_worn_out(hooks.on_worn_out);
         let schemes = access.schemes.clone();
+        let known = libraries.clone();
+        records.connect_schemas(Arc::new(move |kind, module| {
+            known.module(kind, module).map(|module| module.description.parameters_schema.clone())
+        }));
         let inner = Arc::new(Inner {
             shared: Shared {
                 config,
@@ -268,7 +276,11 @@ impl Runtime {
             None => (Status::Failed, Some("it was not started".to_owned())),
         };
         let rights = self.rights_of(&record);
-        InstanceView { record, status, error, health, rights, endpoints }
+        let module = self.0.libraries.module(&record.kind, &record.module);
+        let schema = module.as_ref().map(|module| &module.description.parameters_schema);
+        let parameters = secrets::shown(schema, &record.parameters);
+        let parameters_noted = secrets::marked(schema, &record.parameters);
+        InstanceView { record, parameters, parameters_noted, status, error, health, rights, endpoints }
     }
 
     /// What an instance may ask of the host; none while no library declares its module.

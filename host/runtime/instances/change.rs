@@ -3,10 +3,11 @@
 use serde_json::{Map, Value};
 
 use super::{InstanceView, Plan, Runtime, StartError, key};
+use crate::config::DeclaredInstance;
 use crate::domain::StoreError;
 use crate::domain::instances::{
     AddError, ChangeError as RecordError, InstanceChange, InstanceRecord, Instances, NewInstance, check_display_name,
-    check_name,
+    check_name, drift, drift::Drift, secrets,
 };
 use crate::runtime::back_ends::is_built_in;
 use crate::runtime::rights::may_grant;
@@ -18,7 +19,7 @@ pub struct Edit {
     pub module: Option<String>,
     /// Its name for people.
     pub display_name: Option<String>,
-    /// What `init` gets.
+    /// What `init` gets; a mask in it means what is stored: see [`secrets::restored`].
     pub parameters: Option<Map<String, Value>>,
     /// Rights granted; `Some(None)` means all that the module needs.
     pub grants: Option<Option<Vec<String>>>,
@@ -108,6 +109,14 @@ impl Runtime {
         Ok(self.view(record))
     }
 
+    /// Where `declared` and what is stored disagree.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn drift(&self, declared: &[DeclaredInstance]) -> Result<Vec<Drift>, ChangeError> {
+        Ok(drift::between(declared, &self.0.records.list(None).await?))
+    }
+
     /// Initialises an instance, stores it, and makes it reachable.
     ///
     /// # Errors
@@ -122,6 +131,7 @@ impl Runtime {
             errors.push(format!("name: the {} instance `{}` exists already", new.kind, new.name));
         }
         self.check_grants(&new.kind, &new.module, new.grants.as_deref(), &mut errors);
+        errors.extend(secrets::check_without_masks(&new.parameters).err().into_iter().flatten());
         if !errors.is_empty() {
             return Err(ChangeError::Invalid(errors));
         }
@@ -166,7 +176,11 @@ impl Runtime {
             errors.push(format!("module: it is `{}`; an instance keeps its module", record.module));
         }
         record.display_name = edit.display_name.unwrap_or(record.display_name);
-        record.parameters = edit.parameters.unwrap_or(record.parameters);
+        match edit.parameters.map(|sent| secrets::restored(&record.parameters, sent)) {
+            Some(Ok(parameters)) => record.parameters = parameters,
+            Some(Err(wrong)) => errors.extend(wrong),
+            None => {}
+        }
         record.grants = edit.grants.unwrap_or(record.grants);
         record.allow_public = edit.allow_public.unwrap_or(record.allow_public);
         match record.settings.changed(kind, &edit.settings) {
