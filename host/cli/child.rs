@@ -145,11 +145,16 @@ async fn start(
     let (drain, drained) = watch::channel(None);
     let wishes = Wishes { token: Arc::new(token), take_over: go_on, drain };
     tokio::spawn(heed(control.clone(), inbox, wishes, runtime.clone()));
+    let led = leadership.leads();
     match must_run {
         None => runtime.start(&start, now_ms()).await.map_err(Failure::configuration)?,
         Some(must_run) => {
             take_over(control, &runtime, taking_over, &start, &must_run, watch.as_ref()).await?;
         }
+    }
+    if !led {
+        // Before anybody can reach an instance that did not run in the other process.
+        runtime.see_off().await;
     }
 
     services::ensure_scopes(&access.scopes, &config).await.map_err(Failure::configuration)?;
@@ -392,7 +397,7 @@ async fn see_off(departing: Departing, setup: Setup, leadership: Leadership) {
         if let Err(error) = setup.settle(now_ms()).await {
             tracing::warn!(%error, "the link for the first administrator may be open still: {error}");
         }
-        match departing.work_off(None).await {
+        match departing.work_off().await {
             Ok(()) => {}
             Err(StoreError::Closed) => return,
             Err(error) => tracing::warn!(%error, "nobody was told of those who are gone: {error}"),

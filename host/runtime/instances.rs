@@ -34,11 +34,13 @@ use crate::domain::instances::{InstanceRecord, Instances, secrets};
 use crate::domain::leadership::{Leadership, Lease};
 
 mod change;
+mod departures;
 mod reload;
 mod start;
 mod take_over;
 
 pub use change::{ChangeError, Edit};
+pub(super) use departures::Starting;
 pub use reload::{InstanceState, LibraryState, Outcome, ReloadError, Report};
 pub use start::{Quarantined, Start, StartUpError};
 pub use take_over::Prepared;
@@ -74,6 +76,8 @@ pub(super) struct Inner {
     table: Table,
     /// What is, by key; what should be is in the store.
     present: Mutex<BTreeMap<String, Present>>,
+    /// Instances that nobody reaches yet.
+    pub(super) starting: Arc<Starting>,
     /// Held while an instance is being changed, by key.
     changing: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Held while the domain is told of back ends, so that what it hears last is the newest.
@@ -190,6 +194,12 @@ pub enum StartError {
         /// The id of the table of hooks.
         table: &'static str,
     },
+    /// Somebody went while it did not run, and it does not forget them, but somebody else has the name by now.
+    #[error(
+        "it has not forgotten {}, who were deleted while it did not run and whose names others have by now; the log says \
+         why", .0.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    )]
+    NotForgotten(Vec<String>),
     /// `init` took too long.
     #[error("`init` took longer than {} ms", .0.as_millis())]
     Deadline(Duration),
@@ -229,6 +239,7 @@ impl Runtime {
             leadership,
             table: Table::default(),
             present: Mutex::default(),
+            starting: Arc::default(),
             changing: Mutex::default(),
             telling: tokio::sync::Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
