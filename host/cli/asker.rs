@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::local::{self, LocalError};
 use super::{EXIT_NO_SERVER, Failure, Place, offline};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Environment, Loaded, Source};
 use crate::supervisor::{DataLock, LockError, local_path};
 
 /// Who answers.
@@ -28,7 +28,7 @@ impl Asker {
         let is_new = !asker.config().data.exists();
         match DataLock::take(&asker.config().data) {
             Ok(lock) => {
-                let offline = asker.runtime.block_on(offline::Offline::open(asker.config().clone()))?;
+                let offline = asker.runtime.block_on(offline::Offline::open(asker.config().clone(), asker.source()))?;
                 asker.own = Some((offline, lock));
             }
             Err(in_use @ LockError::InUse { .. }) => asker.in_use = Some(in_use),
@@ -59,9 +59,8 @@ impl Asker {
         Ok(Self { loaded, runtime, own: None, in_use: None })
     }
 
-    /// The configuration as it is now, which need not be the one that the server has read.
-    pub(super) fn loaded(&self) -> &Loaded {
-        &self.loaded
+    fn source(&self) -> Source {
+        Source { file: self.loaded.file.clone(), environment: Environment::of_process() }
     }
 
     fn config(&self) -> &Config {

@@ -1,6 +1,7 @@
 //! `porth child`: the server itself, where the floors are put together, lowest first.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,10 +11,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::{Failure, now_ms, services};
+use super::{CONFIG_VARIABLE, Failure, now_ms, services};
 use crate::abi;
 use crate::config::Config;
-use crate::config::{Limits, Serves};
+use crate::config::{Environment, Limits, Serves, Source};
 use crate::domain::StoreError;
 use crate::domain::access::Access;
 use crate::domain::departures::Departing;
@@ -99,6 +100,7 @@ async fn start(
 ) -> Result<(Server, Vec<Accepting>, watch::Receiver<Option<Duration>>), Failure> {
     let Handover { start, must_run, config, listeners, local, lock } = handover;
     let config = Arc::new(config);
+    let source = Source { file: config_file(), environment: Environment::of_process() };
     telemetry::process::set_child(start.generation, start.crashes);
     let (token, leadership) = LeaderToken::new(start.lead);
     let (go_on, taking_over) = watch::channel(false);
@@ -143,15 +145,20 @@ async fn start(
     let (drain, drained) = watch::channel(None);
     let wishes = Wishes { token: Arc::new(token), take_over: go_on, drain };
     tokio::spawn(heed(control.clone(), inbox, wishes, runtime.clone()));
+    let led = leadership.leads();
     match must_run {
         None => runtime.start(&start, now_ms()).await.map_err(Failure::configuration)?,
         Some(must_run) => {
             take_over(control, &runtime, taking_over, &start, &must_run, watch.as_ref()).await?;
         }
     }
+    if !led {
+        // Before anybody can reach an instance that did not run in the other process.
+        runtime.see_off().await;
+    }
 
     services::ensure_scopes(&access.scopes, &config).await.map_err(Failure::configuration)?;
-    let services = services::services(&db, &config, access.clone(), clients);
+    let services = services::services(&db, &config, source, access.clone(), clients);
     let retention_ms = i64::from(config.audit.retention_days) * 86_400_000;
     tokio::spawn(see_off(access.users.departing().clone(), services.setup.clone(), leadership.clone()));
     tokio::spawn(purge(access, services.keys.clone(), retention_ms, leadership.clone()));
@@ -390,12 +397,18 @@ async fn see_off(departing: Departing, setup: Setup, leadership: Leadership) {
         if let Err(error) = setup.settle(now_ms()).await {
             tracing::warn!(%error, "the link for the first administrator may be open still: {error}");
         }
-        match departing.work_off(None).await {
+        match departing.work_off().await {
             Ok(()) => {}
             Err(StoreError::Closed) => return,
             Err(error) => tracing::warn!(%error, "nobody was told of those who are gone: {error}"),
         }
     }
+}
+
+/// The configuration file, which the parent names: what counts comes from the parent, but what the file says by now is
+/// shown to administrators.
+fn config_file() -> Option<PathBuf> {
+    std::env::var_os(CONFIG_VARIABLE).filter(|file| !file.is_empty()).map(PathBuf::from)
 }
 
 /// What the parent says, in the runtime's words.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::asker::{Asker, encoded};
 use super::output::{Output, print_table, text};
 use super::records::{given, properties, put};
-use super::{Failure, Place, drift};
+use super::{Failure, Place};
 use crate::runtime::KINDS;
 use crate::runtime::schema::ParametersSchema;
 
@@ -113,9 +113,8 @@ pub(super) fn run(command: InstanceCommand, output: Output) -> Result<ExitCode, 
         InstanceCommand::List { kind, pattern, place } => {
             let mut asker = Asker::existing(&place)?;
             let instances = all(&mut asker, kind.as_deref(), &pattern)?;
-            let drifted = drift::between(&asker.loaded().config.instances, &instances);
-            let shown: Vec<Value> = instances.iter().map(|instance| drift::with(instance, &drifted)).collect();
-            output.print(&shown.into(), |_| {
+            let drifted = drift(&mut asker)?;
+            output.print(&instances.clone().into(), |_| {
                 print_table(&instances.iter().map(row).collect::<Vec<_>>());
                 for drift in drifted.iter().filter(|_| kind.is_none() && pattern.is_empty()) {
                     eprintln!("{drift}");
@@ -182,6 +181,14 @@ pub(super) fn all(asker: &mut Asker, kind: Option<&str>, pattern: &str) -> Resul
     }
 }
 
+/// A sentence for each thing in which the configuration file and the server disagree, or why nobody knows.
+pub(super) fn drift(asker: &mut Asker) -> Result<Vec<String>, Failure> {
+    let told = asker.ask(Method::GET, "admin/drift", None)?;
+    let error = told.get("error").and_then(Value::as_str);
+    let drift = told.get("drift").and_then(Value::as_array).into_iter().flatten();
+    Ok(error.into_iter().chain(drift.map(|drift| text(drift, "text"))).map(str::to_owned).collect())
+}
+
 /// An instance in one line.
 pub(super) fn row(instance: &Value) -> Vec<String> {
     let reason = ["quarantine", "error"].into_iter().find_map(|member| instance.get(member)?.as_str());
@@ -231,7 +238,7 @@ fn check(
     let found = found.ok_or_else(|| Failure::new(format!("no library declares the {kind} module `{module}`")))?;
     let schema = ParametersSchema::new(found.get("parameters_schema").unwrap_or(&Value::Bool(true)))?;
     let parameters = body.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
-    let errors = schema.check(&parameters).err().unwrap_or_default();
+    let errors = schema.check_shown(&parameters).err().unwrap_or_default();
     if !errors.is_empty() && !output.json {
         return Err(Failure::new(errors.join("; ")));
     }

@@ -15,7 +15,6 @@ mod backup;
 mod check_config;
 mod child;
 mod doctor;
-mod drift;
 mod instance;
 mod key;
 mod local;
@@ -192,7 +191,7 @@ enum PluginCommand {
 #[derive(Args)]
 struct Place {
     /// The configuration file.
-    #[arg(long, env = "PORTH_CONFIG", value_name = "FILE")]
+    #[arg(long, env = CONFIG_VARIABLE, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The data directory: database, lock, control socket [env: PORTH_DATA].
     #[arg(long, value_name = "DIR")]
@@ -217,6 +216,9 @@ impl Place {
         Loaded::load(self.config.as_deref(), &Environment::of_process(), overrides)
     }
 }
+
+/// Names the configuration file.
+const CONFIG_VARIABLE: &str = "PORTH_CONFIG";
 
 /// A command ends with it when only a server could do what it was asked to, and none answers.
 const EXIT_NO_SERVER: u8 = 3;

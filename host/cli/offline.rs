@@ -11,7 +11,7 @@ use tower::ServiceExt as _;
 use super::local::{self, LocalError};
 use super::scratch::Scratch;
 use super::{Failure, now_ms, services};
-use crate::config::{Config, Serves};
+use crate::config::{Config, Serves, Source};
 use crate::domain::documents::{DocumentLimits, Documents};
 use crate::domain::grants::Grants;
 use crate::domain::instances::Instances;
@@ -30,7 +30,7 @@ pub(super) struct Offline {
 
 impl Offline {
     /// Opens the store. The data directory's lock must be held.
-    pub(super) async fn open(config: Config) -> Result<Self, Failure> {
+    pub(super) async fn open(config: Config, source: Source) -> Result<Self, Failure> {
         let no_plugins = Scratch::new()?;
         let config = Arc::new(Config { plugins: no_plugins.path.clone(), instances: Vec::new(), ..config });
         let db = Db::open(&config.database, &config.data, now_ms()).await?;
@@ -51,7 +51,7 @@ impl Offline {
             documents,
             hooks,
         );
-        let services = services::services(&db, &config, access, clients);
+        let services = services::services(&db, &config, source, access, clients);
         let routes = routes::router(&App::new(config, runtime, services), Serves::All);
         Ok(Self { routes, db, _leader: leader, _no_plugins: no_plugins })
     }

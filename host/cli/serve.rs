@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 
 use clap::Args;
 
-use super::{Failure, Place};
+use super::{CONFIG_VARIABLE, Failure, Place};
 use crate::config::Loaded;
 use crate::supervisor::child::EXIT_CONFIGURATION;
 use crate::supervisor::{self, Ended, Sources, Supervisor, SupervisorError};
@@ -32,8 +32,10 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    let file = place.config.clone();
     let again = move || place.read(plugins.clone(), listen).map(|loaded| loaded.config);
-    let sources = Sources { config: Box::new(again), command: Box::new(child_command) };
+    let sources =
+        Sources { config: Box::new(again), command: Box::new(move |program| child_command(program, file.as_deref())) };
     let ended = Supervisor::new(config, sources).and_then(Supervisor::run).map_err(|error| Failure {
         code: if matches!(error, SupervisorError::Configuration) { EXIT_CONFIGURATION } else { 1 },
         message: error.to_string(),
@@ -44,12 +46,17 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Everything the child needs comes from its parent over the control channel.
-fn child_command(program: &Path) -> Command {
+/// Everything the child needs comes from its parent over the control channel; which file that is made of, it may tell
+/// others.
+fn child_command(program: &Path, file: Option<&Path>) -> Command {
     let mut command = Command::new(program);
     command.arg0("porth").arg("child");
     for variable in supervisor::FOR_THE_PARENT {
         command.env_remove(variable);
     }
+    match file.map(std::path::absolute) {
+        Some(Ok(file)) => command.env(CONFIG_VARIABLE, file),
+        _ => command.env_remove(CONFIG_VARIABLE),
+    };
     command
 }

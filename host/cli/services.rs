@@ -1,6 +1,6 @@
 //! The services of the domain, put together the same way for the server and for a command that works without one.
 
-use crate::config::{Config, Login};
+use crate::config::{Config, Login, Source};
 use crate::domain::access::Access;
 use crate::domain::audit::Audit;
 use crate::domain::clients::Clients;
@@ -44,7 +44,7 @@ pub(super) fn identity(db: &Db, login: &Login, documents: &Documents) -> (Access
 }
 
 /// What the routes ask.
-pub(super) fn services(db: &Db, config: &Config, access: Access, clients: Clients) -> Services {
+pub(super) fn services(db: &Db, config: &Config, source: Source, access: Access, clients: Clients) -> Services {
     Services {
         keys: ApiKeys::new(db.clone()),
         grants: Grants::new(db.clone(), access.scopes.clone(), clients.clone()),
@@ -53,6 +53,7 @@ pub(super) fn services(db: &Db, config: &Config, access: Access, clients: Client
         store: StoreMeter::new(db.clone()),
         access,
         clients,
+        source,
     }
 }
 

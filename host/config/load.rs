@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
-use super::Config;
 use super::environment::Environment;
 use super::layers::{DATABASE, DATABASE_FILE, Layers, first_line};
+use super::{Config, DeclaredInstance};
 
 /// What the command line says instead of the file and the environment.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,26 @@ pub struct Loaded {
     pub origins: BTreeMap<String, Origin>,
     /// What is odd and keeps nothing from working, one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// Where a configuration comes from, for who reads it again.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// The configuration file.
+    pub file: Option<PathBuf>,
+    /// The environment as it was at the start.
+    pub environment: Environment,
+}
+
+impl Source {
+    /// The instances that the file declares now.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`]; the command line is not asked.
+    pub fn declared(&self) -> Result<Vec<DeclaredInstance>, ConfigError> {
+        let loaded = Loaded::load(self.file.as_deref(), &self.environment, Overrides::default())?;
+        Ok(loaded.config.instances)
+    }
 }
 
 /// Who said what a key is. Of two, the later one counts.

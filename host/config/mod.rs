@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use environment::{Environment, OTHER_VARIABLES};
 pub use keys::{Choice, Key, Kind, keys};
 pub use listener::{LISTENERS_MAX, Listener, Serves, Tls};
-pub use load::{ConfigError, Loaded, Origin, Overrides, redacted};
+pub use load::{ConfigError, Loaded, Origin, Overrides, Source, redacted};
 pub use network::Network;
 pub use sample::sample;
 

@@ -322,7 +322,7 @@ fn without_secrets(before: Option<&Value>, value: &Value) -> Value {
                     (false, old) => without_secrets(old, value),
                     (true, None) if before.is_some() => json!(SET),
                     (true, Some(old)) if old != value => json!(CHANGED),
-                    (true, _) => json!(SECRET),
+                    (true, _) => json!(MASK),
                 };
                 (name.clone(), shown)
             });
@@ -347,11 +347,12 @@ pub fn is_secret(name: &str, value: &Value) -> bool {
 }
 
 /// A URL without the name and password in it (RFC 3986, section 3.2.1).
-fn without_userinfo(text: &str) -> String {
+#[must_use]
+pub fn without_userinfo(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     match authority.rsplit_once('@') {
-        Some((userinfo, _)) => format!("{scheme}://{SECRET}{}", rest.get(userinfo.len()..).unwrap_or_default()),
+        Some((userinfo, _)) => format!("{scheme}://{MASK}{}", rest.get(userinfo.len()..).unwrap_or_default()),
         None => text.to_owned(),
     }
 }
@@ -372,7 +373,8 @@ const SECRETS: [&str; 12] = [
 ];
 /// What makes a number with such a name a measure of it.
 const MEASURES: [&str; 6] = ["age", "max", "min", "length", "duration", "required"];
-const SECRET: &str = "(secret)";
+/// What is shown instead of a secret.
+pub const MASK: &str = "(secret)";
 const SET: &str = "(set)";
 const CHANGED: &str = "(changed)";
 const TEXT_CHARS_MAX: usize = 512;
@@ -392,7 +394,7 @@ mod tests {
         check(
             None,
             json!({"a": [{"client_secret": "x"}], "mail": {"Password": "x", "host": "h"}, "signing-key": {"k": 1}}),
-            json!({"a": [{"client_secret": SECRET}], "mail": {"Password": SECRET, "host": "h"}, "signing-key": SECRET}),
+            json!({"a": [{"client_secret": MASK}], "mail": {"Password": MASK, "host": "h"}, "signing-key": MASK}),
         );
         check(
             None,
@@ -413,7 +415,7 @@ mod tests {
         check(
             Some(old),
             json!({"secret": "b", "token": "t", "password": "p"}),
-            json!({"secret": CHANGED, "token": SECRET, "password": SET}),
+            json!({"secret": CHANGED, "token": MASK, "password": SET}),
         );
     }
 

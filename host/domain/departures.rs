@@ -1,9 +1,9 @@
 //! People who go, and whoever may keep something of them: plug-ins' documents, schemes, middlewares, and every instance that
 //! wants to hear of it.
 //!
-//! Start at [`Departing`]. What is left to do is written with the deletion, and worked off then, at the next start, once a
-//! minute, and before anybody else gets the name. An instance that runs and does not forget keeps the name from being given
-//! anew; one that does not run is told when it does, and keeps nothing back: nobody can have used it meanwhile.
+//! Start at [`Departing`]. What is left to do is written with the deletion, and worked off then, once a minute, and before
+//! anybody else gets the name. An instance that runs and does not forget keeps the name from being given anew; one that
+//! does not run keeps nothing back: nobody can have used it meanwhile. It is told before anybody can reach it again.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -77,24 +77,71 @@ impl Departing {
         let _ = self.documents.set(documents);
     }
 
-    /// Works off what is left to do of everybody, or of those whom the instance of a key has not forgotten.
+    /// Works off what is left to do of those whose names are kept back.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn work_off(&self, key: Option<&str>) -> Result<(), StoreError> {
+    pub async fn work_off(&self) -> Result<(), StoreError> {
         let mut after = String::new();
         loop {
-            let page = rows::list(&self.db, &after, PAGE).await?;
+            let page = rows::list_blocking(&self.db, &after, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after.clone_from(&last.username);
+            self.finish_all(&page).await?;
+        }
+    }
+
+    /// Tells an instance, which nobody reaches yet, of all whom it has not forgotten. Where it fails to forget somebody, the
+    /// name is kept back; gives the names that somebody else has by now, who must not reach it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn see_off(&self, key: &str) -> Result<Vec<String>, StoreError> {
+        let (mut after, mut taken) = (String::new(), Vec::new());
+        loop {
+            let page = rows::list_of(&self.db, key, &after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(taken) };
+            after.clone_from(&last.username);
+            let concerns = |row: &DepartureRow| remains(row).is_none_or(|keys| keys.contains(key));
+            let page: Vec<_> = page.into_iter().filter(concerns).collect();
+            self.finish_all(&page).await?;
             for row in page {
-                let concerns = |key| remains(&row).is_none_or(|keys| keys.contains(key));
-                if key.is_none_or(concerns) {
-                    let failures = self.finish(&row.username).await?.failures;
-                    log(&failures);
+                let left = rows::find(&self.db, &row.username).await?;
+                if left.is_some_and(|left| concerns(&left)) && self.keep_back(row.clone()).await? {
+                    taken.push(row.username);
                 }
             }
         }
+    }
+
+    /// Of some at a time: whoever is told may take long.
+    async fn finish_all(&self, page: &[DepartureRow]) -> Result<(), StoreError> {
+        for some in page.chunks(AT_ONCE) {
+            let finishing = some.iter().map(|row| {
+                let (departing, username) = (self.clone(), row.username.clone());
+                async move { departing.finish(&username).await }
+            });
+            for left in join_all(finishing).await {
+                log(&left?.failures);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a name back. True means that somebody has it by now.
+    async fn keep_back(&self, row: DepartureRow) -> Result<bool, StoreError> {
+        let row = Arc::new(row);
+        let work = self.db.transaction(move |transaction| {
+            let row = Arc::clone(&row);
+            Box::pin(async move {
+                if users::identity_inside(transaction, &row.username).await?.is_some() {
+                    return Ok(true);
+                }
+                rows::block(transaction, &row).await?;
+                Ok(false)
+            })
+        });
+        work.await
     }
 
     /// Ends an identity that is nobody's any more, and notes what is left to do.
@@ -218,3 +265,5 @@ fn is_built_in(record: &InstanceRecord) -> bool {
 
 /// How many rows are looked at at once.
 const PAGE: i64 = 200;
+/// Of how many people instances are told at once.
+const AT_ONCE: usize = 8;

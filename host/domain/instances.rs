@@ -2,11 +2,13 @@
 //!
 //! Start at [`Instances`]. What runs and how it is doing is the runtime's business: see `crate::runtime`.
 
+pub mod drift;
 mod name;
+pub mod secrets;
 mod settings;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value, json};
 
@@ -151,6 +153,16 @@ pub enum DeclareError {
         /// Everything that is wrong.
         errors: Vec<String>,
     },
+    /// What was shown instead of a secret is no value.
+    #[error("the configuration declares the instance `{kind}/{name}`: {}", .errors.join("; "))]
+    Parameters {
+        /// The kind.
+        kind: String,
+        /// The name.
+        name: String,
+        /// Everything that is wrong.
+        errors: Vec<String>,
+    },
     /// A name is declared twice.
     #[error("the configuration declares the instance `{kind}/{name}` twice")]
     Twice {
@@ -183,13 +195,22 @@ pub enum DeclareError {
 #[derive(Clone)]
 pub struct Instances {
     db: Db,
+    schemas: Arc<OnceLock<Schemas>>,
 }
+
+/// Gives the schema of the parameters of a module, by kind and name, if a library declares it.
+pub type Schemas = Arc<dyn Fn(&str, &str) -> Option<Value> + Send + Sync>;
 
 impl Instances {
     /// The records in a database.
     #[must_use]
     pub fn new(db: Db) -> Self {
-        Self { db }
+        Self { db, schemas: Arc::default() }
+    }
+
+    /// Says where the schemas are by which the audit log knows secrets; the first time counts. Before, every text is one.
+    pub fn connect_schemas(&self, schemas: Schemas) {
+        let _ = self.schemas.set(schemas);
     }
 
     /// All instances, or those of one kind, by kind and name.
@@ -343,10 +364,11 @@ impl Instances {
     pub async fn declare(&self, declarations: &[DeclaredInstance], now_ms: i64) -> Result<(), DeclareError> {
         check_declarations(declarations)?;
         let declarations: Arc<[DeclaredInstance]> = declarations.into();
+        let schemas = self.schemas.get().cloned().unwrap_or_else(|| Arc::new(|_, _| None));
         self.db
             .transaction(move |transaction| {
-                let declarations = Arc::clone(&declarations);
-                Box::pin(async move { take_over(transaction, &declarations, now_ms).await })
+                let (declarations, schemas) = (Arc::clone(&declarations), Arc::clone(&schemas));
+                Box::pin(async move { take_over(transaction, &declarations, &schemas, now_ms).await })
             })
             .await
     }
@@ -356,6 +378,7 @@ impl Instances {
 async fn take_over(
     transaction: &Transaction<'_>,
     declarations: &[DeclaredInstance],
+    schemas: &Schemas,
     now_ms: i64,
 ) -> Result<(), DeclareError> {
     let stored = rows::list_inside(transaction).await?;
@@ -364,13 +387,13 @@ async fn take_over(
         match stored.remove(&(declared.kind.clone(), declared.name.clone())) {
             None => {
                 let new = declared_row(declared, now_ms);
-                note(transaction, "instance.add", None, &new, now_ms).await?;
+                note(transaction, schemas, "instance.add", (None, &new), now_ms).await?;
                 rows::insert_inside(transaction, new).await?;
             }
             Some(old) => {
                 let new = declared_over(&old, declared, old.updated_at)?;
                 if new != old {
-                    note(transaction, "instance.change", Some(&old), &new, now_ms).await?;
+                    note(transaction, schemas, "instance.change", (Some(&old), &new), now_ms).await?;
                     rows::update_declaration(transaction, InstanceRow { updated_at: now_ms, ..new }).await?;
                 }
             }
@@ -378,7 +401,7 @@ async fn take_over(
     }
     for old in stored.into_values().filter(|row| row.declared) {
         let new = undeclared(old.clone());
-        note(transaction, "instance.change", Some(&old), &new, now_ms).await?;
+        note(transaction, schemas, "instance.change", (Some(&old), &new), now_ms).await?;
         rows::update_declaration(transaction, InstanceRow { updated_at: now_ms, ..new }).await?;
     }
     Ok(())
@@ -387,17 +410,19 @@ async fn take_over(
 /// Notes what the configuration changes, with the change itself.
 async fn note(
     transaction: &Transaction<'_>,
+    schemas: &Schemas,
     action: &str,
-    old: Option<&InstanceRow>,
-    new: &InstanceRow,
+    (old, new): (Option<&InstanceRow>, &InstanceRow),
     now_ms: i64,
 ) -> Result<(), StoreError> {
+    let schema = schemas(&new.kind, &new.module);
     let shown = |row: &InstanceRow| {
         let json = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+        let parameters = serde_json::from_str(&row.parameters).unwrap_or_default();
         json!({
             "module": row.module,
             "display_name": row.display_name,
-            "parameters": json(&row.parameters),
+            "parameters": secrets::marked(schema.as_ref(), &parameters),
             "grants": row.grants.as_deref().map(json),
             "allow_public": row.allow_public,
             "settings": json(&row.settings),
@@ -423,13 +448,16 @@ async fn note(
 /// [`DeclareError`], but for what only the store knows.
 pub fn check_declarations(declarations: &[DeclaredInstance]) -> Result<(), DeclareError> {
     let mut seen = HashSet::new();
-    for DeclaredInstance { kind, name, display_name, settings, .. } in declarations {
+    for DeclaredInstance { kind, name, display_name, settings, parameters, .. } in declarations {
         let (kind, name) = (kind.clone(), name.clone());
         if let Err(error) = check_name(&name).and_then(|()| check_display_name(display_name)) {
             return Err(DeclareError::Name { kind, name, error });
         }
         if let Err(errors) = Settings::declared(&kind, settings) {
             return Err(DeclareError::Settings { kind, name, errors });
+        }
+        if let Err(errors) = secrets::check_without_masks(parameters) {
+            return Err(DeclareError::Parameters { kind, name, errors });
         }
         if !seen.insert((kind.clone(), name.clone())) {
             return Err(DeclareError::Twice { kind, name });

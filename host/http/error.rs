@@ -221,6 +221,7 @@ impl From<StartError> for Problem {
             StartError::Init(InitError::Failed { .. } | InitError::Panicked)
             | StartError::Documents(_)
             | StartError::NoHooks { .. }
+            | StartError::NotForgotten(_)
             | StartError::Deadline(_) => Self::new(INIT_FAILED, text),
         }
     }

@@ -15,6 +15,7 @@ mod connection;
 mod cookie;
 mod cors;
 mod docs;
+mod drift;
 mod edge;
 mod entrance;
 mod error;
@@ -54,7 +55,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 
-use crate::config::{Config, Serves};
+use crate::config::{Config, Serves, Source};
 use crate::domain::access::Access;
 use crate::domain::clients::Clients;
 use crate::domain::grants::Grants;
@@ -93,6 +94,8 @@ pub struct Services {
     pub setup: Setup,
     /// What is counted of the database.
     pub store: StoreMeter,
+    /// Where the configuration comes from.
+    pub source: Source,
 }
 
 struct Parts {

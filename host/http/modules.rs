@@ -7,6 +7,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 use super::caller::Admin;
+use super::drift::Disagreements;
 use super::error::{INVALID, NOT_FOUND, Problem};
 use super::fields::Fields;
 use super::page::Asked;
@@ -73,6 +74,7 @@ pub(super) async fn list(
     let Kind(kind) = kind.try_into()?;
     let pattern = page.pattern.to_lowercase();
     let instances = app.0.runtime.list(kind).await?;
+    let drift = Disagreements::look(&app).await?;
     let shown = instances
         .iter()
         .filter(|instance| {
@@ -83,7 +85,7 @@ pub(super) async fn list(
         })
         .skip(usize::try_from(page.offset).unwrap_or(usize::MAX))
         .take(usize::try_from(page.limit).unwrap_or(usize::MAX))
-        .map(view);
+        .map(|instance| with_drift(instance, &drift));
     Ok(Json(shown.collect()))
 }
 
@@ -123,7 +125,8 @@ pub(super) async fn show(
     Path((kind, name)): Path<(String, String)>,
 ) -> Result<Json<Value>, Problem> {
     let Kind(kind) = kind.try_into()?;
-    Ok(Json(view(&app.0.runtime.get(kind, &name).await?)))
+    let instance = app.0.runtime.get(kind, &name).await?;
+    Ok(Json(with_drift(&instance, &Disagreements::look(&app).await?)))
 }
 
 /// `PUT /mod/:kind/:name`: changes what is given.
@@ -188,24 +191,34 @@ pub(super) async fn detached<T: Send + 'static>(
         .map_err(|error| Problem::logged(super::error::INTERNAL, error))
 }
 
-/// What administrators decide of an instance, and whether it runs.
+/// What administrators decide of an instance, and whether it runs, for the audit log.
 pub(super) fn settings_view(instance: &InstanceView) -> Value {
     let mut view = view(instance);
     if let Some(view) = view.as_object_mut() {
         view.remove("health");
+        view.insert("parameters".to_owned(), instance.parameters_noted.clone().into());
+    }
+    view
+}
+
+/// With where the configuration file and the server disagree about it.
+fn with_drift(instance: &InstanceView, drift: &Disagreements) -> Value {
+    let mut view = view(instance);
+    if let Some(view) = view.as_object_mut() {
+        view.insert("drift".to_owned(), drift.of(&instance.record.kind, &instance.record.name));
     }
     view
 }
 
 fn view(instance: &InstanceView) -> Value {
-    let InstanceView { record, status, error, health, rights, endpoints } = instance;
+    let InstanceView { record, parameters, status, error, health, rights, endpoints, .. } = instance;
     let endpoint =
         |endpoint: &EndpointView| json!({"method": endpoint.method, "path": endpoint.path, "auth": endpoint.auth});
     let mut view = json!({
         "module": record.module,
         "name": record.name,
         "display_name": record.display_name,
-        "parameters": record.parameters,
+        "parameters": parameters,
         "grants": record.grants,
         "rights": rights,
         "allow_public": record.allow_public,

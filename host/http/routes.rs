@@ -7,7 +7,7 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::{
-    App, audit, auth, clients, docs, grants, health, keys, libraries, listeners, local, misc, modules, openapi,
+    App, audit, auth, clients, docs, drift, grants, health, keys, libraries, listeners, local, misc, modules, openapi,
     profile, schemes, scopes, setup, users,
 };
 use crate::config::Serves;
@@ -74,6 +74,7 @@ pub(super) fn api(serves: Serves) -> Routes {
         .route("/mod/{kind}/{name}/{action}", put(modules::act))
         .route("/mod/reload", put(libraries::rescan))
         .route("/admin/listener", get(listeners::list))
+        .route("/admin/drift", get(drift::show))
         .route("/admin/library", get(libraries::list))
         .route("/admin/library/{file}", get(libraries::show))
         .route("/admin/library/{file}/reload", put(libraries::reload))

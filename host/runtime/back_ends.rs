@@ -283,10 +283,17 @@ impl Departures for Teller {
             let of_any = Hook { table: porth_abi::USER_REVOKE, place: 0 };
             let arguments = json!({ "username": username });
             let mut failures = Vec::new();
-            for hook in of_kind.into_iter().chain([of_any]) {
-                match runtime.ask(kind, name, hook, &arguments).await {
+            // One that is about to be routed is told as the one whose place it takes: it may have read what it must forget.
+            let mut calls = runtime.0.starting.begin(key);
+            calls.extend(runtime.begin_of(kind, name));
+            if calls.is_empty() {
+                return Told::NotRunning;
+            }
+            for (call, hook) in
+                calls.iter().flat_map(|call| of_kind.into_iter().chain([of_any]).map(move |hook| (call, hook)))
+            {
+                match runtime.ask_in(call.clone(), hook, &arguments).await {
                     Ok(_) | Err(HookError::Unsupported | HookError::Refused { code: code::NOT_FOUND, .. }) => {}
-                    Err(HookError::NotRunning) => return Told::NotRunning,
                     Err(error) => failures.push(error.to_string()),
                 }
             }

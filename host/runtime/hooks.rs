@@ -94,6 +94,11 @@ impl Runtime {
     /// [`HookError`]; what is no refusal counts against the instance's health.
     pub async fn ask(&self, kind: &str, name: &str, hook: Hook, arguments: &Value) -> Result<Value, HookError> {
         let call = self.begin_of(kind, name).ok_or(HookError::NotRunning)?;
+        self.ask_in(call, hook, arguments).await
+    }
+
+    /// As [`ask`](Self::ask), in a call that was begun.
+    pub(super) async fn ask_in(&self, call: Call, hook: Hook, arguments: &Value) -> Result<Value, HookError> {
         let hooks = call.hooks.get(hook.table).filter(|hooks| hooks.has(hook.place)).cloned();
         let hooks = hooks.ok_or(HookError::Unsupported)?;
         let deadline = Duration::from_millis(self.shared().config.limits.deadline_ms);

@@ -30,15 +30,17 @@ use crate::domain::access::Access;
 use crate::domain::clients::Clients;
 use crate::domain::documents::Documents;
 use crate::domain::grants::Grants;
-use crate::domain::instances::{InstanceRecord, Instances};
+use crate::domain::instances::{InstanceRecord, Instances, secrets};
 use crate::domain::leadership::{Leadership, Lease};
 
 mod change;
+mod departures;
 mod reload;
 mod start;
 mod take_over;
 
 pub use change::{ChangeError, Edit};
+pub(super) use departures::Starting;
 pub use reload::{InstanceState, LibraryState, Outcome, ReloadError, Report};
 pub use start::{Quarantined, Start, StartUpError};
 pub use take_over::Prepared;
@@ -74,6 +76,8 @@ pub(super) struct Inner {
     table: Table,
     /// What is, by key; what should be is in the store.
     present: Mutex<BTreeMap<String, Present>>,
+    /// Instances that nobody reaches yet.
+    pub(super) starting: Arc<Starting>,
     /// Held while an instance is being changed, by key.
     changing: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Held while the domain is told of back ends, so that what it hears last is the newest.
@@ -144,8 +148,12 @@ enum Present {
 /// An instance as administrators see it.
 #[derive(Clone, Debug)]
 pub struct InstanceView {
-    /// What is stored.
+    /// What is stored, with its secrets.
     pub record: InstanceRecord,
+    /// Its parameters without secrets.
+    pub parameters: Map<String, Value>,
+    /// Its parameters for the audit log, which leaves out what `secrets::marked` marks.
+    pub parameters_noted: Map<String, Value>,
     /// What it does at present.
     pub status: Status,
     /// Why it does not run although it should.
@@ -186,6 +194,12 @@ pub enum StartError {
         /// The id of the table of hooks.
         table: &'static str,
     },
+    /// Somebody went while it did not run, and it does not forget them, but somebody else has the name by now.
+    #[error(
+        "it has not forgotten {}, who were deleted while it did not run and whose names others have by now; the log says \
+         why", .0.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    )]
+    NotForgotten(Vec<String>),
     /// `init` took too long.
     #[error("`init` took longer than {} ms", .0.as_millis())]
     Deadline(Duration),
@@ -206,6 +220,10 @@ impl Runtime {
     ) -> Self {
         libraries.set_on_worn_out(hooks.on_worn_out);
         let schemes = access.schemes.clone();
+        let known = libraries.clone();
+        records.connect_schemas(Arc::new(move |kind, module| {
+            known.module(kind, module).map(|module| module.description.parameters_schema.clone())
+        }));
         let inner = Arc::new(Inner {
             shared: Shared {
                 config,
@@ -221,6 +239,7 @@ impl Runtime {
             leadership,
             table: Table::default(),
             present: Mutex::default(),
+            starting: Arc::default(),
             changing: Mutex::default(),
             telling: tokio::sync::Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
@@ -268,7 +287,11 @@ impl Runtime {
             None => (Status::Failed, Some("it was not started".to_owned())),
         };
         let rights = self.rights_of(&record);
-        InstanceView { record, status, error, health, rights, endpoints }
+        let module = self.0.libraries.module(&record.kind, &record.module);
+        let schema = module.as_ref().map(|module| &module.description.parameters_schema);
+        let parameters = secrets::shown(schema, &record.parameters);
+        let parameters_noted = secrets::marked(schema, &record.parameters);
+        InstanceView { record, parameters, parameters_noted, status, error, health, rights, endpoints }
     }
 
     /// What an instance may ask of the host; none while no library declares its module.

@@ -7,10 +7,14 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
+use crate::domain::audit::MASK;
+use crate::domain::instances::secrets;
+
 /// A compiled schema.
 #[derive(Debug)]
 pub struct ParametersSchema {
     validator: jsonschema::Validator,
+    schema: Value,
 }
 
 /// Why a schema cannot be used.
@@ -47,22 +51,38 @@ impl ParametersSchema {
             return Err(SchemaError::Expansion);
         }
         let validator = jsonschema::validator_for(schema).map_err(|error| SchemaError::Invalid(error.to_string()))?;
-        Ok(Self { validator })
+        Ok(Self { validator, schema: schema.clone() })
     }
 
-    /// Checks parameters; every error names the place and what was expected.
+    /// Checks parameters; every error names the place and what was expected, and no secret.
     ///
     /// # Errors
     /// All that is wrong, at most 50 texts.
     pub fn check(&self, parameters: &Map<String, Value>) -> Result<(), Vec<String>> {
-        let parameters = Value::Object(parameters.clone());
+        self.check_where(parameters, |_| true)
+    }
+
+    /// As [`check`](Self::check), but passes over what stands for a secret, whose value only the server knows.
+    ///
+    /// # Errors
+    /// As `check`.
+    pub fn check_shown(&self, parameters: &Map<String, Value>) -> Result<(), Vec<String>> {
+        self.check_where(parameters, |value| !secrets::has_mask(value))
+    }
+
+    fn check_where(&self, given: &Map<String, Value>, counts: fn(&Value) -> bool) -> Result<(), Vec<String>> {
+        let parameters = Value::Object(given.clone());
+        let shown = Value::Object(secrets::shown(Some(&self.schema), given));
         let errors: Vec<String> = self
             .validator
             .iter_errors(&parameters)
+            .filter(|error| counts(error.instance()))
             .take(ERRORS_MAX)
             .map(|error| {
                 let place = error.instance_path().to_string();
-                format!("parameters{place}: {error}")
+                let tells = shown.pointer(&place) != Some(error.instance());
+                let said = if tells { error.masked_with(MASK).to_string() } else { error.to_string() };
+                format!("parameters{place}: {said}")
             })
             .collect();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -147,6 +167,19 @@ mod tests {
             parameters: "greeting" is a required property
             parameters/times: 0 is less than the minimum of 1"#]]
         .assert_eq(&check(&schema, &json!({"times": 0})));
+    }
+
+    #[test]
+    fn no_error_tells_a_secret() {
+        let long = json!({"type": "string", "minLength": 20});
+        let word = json!({"type": "string", "minLength": 20, "writeOnly": true});
+        let schema =
+            json!({"properties": {"word": word, "name": long, "either": {"anyOf": [{"properties": {"word": word}}]}}});
+        expect![[r#"
+            parameters/either: (secret) is not valid under any of the schemas listed in the 'anyOf' keyword
+            parameters/name: "ann" is shorter than 20 characters
+            parameters/word: (secret) is shorter than 20 characters"#]]
+        .assert_eq(&check(&schema, &json!({"word": "hunter2", "name": "ann", "either": {"word": "hunter2"}})));
     }
 
     #[test]

@@ -36,12 +36,28 @@ pub async fn find(db: &Db, username: &str) -> Result<Option<DepartureRow>, Store
     db.read(FIND, values![username]).await?.pop().map(read).transpose()
 }
 
-/// What is left to do, by the names after one.
+/// The names after one that may be given to nobody yet.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn list(db: &Db, after: &str, limit: i64) -> Result<Vec<DepartureRow>, StoreError> {
-    db.scan(LIST, values![after, limit]).await?.into_iter().map(read).collect()
+pub async fn list_blocking(db: &Db, after: &str, limit: i64) -> Result<Vec<DepartureRow>, StoreError> {
+    db.scan(LIST_BLOCKING, values![after, limit]).await?.into_iter().map(read).collect()
+}
+
+/// The names after one that an instance is still to be told of; others may be among them whose instance's key is alike.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list_of(db: &Db, key: &str, after: &str, limit: i64) -> Result<Vec<DepartureRow>, StoreError> {
+    db.scan(LIST_OF, values![after, limit, format!("%\"{key}\"%")]).await?.into_iter().map(read).collect()
+}
+
+/// Lets a name be given to nobody, unless somebody else of the name went meanwhile.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn block(transaction: &Transaction<'_>, row: &DepartureRow) -> Result<(), StoreError> {
+    transaction.run(BLOCK, values![row.username.as_str(), row.user_id.as_str()]).await.map(drop)
 }
 
 /// Writes what is left to do, unless somebody else of the name went meanwhile.
@@ -70,7 +86,10 @@ const PUT: &str = "INSERT INTO departure (username, user_id, remains, blocks, de
     departed_at = excluded.departed_at";
 const BLOCKS: &str = "SELECT username FROM departure WHERE username = $1 AND blocks = 1";
 const FIND: &str = "SELECT username, user_id, remains, blocks FROM departure WHERE username = $1";
-const LIST: &str =
-    "SELECT username, user_id, remains, blocks FROM departure WHERE username > $1 ORDER BY username LIMIT $2";
+const LIST_BLOCKING: &str = "SELECT username, user_id, remains, blocks FROM departure \
+    WHERE blocks = 1 AND username > $1 ORDER BY username LIMIT $2";
+const LIST_OF: &str = "SELECT username, user_id, remains, blocks FROM departure \
+    WHERE username > $1 AND (remains IS NULL OR remains LIKE $3) ORDER BY username LIMIT $2";
+const BLOCK: &str = "UPDATE departure SET blocks = 1 WHERE username = $1 AND user_id = $2";
 const SET: &str = "UPDATE departure SET remains = $3, blocks = $4 WHERE username = $1 AND user_id = $2";
 const DELETE: &str = "DELETE FROM departure WHERE username = $1 AND user_id = $2";

@@ -231,6 +231,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (13, include_str!("migrations/0013_administration.sql")),
     (14, include_str!("migrations/0014_departures.sql")),
     (15, include_str!("migrations/0015_audit.sql")),
+    (16, include_str!("migrations/0016_looks.sql")),
 ];
 /// Marks a SQLite file as Porth's: "PRTH". On PostgreSQL the number of the lock under which the schema changes.
 const APPLICATION_ID: i64 = 0x5052_5448;

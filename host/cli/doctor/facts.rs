@@ -12,7 +12,6 @@ use serde_json::Value;
 use x509_cert::der::Decode as _;
 
 use super::super::asker::Asker;
-use super::super::drift::{self, Drift};
 use super::super::output::text;
 use super::super::plugin::{self, FileState};
 use super::super::{Failure, Place, instance, now_ms};
@@ -61,7 +60,7 @@ pub(super) struct Records {
     pub(super) setup_link_open: bool,
     /// As `GET /api/mod/<kind>/` shows them, with their `kind`.
     pub(super) instances: Vec<Value>,
-    pub(super) drift: Vec<Drift>,
+    pub(super) drift: Vec<String>,
     pub(super) keys: Vec<Value>,
     /// When the newest entry of the audit log was written, in milliseconds since 1970.
     pub(super) last_write_ms: Option<i64>,
@@ -184,7 +183,7 @@ fn records(asker: &mut Asker) -> Result<Records, Failure> {
     let status = asker.ask(Method::GET, "local/status", None)?;
     let flag = |member: &str| status.get(member) == Some(&Value::Bool(true));
     let instances = instance::all(asker, None, "")?;
-    let drift = drift::between(&asker.loaded().config.instances, &instances);
+    let drift = instance::drift(asker)?;
     let newest = asker.ask(Method::GET, "admin/audit?limit=1", None)?;
     Ok(Records {
         administered: flag("administered"),

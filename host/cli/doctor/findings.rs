@@ -301,7 +301,7 @@ fn drifted(facts: &Facts) -> Vec<Finding> {
     }
     of_records(facts, |records| {
         let remedy = "send SIGHUP to the server, or change the file back";
-        records.drift.iter().map(|drift| warning("drift", drift.to_string(), remedy)).collect()
+        records.drift.iter().map(|drift| warning("drift", drift.clone(), remedy)).collect()
     })
 }
 

@@ -2,7 +2,6 @@
 
 use serde_json::json;
 
-use super::super::super::drift::{Drift, What};
 use super::super::facts::{CertificateFact, LibraryFact};
 use super::*;
 use crate::config::{Config, Tls};
@@ -137,7 +136,10 @@ const ROWS: &[Row] = &[
         "does not do well: a strike",
     ),
     (
-        |facts| facts.records.as_mut().unwrap().drift = vec![Drift { key: "plugin/g".into(), what: What::Missing }],
+        |facts| {
+            facts.records.as_mut().unwrap().drift =
+                vec!["the file declares `plugin/g`, which does not exist yet".to_owned()]
+        },
         WARNING,
         "drift",
         "declares `plugin/g`",

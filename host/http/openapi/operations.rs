@@ -210,6 +210,8 @@ fn instances() -> Vec<Operation> {
             .or(&[e::CONFLICT, e::RECYCLING]),
         op("get", "/admin/listener", "listeners", "Where the server listens, and with which certificates", Admin)
             .answers(List(of::<s::Listener>)),
+        op("get", "/admin/drift", "instances", "Where the configuration file and the server disagree", Admin)
+            .answers(Json(of::<s::Disagreements>)),
         op("get", "/admin/library", "libraries", "Every file that was seen", Admin).answers(List(of::<s::Library>)),
         op("get", "/admin/library/{file}", "libraries", "A file", Admin).answers(Json(of::<s::Library>)),
         op("put", "/admin/library/{file}/reload", "libraries", "Reloads a file; answers after the exchange", Admin)

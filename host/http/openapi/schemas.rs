@@ -123,7 +123,7 @@ pub(super) struct NewInstance {
     name: String,
     #[schemars(length(max = 256))]
     display_name: Option<String>,
-    /// What `init` gets: see the module's schema.
+    /// What `init` gets: see the module's schema. `(secret)`, which is shown instead of a secret, is no value.
     parameters: Option<Map<String, Value>>,
     /// Rights granted; null means all that the module needs.
     grants: Option<Vec<String>>,
@@ -140,6 +140,7 @@ pub(super) struct InstanceChange {
     module: Option<String>,
     #[schemars(length(max = 256))]
     display_name: Option<String>,
+    /// All of them. `(secret)` means what is stored at this place; in a list only while that is as long as it was.
     parameters: Option<Map<String, Value>>,
     grants: Option<Vec<String>>,
     allow_public: Option<bool>,
@@ -153,6 +154,8 @@ pub(super) struct Instance {
     module: String,
     name: String,
     display_name: String,
+    /// `(secret)` stands for what the module's schema calls `writeOnly` or a password, for what is named like a secret,
+    /// and, while no library declares the module, for every text.
     parameters: Map<String, Value>,
     /// Rights granted; null means all that the module needs.
     grants: OrNull<Vec<String>>,
@@ -161,6 +164,8 @@ pub(super) struct Instance {
     allow_public: bool,
     /// Whether the configuration file declares it: then it is changed there.
     declared: bool,
+    /// Where the file, as it is now, and the server disagree about it, in a sentence.
+    drift: OrNull<String>,
     /// Whether the file declared it once and does so no more, and nobody has enabled it since.
     orphan: bool,
     /// Whether it should run.
@@ -175,6 +180,40 @@ pub(super) struct Instance {
     endpoints: Vec<Endpoint>,
     #[schemars(flatten)]
     settings: Settings,
+}
+
+/// Where the configuration file, as it is now, and the server disagree. A server takes over what the file says when it
+/// starts, and at SIGHUP.
+#[derive(JsonSchema)]
+pub(super) struct Disagreements {
+    /// Null where there is none.
+    file: OrNull<String>,
+    /// Why nobody knows.
+    error: OrNull<String>,
+    drift: Vec<Drift>,
+}
+
+/// A disagreement about an instance.
+#[derive(JsonSchema)]
+pub(super) struct Drift {
+    kind: String,
+    name: String,
+    what: DriftWhat,
+    /// What differs; of parameters `parameters.` and the name.
+    members: Vec<String>,
+    /// The same in a sentence.
+    text: String,
+}
+
+/// `missing`: the file declares it, and there is none. `not_declared`: there is one that the file did not declare before.
+/// `orphan`: the file declares it no more. `differs`: not as the file says.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub(super) enum DriftWhat {
+    Missing,
+    NotDeclared,
+    Orphan,
+    Differs,
 }
 
 /// What an instance registered.

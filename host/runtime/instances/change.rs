@@ -1,12 +1,15 @@
 //! Changes that administrators make: add, replace, delete, enable, disable, reset.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::{InstanceView, Plan, Runtime, StartError, key};
+use crate::config::DeclaredInstance;
 use crate::domain::StoreError;
 use crate::domain::instances::{
     AddError, ChangeError as RecordError, InstanceChange, InstanceRecord, Instances, NewInstance, check_display_name,
-    check_name,
+    check_name, drift, drift::Drift, secrets,
 };
 use crate::runtime::back_ends::is_built_in;
 use crate::runtime::rights::may_grant;
@@ -18,7 +21,7 @@ pub struct Edit {
     pub module: Option<String>,
     /// Its name for people.
     pub display_name: Option<String>,
-    /// What `init` gets.
+    /// What `init` gets; a mask in it means what is stored: see [`secrets::restored`].
     pub parameters: Option<Map<String, Value>>,
     /// Rights granted; `Some(None)` means all that the module needs.
     pub grants: Option<Option<Vec<String>>>,
@@ -108,6 +111,14 @@ impl Runtime {
         Ok(self.view(record))
     }
 
+    /// Where `declared` and what is stored disagree.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn drift(&self, declared: &[DeclaredInstance]) -> Result<Vec<Drift>, ChangeError> {
+        Ok(drift::between(declared, &self.0.records.list(None).await?))
+    }
+
     /// Initialises an instance, stores it, and makes it reachable.
     ///
     /// # Errors
@@ -122,6 +133,7 @@ impl Runtime {
             errors.push(format!("name: the {} instance `{}` exists already", new.kind, new.name));
         }
         self.check_grants(&new.kind, &new.module, new.grants.as_deref(), &mut errors);
+        errors.extend(secrets::check_without_masks(&new.parameters).err().into_iter().flatten());
         if !errors.is_empty() {
             return Err(ChangeError::Invalid(errors));
         }
@@ -140,12 +152,14 @@ impl Runtime {
                 return Err(error.into());
             }
         };
+        // From now on it hears of who goes.
+        let ready = self.starting(running);
         if let Err(error) = self.0.records.add_draft(&record).await {
-            self.retire(Some(super::Present::Running(running)));
+            self.retire(Some(super::Present::Running(Arc::clone(&ready))));
             self.discard_documents(&record.id).await;
             return Err(error.into());
         }
-        self.swap_in(&record.kind, &record.name, running);
+        self.swap_in(&record.kind, &record.name, Arc::clone(&ready));
         self.refresh_back_ends_of(&record.kind).await;
         let rights = self.rights_of(&record).unwrap_or_default().join(", ");
         let InstanceRecord { name, module, .. } = record;
@@ -166,7 +180,11 @@ impl Runtime {
             errors.push(format!("module: it is `{}`; an instance keeps its module", record.module));
         }
         record.display_name = edit.display_name.unwrap_or(record.display_name);
-        record.parameters = edit.parameters.unwrap_or(record.parameters);
+        match edit.parameters.map(|sent| secrets::restored(&record.parameters, sent)) {
+            Some(Ok(parameters)) => record.parameters = parameters,
+            Some(Err(wrong)) => errors.extend(wrong),
+            None => {}
+        }
         record.grants = edit.grants.unwrap_or(record.grants);
         record.allow_public = edit.allow_public.unwrap_or(record.allow_public);
         match record.settings.changed(kind, &edit.settings) {
@@ -193,7 +211,8 @@ impl Runtime {
         }
         let held = self.module(kind, &record.module).await?;
         let running = if record.enabled {
-            Some(self.initialise(&Plan::from(&record), &held.module).await?)
+            let running = self.initialise(&Plan::from(&record), &held.module).await?;
+            Some(self.ready(running).await?)
         } else {
             held.module.schema.check(&record.parameters).map_err(StartError::Parameters)?;
             None
@@ -203,14 +222,13 @@ impl Runtime {
             if running.is_some() { self.lift(&record, now_ms).await } else { Ok(()) }
         };
         if let Err(error) = stored.await {
-            self.retire(running.map(super::Present::Running));
+            self.retire(running.map(|ready| super::Present::Running(Arc::clone(&ready))));
             return Err(error);
         }
-        if let Some(running) = running {
-            self.swap_in(kind, name, running);
+        if let Some(ready) = running {
+            self.swap_in(kind, name, Arc::clone(&ready));
         }
         self.refresh_back_ends_of(kind).await;
-        self.see_off(kind, name).await;
         tracing::info!(instance = name, "instance {name} was changed");
         Ok(())
     }
@@ -227,6 +245,13 @@ impl Runtime {
         self.forget(kind, name);
         self.0.shared.documents.forget(&record.id);
         self.refresh_back_ends_of(kind).await;
+        // Whom it had not forgotten, it keeps nothing of any more.
+        let (departing, key) = (self.0.shared.access.users.departing().clone(), key(kind, name));
+        self.0.shared.runtime.spawn(async move {
+            if let Err(error) = departing.see_off(&key).await {
+                tracing::warn!(%error, "names may be kept back for instance {key}, which was deleted: {error}");
+            }
+        });
         tracing::info!(instance = name, "instance {name} was deleted");
         Ok(())
     }
@@ -250,17 +275,17 @@ impl Runtime {
         }
         let held = self.module(kind, &view.record.module).await?;
         let running = self.initialise(&Plan::from(&view.record), &held.module).await?;
+        let ready = self.ready(running).await?;
         let stored = async {
             self.0.records.set_enabled(kind, name, true, now_ms).await?;
             self.lift(&view.record, now_ms).await
         };
         if let Err(error) = stored.await {
-            self.retire(Some(super::Present::Running(running)));
+            self.retire(Some(super::Present::Running(Arc::clone(&ready))));
             return Err(error);
         }
-        self.swap_in(kind, name, running);
+        self.swap_in(kind, name, Arc::clone(&ready));
         self.refresh_back_ends_of(kind).await;
-        self.see_off(kind, name).await;
         tracing::info!(instance = name, "instance {name} was enabled");
         Ok(())
     }
@@ -296,25 +321,14 @@ impl Runtime {
         }
         let held = self.module(kind, &record.module).await?;
         let running = self.initialise(&Plan::from(&record), &held.module).await?;
+        let ready = self.ready(running).await?;
         if let Err(error) = self.lift(&record, now_ms).await {
-            self.retire(Some(super::Present::Running(running)));
+            self.retire(Some(super::Present::Running(Arc::clone(&ready))));
             return Err(error);
         }
-        self.swap_in(kind, name, running);
-        self.see_off(kind, name).await;
+        self.swap_in(kind, name, Arc::clone(&ready));
         tracing::info!(instance = name, "instance {name} was reset");
         Ok(())
-    }
-
-    /// Tells an instance that runs again who went meanwhile, before whoever started it goes on; not for ever.
-    async fn see_off(&self, kind: &str, name: &str) {
-        let (departing, key) = (self.0.shared.access.users.departing().clone(), key(kind, name));
-        let telling = self.0.shared.runtime.spawn(async move {
-            if let Err(error) = departing.work_off(Some(&key)).await {
-                tracing::warn!(instance = key, %error, "instance {key} was not told of those who are gone: {error}");
-            }
-        });
-        let _ = tokio::time::timeout(SEE_OFF, telling).await;
     }
 
     /// The record of an instance that REST may change.
@@ -349,6 +363,3 @@ impl Runtime {
         }
     }
 }
-
-/// How long a change waits for what an instance does about those who are gone.
-const SEE_OFF: std::time::Duration = std::time::Duration::from_secs(2);

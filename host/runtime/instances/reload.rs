@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{PLUGIN, Plan, Present, Runtime, StartError, Status, key};
+use super::{PLUGIN, Plan, Present, Runtime, StartError, Status, departures::Ready, key};
 use crate::abi::ModuleDescription;
 use crate::domain::StoreError;
 use crate::domain::instances::InstanceRecord;
 use crate::domain::leadership::Lease;
 use crate::runtime::libraries::{Abi, Candidate, DRAINING_MAX, Found, LibraryView, Module, Probed, ScanError, Verdict};
-use crate::runtime::running::Running;
 
 /// What became of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,7 +231,7 @@ impl Runtime {
         let mounted: Vec<_> = running
             .iter()
             .filter(|(record, _)| record.kind == PLUGIN)
-            .map(|(record, running)| (record.name.as_str(), Arc::clone(running)))
+            .map(|(record, running)| (record.name.as_str(), Arc::clone(&**running)))
             .collect();
         self.0.table.set_running(&mounted);
         drop(mounted);
@@ -243,7 +242,7 @@ impl Runtime {
             for (record, running) in running {
                 exchanged.push(running.key.clone());
                 self.0.shared.meters.keep(&running.key, &running.meter);
-                previous.push(present.insert(key(&record.kind, &record.name), Present::Running(running)));
+                previous.push(present.insert(key(&record.kind, &record.name), Present::Running(Arc::clone(&running))));
             }
         }
         // Before the last of the old instances can end: from now on their generation is one that drains.
@@ -268,7 +267,7 @@ impl Runtime {
         &self,
         records: &[&'a InstanceRecord],
         modules: &[Arc<Module>],
-    ) -> Result<Vec<(&'a InstanceRecord, Arc<Running>)>, Vec<String>> {
+    ) -> Result<Vec<(&'a InstanceRecord, Ready)>, Vec<String>> {
         let runs: Vec<&InstanceRecord> = {
             let present = self.0.present.lock();
             let runs = |record: &&&InstanceRecord| {
@@ -278,7 +277,10 @@ impl Runtime {
         };
         let initialised = join_all(runs.iter().map(|record| async {
             match module_of(record, modules) {
-                Some(module) => self.initialise(&Plan::from(*record), module).await,
+                // It hears of who goes while the others are initialised.
+                Some(module) => {
+                    self.initialise(&Plan::from(*record), module).await.map(|running| self.starting(running))
+                }
                 None => Err(StartError::NoModule { kind: record.kind.clone(), module: record.module.clone() }),
             }
         }));
@@ -294,7 +296,7 @@ impl Runtime {
             return Ok(running);
         }
         for (_, running) in running {
-            self.retire(Some(Present::Running(running)));
+            self.retire(Some(Present::Running(Arc::clone(&running))));
         }
         Err(errors)
     }

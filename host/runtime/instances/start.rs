@@ -1,6 +1,7 @@
 //! The start of the process: what the configuration declares, what crashed before, and every enabled instance.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{ChangeError, PLUGIN, Plan, Runtime, Status, key};
 use crate::domain::instances::{DeclareError, InstanceRecord};
@@ -144,12 +145,15 @@ impl Runtime {
             return true;
         }
         let started = match self.module(&record.kind, &record.module).await {
-            Ok(held) => self.initialise(&Plan::from(record), &held.module).await.map(|running| (running, held)),
-            Err(error) => Err(error),
+            Ok(held) => match self.initialise(&Plan::from(record), &held.module).await {
+                Ok(running) => self.ready(running).await.map(|ready| (ready, held)),
+                Err(error) => Err(error.into()),
+            },
+            Err(error) => Err(error.into()),
         };
         match started {
-            Ok((running, _held)) => {
-                self.swap_in(&record.kind, &record.name, running);
+            Ok((ready, _held)) => {
+                self.swap_in(&record.kind, &record.name, Arc::clone(&ready));
                 true
             }
             Err(error) => {

@@ -95,6 +95,23 @@ fn what_the_file_declares_is_changed_there_and_drift_is_told() {
     std::fs::write(server.config_path(), "").unwrap();
     assert!(run(&server, &["instance", "list"]).2.contains("no more by the file"));
 
+    // REST says the same, and what a file that is being edited holds is told nobody.
+    let drift = || server.admin("GET", "/api/admin/drift/", None).json();
+    std::fs::write(server.config_path(), config.replace("'g'", "'h'")).unwrap();
+    let kinds = drift()["drift"].as_array().unwrap().iter().map(|one| one["what"].clone()).collect::<Vec<_>>();
+    assert_eq!(kinds, ["orphan", "missing"]);
+    assert_eq!(drift()["file"], server.config_path().to_str().unwrap());
+    std::fs::write(server.config_path(), config.replace("Hi", "Ho")).unwrap();
+    assert_eq!((&drift()["drift"][0]["text"], &drift()["error"]), (&json!(differs), &Value::Null));
+    assert_eq!(drift()["drift"][0]["members"], json!(["parameters.greeting"]));
+    assert_eq!(server.admin("GET", "/api/mod/plugin/g", None).json()["drift"], differs);
+    assert_eq!(json_of(&server, &["instance", "show", "g"])["drift"], differs);
+    std::fs::write(server.config_path(), "database = 'postgres://me:hunter2@h/").unwrap();
+    let told = drift();
+    assert!(told["error"].as_str().unwrap().contains("cannot be used as it is now"), "{told}");
+    assert!(told["drift"] == json!([]) && !told.to_string().contains("hunter2"), "{told}");
+
+    std::fs::write(server.config_path(), "").unwrap();
     server.recycle();
     let listed = run(&server, &["instance", "list", "--kind", "plugin"]);
     assert!(listed.1.contains("stopped") && listed.1.contains("orphan") && listed.2.is_empty(), "{listed:?}");

@@ -19,6 +19,7 @@ on_both_engines!(
     a_deletion_that_was_cut_off_is_finished_first,
     who_runs_and_does_not_forget_keeps_the_name,
     who_does_not_run_is_told_when_it_does,
+    who_does_not_forget_is_not_let_near_the_next_of_the_name,
     a_name_that_changes_its_back_end_is_forgotten_first,
     the_name_of_a_back_end_that_is_gone_is_cleaned_up,
     sixteen_who_want_a_name_that_is_given_up,
@@ -103,7 +104,7 @@ async fn everybody_hears_of_who_goes(store: &Store) {
     assert_eq!(users.delete("dave").await.unwrap(), Some(Vec::new()));
     assert_eq!(noted.take(), ["plugin/a dave", "scheme/code dave", "user_middleware/m dave"]);
     assert_eq!(users.delete("nobody").await.unwrap(), None);
-    users.departing().work_off(None).await.unwrap();
+    users.departing().work_off().await.unwrap();
     assert_eq!(noted.take(), [""; 0], "nothing is left to do");
 }
 
@@ -127,7 +128,7 @@ async fn a_deletion_that_was_cut_off_is_finished_first(store: &Store) {
 
     // Or at the start, whoever gets the name.
     process(store, None).delete("anna").await.unwrap().unwrap();
-    users.departing().work_off(None).await.unwrap();
+    users.departing().work_off().await.unwrap();
     assert_eq!(noted.take(), ["scheme/code anna"]);
     process(store, None).add(user("anna"), NOW_MS).await.unwrap();
 }
@@ -173,12 +174,36 @@ async fn who_does_not_run_is_told_when_it_does(store: &Store) {
     users.add(user("anna"), NOW_MS).await.unwrap();
     noted.take();
     noted.says("scheme/code", Told::Forgot);
-    users.departing().work_off(Some("scheme/mail")).await.unwrap();
-    assert_eq!(noted.take(), [""; 0]);
-    users.departing().work_off(Some("scheme/code")).await.unwrap();
+    assert_eq!(users.departing().see_off("scheme/mail").await.unwrap(), [""; 0]);
+    users.departing().work_off().await.unwrap();
+    assert_eq!(noted.take(), [""; 0], "who does not run is not asked again and again");
+    users.departing().see_off("scheme/code").await.unwrap();
     assert_eq!(noted.take(), ["scheme/code anna", "scheme/code bob"]);
-    users.departing().work_off(None).await.unwrap();
+    users.departing().work_off().await.unwrap();
     assert_eq!(noted.take(), [""; 0]);
+}
+
+async fn who_does_not_forget_is_not_let_near_the_next_of_the_name(store: &Store) {
+    for name in ["code", "code_2"] {
+        instance(store, "scheme", name).await;
+    }
+    let noted = Arc::new(Noted::default());
+    let users = process(store, Some(&noted));
+    noted.says("scheme/code", Told::NotRunning);
+    for name in ["anna", "bob"] {
+        users.add(user(name), NOW_MS).await.unwrap();
+        assert_eq!(users.delete(name).await.unwrap(), Some(Vec::new()));
+    }
+    users.add(user("anna"), NOW_MS).await.unwrap();
+    noted.take();
+    noted.says("scheme/code", Told::Failed("the cable is cut".to_owned()));
+    assert_eq!(users.departing().see_off("scheme/code").await.unwrap(), ["anna"]);
+    assert_eq!(noted.take(), ["scheme/code anna", "scheme/code bob"]);
+    // Nobody has this name, and nobody gets it before it is forgotten.
+    assert!(is_departing(users.add(user("bob"), NOW_MS).await));
+    noted.says("scheme/code", Told::Forgot);
+    assert_eq!(users.departing().see_off("scheme/code").await.unwrap(), [""; 0]);
+    users.add(user("bob"), NOW_MS).await.unwrap();
 }
 
 async fn a_name_that_changes_its_back_end_is_forgotten_first(store: &Store) {

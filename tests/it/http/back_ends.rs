@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::identity::Browser;
-use crate::support::server::{Reply, Server, Setup};
+use crate::support::server::{Reply, Server, Setup, wait_until};
 
 fn errors(reply: &Reply) -> String {
     assert_eq!(reply.status, 400, "{reply:?}");
@@ -274,6 +274,80 @@ fn everybody_hears_of_a_deleted_user() {
         assert_eq!(server.get(&format!("/api/{instance}/heard")).json(), json!(["anna"]), "{instance}");
     }
     server.wait_for_log("instance plugin/bad: ");
+}
+
+/// Adds somebody, who is to be deleted while an instance does not run, and then somebody else of the name.
+fn exchange(server: &Server, name: &str, meanwhile: impl FnOnce()) {
+    let somebody = json!({ "username": name });
+    assert_eq!(server.admin("POST", "/api/user/", Some(&somebody)).status, 200);
+    meanwhile();
+    assert_eq!(server.admin("DELETE", &format!("/api/user/{name}"), None).status, 200);
+    assert_eq!(server.admin("POST", "/api/user/", Some(&somebody)).status, 200);
+}
+
+/// What the instance has heard when it first answers.
+fn first_heard(server: &Server) -> serde_json::Value {
+    let mut heard = None;
+    wait_until("an answer of the instance", || {
+        let reply = server.get("/api/one/heard");
+        heard = (reply.status == 200).then(|| reply.json());
+        heard.is_some()
+    });
+    heard.unwrap()
+}
+
+#[test]
+fn an_instance_hears_who_went_before_it_is_reached() {
+    let server = Setup::new().libraries(&["knows"]).start();
+    let library = server.plugins().join("libknows.so");
+    let act = |action: &str| server.admin("PUT", &format!("/api/mod/plugin/one/{action}"), None);
+    add(&server, "plugin", "hears", "one", &json!({"parameters": {"slow_ms": 300}}));
+    exchange(&server, "anna", || assert_eq!(act("disable").status, 200));
+    let heard = std::thread::scope(|scope| {
+        let enabling = scope.spawn(|| act("enable").status);
+        let heard = first_heard(&server);
+        assert_eq!(enabling.join().unwrap(), 200);
+        heard
+    });
+    assert_eq!(heard, json!(["anna"]));
+
+    // Its library is missing when the server starts, and comes back.
+    let bytes = std::fs::read(&library).unwrap();
+    std::fs::remove_file(&library).unwrap();
+    let server = server.restart();
+    exchange(&server, "bob", || {});
+    std::fs::write(&library, &bytes).unwrap();
+    assert_eq!(first_heard(&server), json!(["bob"]));
+}
+
+#[test]
+fn a_fresh_process_tells_who_went_before_it_accepts() {
+    let server = Setup::new().config("watch = false").libraries(&["knows"]).start();
+    let library = server.plugins().join("libknows.so");
+    add(&server, "plugin", "hears", "one", &json!({"parameters": {"slow_ms": 300}}));
+    let bytes = std::fs::read(&library).unwrap();
+    std::fs::remove_file(&library).unwrap();
+    let server = server.restart();
+    exchange(&server, "anna", || {});
+    std::fs::write(&library, &bytes).unwrap();
+    server.recycle();
+    assert_eq!(first_heard(&server), json!(["anna"]));
+}
+
+#[test]
+fn an_instance_that_does_not_forget_is_not_let_near_the_next_of_the_name() {
+    let server = Setup::new().libraries(&["knows"]).start();
+    add(&server, "plugin", "hears", "one", &json!({"parameters": {"fails": true}}));
+    exchange(&server, "anna", || assert_eq!(server.admin("PUT", "/api/mod/plugin/one/disable", None).status, 200));
+    let refused = server.admin("PUT", "/api/mod/plugin/one/enable", None);
+    assert_eq!(refused.summary(), "500 instance_init_failed");
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("it has not forgotten `anna`"), "{detail}");
+    assert_eq!(server.get("/api/one/heard").summary(), "503 instance_not_running");
+    let change = json!({"parameters": {"fails": false}});
+    assert_eq!(server.admin("PUT", "/api/mod/plugin/one", Some(&change)).status, 200);
+    assert_eq!(server.admin("PUT", "/api/mod/plugin/one/enable", None).status, 200);
+    assert_eq!(first_heard(&server), json!(["anna"]));
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod notes;
 mod openapi;
 mod profile;
 mod schemes;
+mod secrets;
 mod setup;
 mod table;
 mod tls;
