@@ -40,6 +40,7 @@ mod path;
 mod peer;
 mod profile;
 mod query;
+mod redirect;
 mod room;
 mod routes;
 mod schemes;
@@ -70,6 +71,7 @@ pub use http2::Sent;
 pub use listeners::Serving;
 pub use local::Local;
 pub use mount::Mount;
+pub use redirect::Redirect;
 pub use routes::paths;
 pub use server::Peer;
 
@@ -123,7 +125,8 @@ impl Parts {
     fn routes_again(&self, serves: Serves) -> &OnceLock<Router> {
         match serves {
             Serves::All | Serves::Administration => &self.host_routes,
-            Serves::Public => &self.public_routes,
+            // One that redirects has none, and so never asks.
+            Serves::Public | Serves::Redirect => &self.public_routes,
         }
     }
 }
