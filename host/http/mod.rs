@@ -39,6 +39,8 @@ mod page;
 mod path;
 mod peer;
 mod profile;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod query;
 mod redirect;
 mod room;
