@@ -27,7 +27,7 @@ cleanup() {
 trap cleanup EXIT
 install -d -m 0755 "$place/plugins"
 # `cargo test` puts it into deps, `cargo build` beside the program.
-notes=$(ls -t "$(dirname "$porth")"/{deps/,}libnotes.so 2> /dev/null | head -n 1)
+notes=$(ls -t "$(dirname "$porth")"/{deps/,}libnotes.so 2> /dev/null | head -n 1 || true)
 if [ -f "$notes" ]; then
     install -m 0644 "$notes" "$place/plugins/libnotes.so"
 elif [ "${CI:-}" = true ]; then

@@ -25,7 +25,7 @@ use crate::domain::keys::ApiKeys;
 use crate::domain::leadership::{LeaderToken, Leadership};
 use crate::domain::setup::Setup;
 use crate::http::server::{Connections, serve_local, serve_tcp};
-use crate::http::{self, App, Entrance, Serving};
+use crate::http::{self, App, Edge, Entrance, Redirect, Serving};
 use crate::runtime::{self, Hooks, Libraries, Runtime, Watch};
 use crate::store::Db;
 use crate::supervisor::child::{Control, Handover, Order};
@@ -165,7 +165,7 @@ async fn start(
     let (keys, setup) = (services.keys.clone(), services.setup.clone());
     let app = App::new(Arc::clone(&config), runtime.clone(), services);
     let connections = Connections::new(&config);
-    let accepting = listen(&app, &serving, listeners, local, &connections)?;
+    let accepting = listen((&app, &config), &serving, listeners, local, &connections)?;
     app.set_listeners(serving)?;
     // A child that stands in for another finds the link that was printed.
     show_setup_link(&setup, &config, first_child).await;
@@ -181,7 +181,7 @@ type Accepting = futures_util::future::BoxFuture<'static, ()>;
 
 /// What accepts at every listener and at the control socket.
 fn listen(
-    app: &App,
+    (app, config): (&App, &Arc<Config>),
     serving: &[Serving],
     listeners: Vec<std::net::TcpListener>,
     local: std::os::unix::net::UnixListener,
@@ -198,10 +198,20 @@ fn listen(
             router
         }
     };
+    let is_https =
+        |serving: &Serving| serving.certificate.is_some() && matches!(serving.serves, Serves::All | Serves::Public);
+    let https = listeners.iter().zip(serving).find(|(_, serving)| is_https(serving));
+    let https_port = https.and_then(|(listener, _)| Some(listener.local_addr().ok()?.port())).unwrap_or(443);
     for (listener, serving) in listeners.into_iter().zip(serving) {
         listener.set_nonblocking(true)?;
-        let (entrance, router) = (Entrance::new(serving)?, router(serving.serves));
+        let entrance = Entrance::new(serving)?;
         let listener = TcpListener::from_std(listener)?;
+        if serving.serves == Serves::Redirect {
+            let redirect = Edge::new(Redirect::new(config, https_port), Arc::clone(config)).without_hsts();
+            accepting.push(Box::pin(serve_tcp(listener, entrance, serving.serves, redirect, connections.clone())));
+            continue;
+        }
+        let router = router(serving.serves);
         accepting.push(Box::pin(serve_tcp(listener, entrance, serving.serves, router, connections.clone())));
     }
     local.set_nonblocking(true)?;

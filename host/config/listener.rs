@@ -48,6 +48,8 @@ pub enum Serves {
     Public,
     /// The host's own routes, those for administrators among them; of plug-ins only endpoints for administrators.
     Administration,
+    /// Nothing: it leads every request to the same path with https, at `external_url` or at the first listener with TLS.
+    Redirect,
 }
 
 impl Listener {
@@ -111,8 +113,10 @@ impl Config {
     }
 
     fn first_public(&self) -> Option<&Listener> {
-        let public = || self.listeners.iter().filter(|listener| listener.serves != Some(Serves::Administration));
-        // Beside one with TLS a plain one most likely only leads there.
+        let serves_all =
+            |listener: &&Listener| !matches!(listener.serves, Some(Serves::Administration | Serves::Redirect));
+        let public = || self.listeners.iter().filter(serves_all);
+        // Beside one with TLS a plain one most likely is for a proxy.
         public().find(|listener| listener.tls.is_some()).or_else(|| public().next())
     }
 
@@ -138,8 +142,20 @@ impl Config {
             }
         }
         if !self.listeners.is_empty() && self.first_public().is_none() {
-            problems
-                .push("every `[[listener]]` is for administration; one must serve \"all\" or \"public\"".to_owned());
+            problems.push("no `[[listener]]` serves \"all\" or \"public\"; one must".to_owned());
+        }
+        for listener in self.listeners.iter().filter(|listener| listener.serves == Some(Serves::Redirect)) {
+            let address = listener.address;
+            if listener.tls.is_some() {
+                problems
+                    .push(format!("the `[[listener]]` {address} leads to https and has `tls`; leave one of both out"));
+            }
+            if !self.is_https() {
+                problems.push(format!(
+                    "the `[[listener]]` {address} leads to https, and there is none; expected one with `tls`, or an \
+                    `external_url` with https"
+                ));
+            }
         }
     }
 }
@@ -247,7 +263,25 @@ mod tests {
             expect![[r#"
             http://127.0.0.1:1 for Administration
             http://127.0.0.1:4593 and http://127.0.0.1:1
-            every `[[listener]]` is for administration; one must serve "all" or "public""#]],
+            no `[[listener]]` serves "all" or "public"; one must"#]],
+        );
+        let redirect = "[[listener]]\naddress = '127.0.0.1:1'\nserves = 'redirect'\n";
+        check(
+            &format!("{redirect}[[listener]]\naddress = '127.0.0.1:2'"),
+            expect![[r#"
+            http://127.0.0.1:1 for Redirect
+            http://127.0.0.1:2 for All
+            http://127.0.0.1:2 and http://127.0.0.1:2
+            the `[[listener]]` 127.0.0.1:1 leads to https, and there is none; expected one with `tls`, or an `external_url` with https"#]],
+        );
+        let tls = "tls = { certificate = 'c', key = 'k' }";
+        check(
+            &format!("{redirect}{tls}\n[[listener]]\naddress = '127.0.0.1:2'\n{tls}"),
+            expect![[r#"
+            https://127.0.0.1:1 for Redirect with HTTP/2
+            https://127.0.0.1:2 for All with HTTP/2
+            https://127.0.0.1:2 and https://127.0.0.1:2
+            the `[[listener]]` 127.0.0.1:1 leads to https and has `tls`; leave one of both out"#]],
         );
         let mut problems = Vec::new();
         config(&"[[listener]]\naddress = '127.0.0.1:0'\n".repeat(13)).check_listeners(&mut problems);

@@ -81,7 +81,7 @@ fn check_host<B>(request: &mut Request<B>, authorities: &Authorities) -> Result<
 }
 
 /// A name or an address, perhaps with a port (RFC 3986, section 3.2, without user information).
-fn is_host(host: &[u8]) -> bool {
+pub(super) fn is_host(host: &[u8]) -> bool {
     let (name, port) = match host.iter().rposition(|byte| *byte == b':') {
         Some(at) if !host.ends_with(b"]") => {
             let (name, port) = host.split_at(at);

@@ -35,6 +35,14 @@ impl<S> Edge<S> {
     }
 }
 
+impl<S> Edge<S> {
+    /// Says nothing of https: where that is not spoken, nobody may (RFC 6797, section 7.2).
+    #[must_use]
+    pub fn without_hsts(self) -> Self {
+        Self { hsts: None, ..self }
+    }
+}
+
 /// What browsers are told of https.
 fn hsts(config: &Config) -> Option<HeaderValue> {
     let told = config.is_https() && config.hsts_max_age_s > 0;

@@ -148,7 +148,7 @@ async fn encrypted(
             }
         }
         Ok(Ok(Begun::Plain(stream))) => {
-            let refusing = Edge::new(tower::service_fn(refuse), Arc::clone(&pace.config));
+            let refusing = Edge::new(tower::service_fn(refuse), Arc::clone(&pace.config)).without_hsts();
             connection::serve(stream, refusing, pace, draining).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "a handshake failed: {error}"),

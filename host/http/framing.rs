@@ -17,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(super) use pace::{Late, Pace, Watch};
 pub(super) use scanner::Refusal;
+#[cfg(any(test, fuzzing))]
+pub(super) use scanner::properties::begins_and_ends_as_hyper_says;
 use scanner::{Refused, Scanner};
 
 /// A stream whose requests are looked at as they come in.

@@ -40,7 +40,10 @@ mod page;
 mod path;
 mod peer;
 mod profile;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod query;
+mod redirect;
 mod room;
 mod routes;
 mod schemes;
@@ -71,6 +74,7 @@ pub use http2::Sent;
 pub use listeners::Serving;
 pub use local::Local;
 pub use mount::Mount;
+pub use redirect::Redirect;
 pub use routes::paths;
 pub use server::Peer;
 
@@ -126,7 +130,8 @@ impl Parts {
     fn routes_again(&self, serves: Serves) -> &OnceLock<Router> {
         match serves {
             Serves::All | Serves::Administration => &self.host_routes,
-            Serves::Public => &self.public_routes,
+            // One that redirects has none, and so never asks.
+            Serves::Public | Serves::Redirect => &self.public_routes,
         }
     }
 }

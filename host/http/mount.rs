@@ -200,6 +200,7 @@ fn is_served(chain: &Chain, serves: Serves) -> bool {
         Serves::All => true,
         Serves::Public => !for_administrators(),
         Serves::Administration => for_administrators(),
+        Serves::Redirect => false,
     }
 }
 

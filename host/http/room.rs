@@ -42,7 +42,9 @@ impl Room {
         let limits = &config.limits;
         let (places_max, peer_max) = match serves {
             Serves::Administration => (ADMINISTRATION_MAX, ADMINISTRATION_MAX / 2),
-            Serves::All | Serves::Public => (limits.connections_within(open_files_max), limits.connections_peer_max),
+            Serves::All | Serves::Public | Serves::Redirect => {
+                (limits.connections_within(open_files_max), limits.connections_peer_max)
+            }
         };
         Arc::new(Self {
             config: Arc::clone(config),

@@ -26,7 +26,7 @@ impl Routes {
 
     /// A route for administration.
     fn route(self, path: &str, handlers: MethodRouter<App>) -> Self {
-        if self.serves == Serves::Public { self } else { self.add(path, handlers) }
+        if matches!(self.serves, Serves::Public | Serves::Redirect) { self } else { self.add(path, handlers) }
     }
 
     /// A route that people and programs need that administer nothing.

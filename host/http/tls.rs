@@ -5,9 +5,9 @@
 
 mod watch;
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,8 +177,14 @@ fn broken(error: &pem::Error) -> String {
 /// A file, and who may do what with it.
 fn read(what: &'static str, path: &Path) -> Result<(Vec<u8>, u32), CertificateError> {
     let read = || {
-        let file = File::open(path)?;
-        let mode = file.metadata()?.mode();
+        // Without waiting: a pipe would keep everybody waiting for whoever writes into it.
+        let no_wait = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
+        let about = file.metadata()?;
+        if !about.is_file() {
+            return Err(std::io::Error::other("expected a regular file"));
+        }
+        let mode = about.mode();
         let mut text = Vec::new();
         file.take(FILE_BYTES_MAX).read_to_end(&mut text)?;
         Ok((text, mode))

@@ -422,6 +422,7 @@ fn announcement(config: &Config) -> String {
         let whom = match config.serves(listener) {
             Serves::All | Serves::Public => "",
             Serves::Administration => " for administration",
+            Serves::Redirect => " to lead to https",
         };
         format!("listening on {}{whom}\n", listener.url())
     };

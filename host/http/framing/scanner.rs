@@ -472,5 +472,7 @@ const BARE_LF: &str = "a line ends with LF alone";
 const BAD_TARGET: &str = "the request target has a character that must be percent-encoded";
 const BAD_LENGTH: Refusal = Refusal::Malformed("`Content-Length` is no number");
 
+#[cfg(any(test, fuzzing))]
+pub(in crate::http) mod properties;
 #[cfg(test)]
 mod tests;

@@ -297,7 +297,7 @@ pub(super) enum Outcome {
 pub(super) struct Listener {
     address: String,
     url: String,
-    /// What it answers: `all`, `public` or `administration`.
+    /// What it answers: `all`, `public`, `administration` or, nothing at all, `redirect`.
     serves: String,
     http2: bool,
     tls: OrNull<Certificate>,

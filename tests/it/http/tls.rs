@@ -156,6 +156,62 @@ fn a_server_without_its_certificate_does_not_start() {
 }
 
 #[test]
+fn a_plain_listener_leads_to_https() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificate = Certificate::write(directory.path());
+    let config = format!(
+        "[[listener]]\naddress = '127.0.0.1:0'\n{}\n[[listener]]\naddress = '127.0.0.1:0'\nserves = 'redirect'\n",
+        certificate.toml()
+    );
+    let server = Setup::new().libraries(&["hello"]).config(&config).with_listeners().start();
+    let [encrypted, plain] = server.addresses()[..] else { panic!("{}", server.said()) };
+    assert!(server.said().contains(&format!("http://{plain} to lead to https\n")), "{}", server.said());
+    let https = Peer::new(encrypted, &[&certificate], &["http/1.1"]);
+    let http = Peer::new(plain, &[], &["http/1.1"]);
+    for (method, path) in
+        [("GET", "/health/live"), ("POST", "/api/hello/hello/you?a=b"), ("GET", "/api/user"), ("DELETE", "/nowhere")]
+    {
+        let reply = http.send(http::Request::builder().method(method).uri(path), b"");
+        assert_eq!((reply.status, reply.body.as_str()), (308, ""), "{path}");
+        assert_eq!(reply.headers["location"], format!("https://{encrypted}{path}").as_str(), "{path}");
+        assert!(!reply.headers.contains_key("strict-transport-security") && reply.headers.contains_key("x-request-id"));
+    }
+    assert_eq!(https.get("/health/live").status, 200);
+    for wrong in ["/%2e%2e/x", "/a%2fb"] {
+        assert_eq!(http.get(wrong).summary(), "400 bad_path");
+    }
+    // Where the server says how it is called, that counts, and not what the client says.
+    std::fs::write(server.config_path(), format!("external_url = 'https://id.example.org/porth'\n{config}")).unwrap();
+    server.recycle();
+    let reply = http.send(http::Request::get("/x?y").header("host", "evil.example"), b"");
+    assert_eq!((reply.status, &reply.headers["location"]), (308, &"https://id.example.org/porth/x?y".parse().unwrap()));
+}
+
+/// A pipe into which nobody writes keeps neither the server from starting nor the doctor from its work.
+#[test]
+fn a_certificate_is_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = Certificate::write(directory.path());
+    let pipe = directory.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let config = directory.path().join("porth.toml");
+    let tls = format!("tls = {{ certificate = '{}', key = '{}' }}", pipe.display(), files.key.display());
+    std::fs::write(&config, format!("[[listener]]\naddress = '127.0.0.1:0'\n{tls}\n")).unwrap();
+    let refused = std::process::Command::new(env!("CARGO_BIN_EXE_porth"))
+        .args(["serve", "--config"])
+        .arg(&config)
+        .arg("--data")
+        .arg(directory.path().join("data"))
+        .arg("--plugins")
+        .arg(directory.path())
+        .env_remove("PORTH_LISTEN")
+        .stdin(Stdio::null())
+        .output_in_time();
+    let log = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && log.contains("expected a regular file"), "{log}");
+}
+
+#[test]
 fn recycles_lose_no_request_over_tls() {
     let directory = tempfile::tempdir().unwrap();
     let certificate = Certificate::write(directory.path());

@@ -1,18 +1,9 @@
 //! What the scanner lets through, however the bytes are cut, and that hyper sees the same requests in it.
 
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
-
-use http::{Request, Response};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::properties::{self, HEADER_BYTES_MAX, hyper};
 use super::*;
-
-const HEADER_BYTES_MAX: usize = 16 << 10;
 
 /// How many requests are let through before the first that is not, and why that one is not.
 fn scan(pieces: &[&[u8]]) -> (u32, Result<(), Refusal>) {
@@ -172,38 +163,6 @@ fn a_header_has_its_limits() {
     assert_eq!(scan(&[trailers.as_bytes()]).1, Err(Refusal::HeaderTooLarge));
 }
 
-/// What hyper sees: of each request its method, target and body.
-type Seen = Vec<(String, String, Vec<u8>)>;
-
-/// What hyper makes of some bytes behind which nothing comes.
-fn hyper(bytes: &[u8]) -> Seen {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
-        let (mut client, server) = tokio::io::duplex(bytes.len() + 65_536);
-        client.write_all(bytes).await.unwrap();
-        let seen = Arc::new(Mutex::new(Seen::new()));
-        let service = hyper::service::service_fn(|request: Request<Incoming>| {
-            let seen = Arc::clone(&seen);
-            async move {
-                let (parts, body) = request.into_parts();
-                if let Ok(body) = body.collect().await {
-                    let (method, target) = (parts.method.to_string(), parts.uri.to_string());
-                    seen.lock().unwrap().push((method, target, body.to_bytes().to_vec()));
-                }
-                Ok::<_, Infallible>(Response::new(String::new()))
-            }
-        });
-        let connection =
-            hyper::server::conn::http1::Builder::new().half_close(true).serve_connection(TokioIo::new(server), service);
-        let talk = async {
-            client.shutdown().await.unwrap();
-            let _ = client.read_to_end(&mut Vec::new()).await;
-        };
-        let _ = tokio::join!(connection, talk);
-        seen.lock().unwrap().clone()
-    })
-}
-
 /// Requests in order, of which every body is known.
 fn request() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     let field = prop_oneof![
@@ -273,19 +232,6 @@ proptest! {
                 return Ok(());
             }
         }
-        let mut scanner = Scanner::new(HEADER_BYTES_MAX);
-        let passed = match scanner.scan(&bytes) {
-            Ok(()) => &bytes[..],
-            Err(refused) => &bytes[..refused.bytes_before],
-        };
-        // Again, to know where each request ended.
-        let (mut scanner, mut ends) = (Scanner::new(HEADER_BYTES_MAX), 0_u32);
-        for byte in passed.chunks(1) {
-            let before = scanner.state;
-            prop_assert!(scanner.scan(byte).is_ok());
-            ends += u32::from(scanner.state == State::Start && !matches!(before, State::Start | State::StartLf));
-        }
-        let seen = u32::try_from(hyper(passed).len()).unwrap();
-        prop_assert_eq!(seen, ends, "{}", bytes.escape_ascii());
+        properties::begins_and_ends_as_hyper_says(&bytes);
     }
 }

@@ -20,11 +20,12 @@ enum Slow {
     /// A body that is announced and comes byte by byte, at a route of the host and at one of a plug-in.
     HostBody,
     PluginBody,
-    /// It reads a large answer byte by byte.
+    /// It reads a large answer of a plug-in, or many of the host, byte by byte.
     Reader,
+    HostReader,
 }
 
-const ALL: [Slow; 5] = [Slow::Silent, Slow::Header, Slow::HostBody, Slow::PluginBody, Slow::Reader];
+const ALL: [Slow; 6] = [Slow::Silent, Slow::Header, Slow::HostBody, Slow::PluginBody, Slow::Reader, Slow::HostReader];
 
 /// A client that connects anew whenever the server has had enough of it.
 struct Client {
@@ -42,13 +43,13 @@ impl Client {
     /// Does as little as it can.
     fn go_on(&mut self, server: &Server) {
         let sent = match self.slow {
-            Slow::Silent | Slow::Reader => Ok(1),
+            Slow::Silent | Slow::Reader | Slow::HostReader => Ok(1),
             Slow::Header => self.stream.write(b"x:y\r\n"),
             Slow::HostBody | Slow::PluginBody => self.stream.write(b" "),
         };
         // Whoever gets an answer is told that it was too slow, but for who has asked for one.
         let goes_on = match self.stream.read(&mut [0; 16]) {
-            Ok(bytes) => bytes > 0 && matches!(self.slow, Slow::Reader),
+            Ok(bytes) => bytes > 0 && matches!(self.slow, Slow::Reader | Slow::HostReader),
             Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
         };
         if sent.is_err_and(|error| error.kind() != std::io::ErrorKind::WouldBlock) || !goes_on {
@@ -71,6 +72,7 @@ fn connect(server: &Server, slow: Slow) -> TcpStream {
         }
         Slow::PluginBody => "POST /api/m/echo HTTP/1.1\r\nhost: h\r\ncontent-length: 900\r\n\r\n",
         Slow::Reader => "GET /api/m/large/5000000 HTTP/1.1\r\nhost: h\r\n\r\n",
+        Slow::HostReader => &"GET /api/openapi.json HTTP/1.1\r\nhost: h\r\n\r\n".repeat(40),
     };
     stream.write_all(begin.as_bytes()).unwrap();
     stream.set_nonblocking(true).unwrap();
@@ -102,8 +104,9 @@ fn slow_clients_cost_the_others_nothing() {
     let (clients, seconds) = (scaled(60, 500), scaled(2, 60));
     let full = seconds == 60;
     // Reduced, they are cut off as often as in the full time.
-    let limits = if full { "" } else { "[limits]\nheader_deadline_ms = 700\nbody_grace_ms = 700\n" };
-    let server = with(limits);
+    let limits = if full { "" } else { "header_deadline_ms = 700\nbody_grace_ms = 700\n" };
+    // All of them have one address.
+    let server = with(&format!("[limits]\nconnections_peer_max = 0\n{limits}"));
     let paths: Vec<String> = PATHS.iter().map(|path| (*path).to_owned()).collect();
     let work = || std::thread::sleep(Duration::from_secs(seconds as u64 / 2));
     let ((), before) = under_load(server.address, &paths, work);

@@ -237,17 +237,20 @@ fn a_host_is_no_riddle() {
 /// A byte now and then, always before anybody looks at how slow it is, is too slow all the same.
 #[test]
 fn a_body_that_trickles_is_408() {
-    let server = with("[limits]\nbody_grace_ms = 1000\n");
+    let server = with("[limits]\nbody_grace_ms = 1000\nbody_bytes_s_min = 100000\n");
     std::thread::scope(|scope| {
-        for path in POSTS.into_iter().chain(["/api/s/count-default"]) {
-            for framing in ["content-length: 900\r\n\r\n", "transfer-encoding: chunked\r\n\r\n384\r\n"] {
+        // Read by the host for itself, by the host for a plug-in, and by a plug-in.
+        for path in ["/api/auth", "/api/s/count-read", "/api/s/count-default"] {
+            for framing in ["content-length: 100000\r\n\r\n", "transfer-encoding: chunked\r\n\r\n186a0\r\n"] {
                 let server = &server;
                 scope.spawn(move || {
                     let mut raw = Raw::open(server);
                     raw.send(format!("POST {path} HTTP/1.1\r\nhost: h\r\n{JSON}{framing}"));
                     let began = Instant::now();
-                    while began.elapsed() < Duration::from_secs(4) && raw.send(" ") {
-                        std::thread::sleep(Duration::from_millis(10));
+                    // Until it has had enough and closed.
+                    while raw.send(" ") {
+                        assert!(began.elapsed() < Duration::from_secs(8), "{path} {framing:?}: nobody minds");
+                        std::thread::sleep(Duration::from_millis(1));
                     }
                     assert_eq!(raw.answers(), ["408 too_slow"], "{path} {framing:?}");
                 });

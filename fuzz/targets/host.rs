@@ -1,0 +1,4 @@
+//! `porth::http::properties::host`, for any bytes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| porth::http::properties::host(bytes));
