@@ -189,7 +189,7 @@ impl FullDisk {
 impl Drop for FullDisk {
     fn drop(&mut self) {
         // Whoever has ended meanwhile needs it no more.
-        let _ = prlimit(Some(self.process), Resource::Fsize, self.before.clone());
+        let _ = prlimit(Some(self.process), Resource::Fsize, self.before);
     }
 }
 
