@@ -5,14 +5,15 @@ use std::sync::atomic::Ordering;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::header::{ACCEPT, CONTENT_TYPE, VARY};
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::App;
 use super::caller::Admin;
 use crate::config::DeleteProfile;
 use crate::telemetry;
-use crate::telemetry::metrics::{Exposition, MEDIA_TYPE};
+use crate::telemetry::metrics::{Exposition, Form};
 
 /// `GET /health/live`: the process answers.
 pub(super) async fn live() -> Json<Value> {
@@ -28,17 +29,19 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
     }
 }
 
-/// `GET /metrics`: what was counted, in the text format of Prometheus. For administrators only: it tells which endpoints
+/// `GET /metrics`: what was counted, in the text format of Prometheus or as OpenMetrics, as `Accept` says. For administrators only: it tells which endpoints
 /// there are and how they are used, and behind a proxy every caller looks local.
-pub(super) async fn metrics(_: Admin, State(app): State<App>) -> Response {
-    let mut exposition = Exposition::default();
+pub(super) async fn metrics(_: Admin, State(app): State<App>, headers: HeaderMap) -> Response {
+    let accept: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let form = Form::wanted(&accept.join(","));
+    let mut exposition = Exposition::new(form);
     telemetry::process::expose(&mut exposition);
     telemetry::server::expose(&mut exposition);
     app.0.measured.expose(&mut exposition);
     app.0.store.expose(&mut exposition);
     super::listeners::expose(&app, &mut exposition);
     app.0.runtime.expose(&mut exposition);
-    ([(http::header::CONTENT_TYPE, MEDIA_TYPE)], exposition.into_text()).into_response()
+    ([(CONTENT_TYPE, form.media_type()), (VARY, "accept")], exposition.into_text()).into_response()
 }
 
 /// `GET /config`: what pages and clients need before anybody logs in.

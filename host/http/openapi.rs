@@ -229,8 +229,9 @@ fn responses(operation: &Operation, generator: &mut SchemaGenerator, problem: &V
             let schema = json!({"type": "array", "items": of(generator)});
             json!({"description": "Here they are.", "content": {"application/json": {"schema": schema}}})
         }
-        Answer::Text(media_type) => {
-            json!({"description": "Here it is.", "content": {media_type: {"schema": {"type": "string"}}}})
+        Answer::Text(media_types) => {
+            let one = |media_type: &&str| ((*media_type).to_owned(), json!({"schema": {"type": "string"}}));
+            json!({"description": "Here it is.", "content": media_types.iter().map(one).collect::<Map<_, _>>()})
         }
     };
     let mut responses = Map::from_iter([("200".to_owned(), done)]);

@@ -110,6 +110,11 @@ impl Db {
         Ok(Self { engine: Arc::new(engine), counts: Arc::default() })
     }
 
+    /// Whether it is a server's, and not a file of this one.
+    pub(super) fn is_postgres(&self) -> bool {
+        matches!(&*self.engine, Engine::Postgres(_))
+    }
+
     /// Runs a short, indexed query. On SQLite it runs on the caller's thread.
     ///
     /// # Errors

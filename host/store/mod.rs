@@ -16,6 +16,7 @@ pub mod login_failures;
 pub mod login_sessions;
 pub mod misc_config;
 pub mod scopes;
+pub mod server;
 pub mod setup_links;
 pub mod users;
 

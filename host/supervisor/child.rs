@@ -104,7 +104,13 @@ impl Control {
         // started us, which is the parent's main one.)
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(std::io::Error::from)?;
         // Asking this process to stop is the parent's business, and what a service manager sends, it sends to both.
-        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
+        // A file that may not grow is a write that fails, not the end of the process (setrlimit(2), RLIMIT_FSIZE).
+        for signal in [
+            signal_hook::consts::SIGTERM,
+            signal_hook::consts::SIGINT,
+            signal_hook::consts::SIGHUP,
+            signal_hook::consts::SIGXFSZ,
+        ] {
             signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
         }
         let socket = take_stdin().map_err(std::io::Error::from)?;

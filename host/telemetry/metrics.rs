@@ -1,14 +1,60 @@
 //! Numbers for whoever watches the server from outside, and the text that they become.
 //!
 //! Start at [`Exposition`]. Which numbers there are is the business of whoever counts; here are only what counting needs,
-//! cheap enough for every request, and the text format of Prometheus, version 0.0.4.
+//! cheap enough for every request, and the two forms of text that watchers read.
 
+use std::collections::BTreeSet;
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The media type of an [`Exposition`].
-pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The form of an [`Exposition`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// The text format of Prometheus, version 0.0.4.
+    #[default]
+    Prometheus,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
+impl Form {
+    /// Its media type.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// What a client would rather have, by its `Accept` (RFC 9110, section 12.5.1): OpenMetrics only where it names that, and
+    /// likes it no less than the other.
+    #[must_use]
+    pub fn wanted(accept: &str) -> Self {
+        let (mut open_metrics, mut text) = (0.0_f32, 0.0_f32);
+        for range in accept.split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let (mut quality, mut version) = (1.0, None);
+            for (parameter, value) in parts.filter_map(|part| part.split_once('=')) {
+                match parameter.trim().to_ascii_lowercase().as_str() {
+                    "q" => quality = value.trim().parse().unwrap_or(0.0),
+                    "version" => version = Some(value.trim().trim_matches('"')),
+                    _ => {}
+                }
+            }
+            match name.as_str() {
+                "application/openmetrics-text" if version.is_none_or(|version| version == "1.0.0") => {
+                    open_metrics = open_metrics.max(quality);
+                }
+                "text/plain" | "text/*" => text = text.max(quality),
+                _ => {}
+            }
+        }
+        if open_metrics > 0.0 && open_metrics >= text { Self::OpenMetrics } else { Self::Prometheus }
+    }
+}
 
 /// The upper bounds of a histogram's buckets in nanoseconds: an endpoint takes some microseconds or, when it has to wait,
 /// some milliseconds; the last one is the default deadline.
@@ -227,14 +273,41 @@ impl Counter {
 #[derive(Debug, Default)]
 pub struct Exposition {
     text: String,
+    form: Form,
+    /// Families that OpenMetrics knows by these names.
+    names: BTreeSet<String>,
 }
 
 impl Exposition {
+    /// Nothing yet, in a form.
+    #[must_use]
+    pub fn new(form: Form) -> Self {
+        Self { form, ..Self::default() }
+    }
+
     /// Begins a family.
     pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
-        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+        let mut help = help.replace('\\', "\\\\").replace('\n', "\\n");
+        let (mut name, mut kind) = (name, kind.as_str());
+        if self.form == Form::OpenMetrics {
+            help = help.replace('"', "\\\"");
+            if kind == "counter" {
+                // There the family of a counter is called without what its samples must end with, if that is nobody's name.
+                let short = name.strip_suffix("_total").filter(|short| !self.names.contains(*short));
+                (name, kind) = short.map_or((name, "unknown"), |short| (short, kind));
+            } else if self.names.contains(name) {
+                // A counter came first and took it.
+                for (taken, given) in [
+                    (format!("# HELP {name} "), format!("# HELP {name}_total ")),
+                    (format!("# TYPE {name} counter\n"), format!("# TYPE {name}_total unknown\n")),
+                ] {
+                    self.text = self.text.replacen(&taken, &given, 1);
+                }
+            }
+            self.names.insert(name.to_owned());
+        }
         // Writing to a string never fails, here and below.
-        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {}\n", kind.as_str());
+        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
     /// One sample. `labels` come from [`labels`]; they may be empty.
@@ -257,7 +330,10 @@ impl Exposition {
         let mut below = 0;
         for (count, bound) in totals.counts.iter().zip(&BOUNDS_NS) {
             below += count;
-            let _ = writeln!(self.text, "{name}_bucket{{{labels}{comma}le=\"{}\"}} {below}", seconds(*bound));
+            // OpenMetrics has a float there, of which nobody takes the point away.
+            let bound = seconds(*bound);
+            let point = if self.form == Form::OpenMetrics && bound.fract() == 0.0 { ".0" } else { "" };
+            let _ = writeln!(self.text, "{name}_bucket{{{labels}{comma}le=\"{bound}{point}\"}} {below}");
         }
         let count = totals.count();
         let _ = writeln!(self.text, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}");
@@ -267,7 +343,10 @@ impl Exposition {
 
     /// The text.
     #[must_use]
-    pub fn into_text(self) -> String {
+    pub fn into_text(mut self) -> String {
+        if self.form == Form::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
         self.text
     }
 }
@@ -359,6 +438,64 @@ mod tests {
             porth_seconds_count 5
         "#]]
         .assert_eq(&exposition.into_text());
+    }
+
+    #[test]
+    fn open_metrics_is_another_text() {
+        let mut exposition = Exposition::new(Form::OpenMetrics);
+        exposition.single("porth_x_total", Kind::Counter, "Say \"x\"", 1);
+        exposition.single("porth_plugin_odd", Kind::Counter, "No suffix", 2);
+        exposition.single("porth_y", Kind::Gauge, "Y", 3);
+        exposition.single("porth_y_total", Kind::Counter, "Y", 4);
+        exposition.single("porth_z_total", Kind::Counter, "Z", 5);
+        exposition.single("porth_z", Kind::Gauge, "Z", 6);
+        exposition.family("porth_seconds", Kind::Histogram, "Durations");
+        exposition.histogram("porth_seconds", "a=\"b\"", &Totals::default());
+        let text = exposition.into_text();
+        expect![[r#"
+            # HELP porth_x Say \"x\"
+            # TYPE porth_x counter
+            porth_x_total 1
+            # HELP porth_plugin_odd No suffix
+            # TYPE porth_plugin_odd unknown
+            porth_plugin_odd 2
+            # HELP porth_y Y
+            # TYPE porth_y gauge
+            porth_y 3
+            # HELP porth_y_total Y
+            # TYPE porth_y_total unknown
+            porth_y_total 4
+            # HELP porth_z_total Z
+            # TYPE porth_z_total unknown
+            porth_z_total 5
+            # HELP porth_z Z
+            # TYPE porth_z gauge
+            porth_z 6
+            # HELP porth_seconds Durations
+        "#]]
+        .assert_eq(&text[..text.find("# TYPE porth_seconds").unwrap()]);
+        assert!(text.contains("porth_seconds_bucket{a=\"b\",le=\"10.0\"} 0\n"), "{text}");
+        assert!(text.contains("le=\"0.0001\"") && text.ends_with("porth_seconds_count{a=\"b\"} 0\n# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn who_asks_says_which_form() {
+        // As Prometheus asks.
+        let both = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                    application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+        for (accept, form) in [
+            (both, Form::OpenMetrics),
+            ("application/openmetrics-text", Form::OpenMetrics),
+            ("Application/OpenMetrics-Text; Version=\"1.0.0\", text/plain", Form::OpenMetrics),
+            ("", Form::Prometheus),
+            ("*/*", Form::Prometheus),
+            ("application/openmetrics-text;version=2.0.0", Form::Prometheus),
+            ("application/openmetrics-text;q=0.5, text/plain", Form::Prometheus),
+            ("application/openmetrics-text;q=0", Form::Prometheus),
+            ("application/openmetrics-text;q=x", Form::Prometheus),
+        ] {
+            assert_eq!(Form::wanted(accept), form, "{accept}");
+        }
     }
 
     #[test]

@@ -6,10 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use http::Method;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde_json::Value;
-use x509_cert::der::Decode as _;
 
 use super::super::asker::Asker;
 use super::super::output::text;
@@ -17,6 +14,8 @@ use super::super::plugin::{self, FileState};
 use super::super::{Failure, Place, instance, now_ms};
 use crate::abi::{self, Allowed};
 use crate::config::{Config, Loaded, Trust};
+use crate::http::tls::{About, Certificate};
+use crate::store::server::{self, DatabaseServer};
 use crate::store::{Db, OpenError};
 
 /// Everything that findings follow from.
@@ -46,6 +45,8 @@ pub(super) struct Facts {
     pub(super) lock_unmatched: Vec<String>,
     pub(super) lock_refused: Option<String>,
     pub(super) certificates: Vec<CertificateFact>,
+    /// A PostgreSQL server, or why it cannot be asked; none for SQLite, and where there are no tables yet.
+    pub(super) postgres: Option<Result<DatabaseServer, String>>,
     /// Why the store cannot be used.
     pub(super) store_refused: Option<String>,
     /// What a running server says of itself.
@@ -87,8 +88,8 @@ pub(super) struct LibraryFact {
 /// A certificate that a listener shows.
 pub(super) struct CertificateFact {
     pub(super) path: PathBuf,
-    /// When it ends, in seconds since 1970, or why it cannot be read.
-    pub(super) ends_s: Result<i64, String>,
+    /// What it says of itself, or why it cannot be used with its key.
+    pub(super) about: Result<About, String>,
     pub(super) key: Option<Entry>,
 }
 
@@ -131,6 +132,7 @@ impl Facts {
             lock_unmatched,
             lock_refused,
             certificates: certificates(&config),
+            postgres: postgres(&config),
             store_refused,
             server,
             records,
@@ -247,17 +249,30 @@ fn certificates(config: &Config) -> Vec<CertificateFact> {
     files
         .map(|tls| CertificateFact {
             path: tls.certificate.clone(),
-            ends_s: ends_s(&tls.certificate),
+            about: Certificate::load(tls).map(|certificate| certificate.about).map_err(|error| error.to_string()),
             key: Entry::of(&tls.key),
         })
         .collect()
 }
 
-fn ends_s(path: &Path) -> Result<i64, String> {
-    let der = CertificateDer::from_pem_file(path).map_err(|error| error.to_string())?;
-    let certificate = x509_cert::Certificate::from_der(&der).map_err(|error| error.to_string())?;
-    let ends = certificate.tbs_certificate.validity.not_after.to_unix_duration();
-    Ok(i64::try_from(ends.as_secs()).unwrap_or(i64::MAX))
+fn postgres(config: &Config) -> Option<Result<DatabaseServer, String>> {
+    if config.database == "sqlite" {
+        return None;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let asked = async {
+        let db = Db::open_unchanged(&config.database, &config.data).await?;
+        let about = server::about(&db).await;
+        db.close().await;
+        Ok(about)
+    };
+    match runtime.ok()?.block_on(asked) {
+        Ok(Ok(about)) => about.map(Ok),
+        Ok(Err(error)) => Some(Err(error.to_string())),
+        // The first start, or an upgrade, makes the tables.
+        Err(OpenError::Outdated { .. }) => None,
+        Err(error) => Some(Err(error.to_string())),
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //!
 //! Start at [`findings`]. The texts name the thing; the remedies say what to do, with the command or the key.
 
+mod postgres;
+
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
@@ -79,6 +81,7 @@ const CHECKS: &[Check] = &[
     configuration_file,
     no_configuration_file,
     database_url,
+    postgres::postgres,
     lockout,
     deadlines,
     quarantine,
@@ -331,14 +334,27 @@ fn orphans(facts: &Facts) -> Vec<Finding> {
 
 fn keys(facts: &Facts) -> Vec<Finding> {
     of_records(facts, |records| {
-        let endless: Vec<&str> = (records.keys.iter())
-            .filter(|key| key.get("expires_at").is_none_or(Value::is_null))
-            .map(|key| text(key, "name"))
-            .collect();
-        when(!endless.is_empty(), || {
+        let named = |wanted: &dyn Fn(Option<i64>) -> bool| -> Vec<&str> {
+            let keys = records.keys.iter().filter(|key| wanted(key.get("expires_at").and_then(Value::as_i64)));
+            keys.map(|key| text(key, "name")).collect()
+        };
+        let now_s = facts.now_ms / 1_000;
+        let endless = named(&|ends_s| ends_s.is_none());
+        let ended = named(&|ends_s| ends_s.is_some_and(|ends_s| ends_s <= now_s));
+        let ending = named(&|ends_s| ends_s.is_some_and(|ends_s| ends_s > now_s && ends_s - now_s < KEYS_S));
+        let mut found = when(!endless.is_empty(), || {
             let text = format!("{} keys never end: {}", endless.len(), endless.join(", "));
             note("endless-keys", text, "`porth key new --expires 90d` makes one that does, `porth key delete` ends one")
-        })
+        });
+        found.extend(when(!ended.is_empty(), || {
+            let text = format!("{} keys have ended, and who uses them gets 401: {}", ended.len(), ended.join(", "));
+            note("ended-keys", text, "`porth key new` makes another, `porth key delete` takes an old one away")
+        }));
+        found.extend(when(!ending.is_empty(), || {
+            let text = format!("{} keys end within a week: {}", ending.len(), ending.join(", "));
+            warning("ending-keys", text, "`porth key new` makes another for whoever uses them")
+        }));
+        found
     })
 }
 
@@ -358,29 +374,53 @@ fn encryption(facts: &Facts) -> Vec<Finding> {
 }
 
 fn certificates(facts: &Facts) -> Vec<Finding> {
+    let config = &facts.config;
+    let url = config.external_url();
+    let host = url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+    let host = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(host, _)| host);
+    let host = host.trim_matches(['[', ']']);
     let found = facts.certificates.iter().flat_map(|certificate| {
         let path = certificate.path.display();
-        let days = certificate.ends_s.as_ref().map(|ends_s| (ends_s - facts.now_ms / 1_000).div_euclid(86_400));
         let renew = "renew it; the server takes the new file without a restart";
-        let certificate_found = match days {
+        let mut found = match &certificate.about {
             Err(reason) => {
-                let text = format!("the certificate `{path}` cannot be read: {reason}");
-                Some(error("certificate", text, "a PEM file, the server's own certificate first"))
+                vec![error("certificate", reason, "a certificate that is a listener's own, and its key, in PEM")]
             }
-            Ok(days) if days < 0 => Some(error("certificate", format!("the certificate `{path}` has ended"), renew)),
-            Ok(days) if days < DAYS_LEFT => {
-                Some(warning("certificate", format!("the certificate `{path}` ends in {days} days"), renew))
+            Ok(about) => {
+                let days = about.days_left(facts.now_ms);
+                let mut found = when(i128::from(about.not_before_s) * 1000 > i128::from(facts.now_ms), || {
+                    let text = format!("the certificate `{path}` is not valid yet: clients refuse it");
+                    error("certificate", text, "set the clock right, or wait with it")
+                });
+                found.extend(when(days < 0.0, || {
+                    error("certificate", format!("the certificate `{path}` has ended: clients refuse it"), renew)
+                }));
+                found.extend(when((0.0..DAYS_LEFT).contains(&days), || {
+                    warning("certificate", format!("the certificate `{path}` ends in {days:.0} days"), renew)
+                }));
+                // Behind a proxy clients see another one.
+                let is_for_it = about.names.iter().any(|name| is_named(name, host));
+                found.extend(when(config.external_url.is_some() && config.is_https() && !is_for_it, || {
+                    let text = format!("the certificate `{path}` is not for `{host}`, by which clients come");
+                    warning("certificate-name", text, "one for that name, unless a proxy in front shows its own")
+                }));
+                found
             }
-            Ok(_) => None,
         };
-        let key_found = certificate.key.as_ref().filter(|key| key.mode & 0o077 != 0).map(|key| {
+        found.extend(certificate.key.as_ref().filter(|key| key.mode & 0o077 != 0).map(|key| {
             let (path, mode) = (key.path.display(), key.mode);
             let text = format!("the key `{path}` has mode {mode:04o}: others can read or replace it");
             error("certificate-key", text, format!("chmod 0600 {path}"))
-        });
-        certificate_found.into_iter().chain(key_found)
+        }));
+        found
     });
     found.collect()
+}
+
+/// Whether a certificate's name is a host's (RFC 6125, section 6.4.3: a star is one label).
+fn is_named(name: &str, host: &str) -> bool {
+    let of_star = |rest: &str| host.split_once('.').is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(rest));
+    name.eq_ignore_ascii_case(host) || name.strip_prefix("*.").is_some_and(of_star)
 }
 
 fn external_url(facts: &Facts) -> Vec<Finding> {
@@ -530,8 +570,10 @@ fn variables(facts: &Facts) -> Vec<Finding> {
 
 const FREE_LITTLE: u64 = 64 << 20;
 const FREE_SOME: u64 = 512 << 20;
-/// So that a renewal that fails has been tried several times.
-const DAYS_LEFT: i64 = 14;
+/// So that there is time to find out why a renewal fails: most are tried a month before the end.
+const DAYS_LEFT: f64 = 30.0;
+/// A week, in seconds.
+const KEYS_S: i64 = 7 * 86_400;
 /// How far clocks of nodes on one database may be apart.
 const CLOCK_S: i64 = 60;
 

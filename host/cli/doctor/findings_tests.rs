@@ -5,6 +5,8 @@ use serde_json::json;
 use super::super::facts::{CertificateFact, LibraryFact};
 use super::*;
 use crate::config::{Config, Tls};
+use crate::http::tls::About;
+use crate::store::server::DatabaseServer;
 
 fn entry(path: &str, uid: u32, mode: u32) -> Entry {
     Entry { path: path.into(), uid, mode }
@@ -30,6 +32,7 @@ fn fine() -> Facts {
         lock_unmatched: Vec::new(),
         lock_refused: None,
         certificates: Vec::new(),
+        postgres: Some(Ok(database_server())),
         store_refused: None,
         server: Some(json!({"pid": 1})),
         records: Some(Records {
@@ -39,6 +42,27 @@ fn fine() -> Facts {
             ..Records::default()
         }),
     }
+}
+
+fn database_server() -> DatabaseServer {
+    DatabaseServer {
+        version: "17.6".to_owned(),
+        version_number: 170_006,
+        role: "porth".to_owned(),
+        is_superuser: false,
+        schema: "public".to_owned(),
+        may_create: true,
+        is_durable: true,
+        connections_max: 100,
+        connections: 3,
+        now_ms: 1_000_000_000_000,
+    }
+}
+
+fn with_postgres(facts: &mut Facts, change: impl FnOnce(&mut DatabaseServer)) {
+    let mut server = database_server();
+    change(&mut server);
+    facts.postgres = Some(Ok(server));
 }
 
 fn library(file: &str, verdict: &str, reason: Option<&str>) -> LibraryFact {
@@ -151,6 +175,25 @@ const ROWS: &[Row] = &[
         "endless-keys",
         "1 keys never end: k",
     ),
+    (
+        |facts| facts.records.as_mut().unwrap().keys[0] = json!({"name": "k", "expires_at": 1_000_000_000}),
+        NOTE,
+        "ended-keys",
+        "1 keys have ended, and who uses them gets 401: k",
+    ),
+    (
+        |facts| facts.records.as_mut().unwrap().keys[0] = json!({"name": "k", "expires_at": 1_000_600_000}),
+        WARNING,
+        "ending-keys",
+        "1 keys end within a week: k",
+    ),
+    (|facts| facts.postgres = Some(Err("no route".into())), ERROR, "postgres", "no route"),
+    (|facts| with_postgres(facts, |server| server.version_number = 140_022), WARNING, "postgres-old", "no more"),
+    (|facts| with_postgres(facts, |server| server.is_superuser = true), WARNING, "postgres-superuser", "`porth`"),
+    (|facts| with_postgres(facts, |server| server.may_create = false), ERROR, "postgres-rights", "schema `public`"),
+    (|facts| with_postgres(facts, |server| server.is_durable = false), ERROR, "postgres-durability", "power cut"),
+    (|facts| with_postgres(facts, |server| server.connections = 85), WARNING, "postgres-connections", "85 of 100"),
+    (|facts| with_postgres(facts, |server| server.now_ms += 61_000), WARNING, "postgres-clock", "61 s apart"),
     (|facts| facts.config.cors_origins = vec!["http://a".into()], WARNING, "plain-origin", "http://a"),
     (|facts| facts.config.trusted_proxies = vec!["0.0.0.0/0".parse().unwrap()], ERROR, "proxies", "0.0.0.0/0"),
     (|facts| facts.config.trusted_proxies = vec!["::/0".parse().unwrap()], ERROR, "proxies", "::/0"),
@@ -192,12 +235,20 @@ fn each_is_found_by_itself() {
 fn no_check_goes_untried() {
     // The others have tests of their own below.
     let tried: std::collections::BTreeSet<_> = ROWS.iter().map(|(.., code, _)| *code).collect();
-    let source = include_str!("findings.rs");
+    let source = concat!(include_str!("findings.rs"), include_str!("findings/postgres.rs"));
     for code in source.split('"').skip(1).step_by(2).filter(|text| !text.is_empty() && text.len() < 24) {
         let is_code =
             ["error(\"", "warning(\"", "note(\""].iter().any(|call| source.contains(&format!("{call}{code}\"")));
-        let below =
-            ["no-data", "root", "plain-http", "no-https", "certificate", "certificate-key", "configuration-secret"];
+        let below = [
+            "no-data",
+            "root",
+            "plain-http",
+            "no-https",
+            "certificate",
+            "certificate-key",
+            "certificate-name",
+            "configuration-secret",
+        ];
         assert!(!is_code || tried.contains(code) || below.contains(&code), "{code} has no test");
     }
 }
@@ -229,18 +280,35 @@ fn who_can_be_reached_from_elsewhere_is_asked_for_encryption() {
 
 #[test]
 fn certificates_end() {
-    let check = |ends_s: Result<i64, String>, key_mode: u32| {
+    let check = |about: Result<About, String>, url: Option<&str>, key_mode: u32| {
         let mut facts = fine();
         let key = Some(entry("/key", 33, key_mode));
-        facts.certificates = vec![CertificateFact { path: "/c".into(), ends_s, key }];
+        facts.config.external_url = url.map(str::to_owned);
+        facts.certificates = vec![CertificateFact { path: "/c".into(), about, key }];
         findings(&facts).into_iter().map(|finding| (finding.severity, finding.text)).collect::<Vec<_>>()
     };
-    let now_s = 1_000_000_000;
-    assert_eq!(check(Ok(now_s + 15 * 86_400), 0o600), Vec::new());
-    assert_eq!(check(Ok(now_s + 86_400), 0o600), [(WARNING, "the certificate `/c` ends in 1 days".to_owned())]);
-    assert_eq!(check(Ok(now_s - 1), 0o600), [(ERROR, "the certificate `/c` has ended".to_owned())]);
-    assert_eq!(check(Err("no PEM".into()), 0o600), [(ERROR, "the certificate `/c` cannot be read: no PEM".to_owned())]);
-    assert_eq!(check(Ok(i64::MAX / 2), 0o640)[0].0, ERROR);
+    const NOW_S: u64 = 1_000_000_000;
+    let about = |not_before_s: u64, not_after_s: u64| {
+        let names = vec!["id.example.org".to_owned(), "*.example.net".to_owned()];
+        Ok(About { names, not_before_s, not_after_s, warnings: Vec::new() })
+    };
+    let of_days = |days: u64| check(about(0, NOW_S + days * 86_400), None, 0o600);
+    assert_eq!(of_days(31), Vec::new());
+    assert_eq!(of_days(29), [(WARNING, "the certificate `/c` ends in 29 days".to_owned())]);
+    let ended = check(about(0, NOW_S - 1), None, 0o600);
+    assert_eq!(ended, [(ERROR, "the certificate `/c` has ended: clients refuse it".to_owned())]);
+    let early = check(about(NOW_S + 1, 2 * NOW_S), None, 0o600);
+    assert_eq!(early, [(ERROR, "the certificate `/c` is not valid yet: clients refuse it".to_owned())]);
+    let wrong = check(Err("the key `/key` does not belong to it".into()), None, 0o600);
+    assert_eq!(wrong, [(ERROR, "the key `/key` does not belong to it".to_owned())]);
+    assert_eq!(check(about(0, 2 * NOW_S), None, 0o640)[0].0, ERROR);
+    for url in ["https://id.example.org", "https://ID.example.org:8443/x", "https://a.example.net"] {
+        assert_eq!(check(about(0, 2 * NOW_S), Some(url), 0o600), Vec::new(), "{url}");
+    }
+    for url in ["https://example.org", "https://a.b.example.net", "https://[::1]:4593"] {
+        let found = check(about(0, 2 * NOW_S), Some(url), 0o600);
+        assert!(found[0].0 == WARNING && found[0].1.contains("is not for `"), "{url}: {found:?}");
+    }
 }
 
 #[test]

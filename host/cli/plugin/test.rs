@@ -7,6 +7,7 @@ mod client;
 mod endpoints;
 #[expect(clippy::indexing_slicing, reason = "of JSON, where what is not there is null")]
 mod exercise;
+mod faults;
 #[expect(clippy::indexing_slicing, reason = "of JSON, where what is not there is null")]
 mod params;
 mod report;

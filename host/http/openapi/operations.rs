@@ -38,7 +38,7 @@ pub(super) enum Answer {
     Nothing,
     Json(Of),
     List(Of),
-    Text(&'static str),
+    Text(&'static [&'static str]),
 }
 
 /// What may stand in the query.
@@ -127,18 +127,18 @@ pub(super) fn all() -> Vec<Operation> {
         op("get", "/health/ready", "server", "Whether the server is ready; 503 with the same form when not", All)
             .outside()
             .answers(Json(of::<s::Status>)),
-        op("get", "/metrics", "server", "What was counted, for Prometheus", Admin)
+        op("get", "/metrics", "server", "What was counted, for Prometheus or as OpenMetrics", Admin)
             .outside()
-            .answers(Text("text/plain")),
-        op("get", "/docs", "server", "This document as a page", All).outside().answers(Text("text/html")),
+            .answers(Text(&["text/plain", "application/openmetrics-text"])),
+        op("get", "/docs", "server", "This document as a page", All).outside().answers(Text(&["text/html"])),
         op("get", "/docs/problems", "server", "What each code of an error means", All)
             .outside()
-            .answers(Text("text/html")),
+            .answers(Text(&["text/html"])),
         op("get", "/openapi.json", "server", "This document", All).answers(Json(|_| true.into())),
         op("get", "/setup", "server", "The form for the first administrator", All)
             .outside()
             .asks(Query::These(&[("token", "What the link holds.", false)]))
-            .answers(Text("text/html"))
+            .answers(Text(&["text/html"]))
             .or(&[e::NOT_FOUND]),
         op("post", "/setup", "server", "Makes the first administrator", All)
             .outside()

@@ -126,6 +126,17 @@ fn what_endpoints_do_wrong_is_found() {
 }
 
 #[test]
+fn what_takes_the_store_for_granted_and_what_hoards_is_found() {
+    let (report, passes) = report(&built("misbehaves"), &[r#"misbehaves={"at": "careless"}"#]);
+    assert!(!passes);
+    let found = checks(&report, &["warn", "fail"]);
+    let said = |check: &str| found.iter().find(|(name, _)| *name == check).map(|(_, detail)| *detail);
+    assert!(said("store that fails").unwrap().contains("panicked"), "{report:#}");
+    assert!(said("memory of requests").is_some(), "{report:#}");
+    assert_eq!(said("end while it is asked"), None, "{report:#}");
+}
+
+#[test]
 fn what_an_instance_leaves_behind_is_found() {
     let (report, _) = report(&built("misbehaves"), &[r#"misbehaves={"at": "leaks"}"#]);
     assert!(failures(&report).contains("threads and files"), "{report:#}");

@@ -1,12 +1,15 @@
 //! `porth doctor` with a server and without one, and what the shell knows of the commands.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::support::postgres;
 use crate::support::process::InTime as _;
 use crate::support::server::{Server, Setup};
+use crate::support::tls::Certificate;
 
 fn examine(server: &Server, arguments: &[&str]) -> Output {
     server.porth(&[&["doctor"], arguments].concat()).stdin(Stdio::null()).output_in_time()
@@ -127,4 +130,79 @@ fn shells_and_the_manual_know_every_command() {
         assert!(page.contains(wanted), "{wanted}: {page}");
     }
     assert!(!directory.path().join("porth-child.1").exists(), "hidden commands are nobody's");
+}
+
+/// A doctor for files that no server works with.
+fn examine_files(directory: &Path, settings: &[&str]) -> Value {
+    let data = directory.join("data");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_porth"));
+    command.args(["doctor", "--json", "--data", data.to_str().unwrap()]).env_remove("PORTH_CONFIG");
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
+    let output = command.current_dir(directory).stdin(Stdio::null()).output_in_time();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[test]
+fn a_postgresql_that_loses_what_it_acknowledged_is_found() {
+    let Some(url) = postgres::create_database() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let database = format!("database={url}");
+    assert!(!codes(&examine_files(directory.path(), &[&database])).contains(&"postgres"), "it is empty yet");
+    let key = Command::new(env!("CARGO_BIN_EXE_porth"))
+        .args(["key", "new", "--name", "k", "--data", data.to_str().unwrap(), "--set", &database])
+        .stdin(Stdio::null())
+        .output_in_time();
+    assert!(key.status.success(), "{key:?}");
+    // That of these tests waits for no disk, and they may do everything.
+    let told = examine_files(directory.path(), &[&database]);
+    let all = codes(&told);
+    for expected in ["postgres-durability", "postgres-superuser"] {
+        assert!(all.contains(&expected), "{expected} in {told:#}");
+    }
+    for unexpected in ["postgres", "postgres-rights", "postgres-clock", "postgres-connections", "store"] {
+        assert!(!all.contains(&unexpected), "{unexpected} in {told:#}");
+    }
+
+    let schema = url.split("application_name=").nth(1).unwrap();
+    let role = format!("{schema}_reader");
+    postgres::execute(
+        &url,
+        &format!(
+            "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {schema} TO {role}; \
+             GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}"
+        ),
+    );
+    let weak = format!("database={}", url.replace("postgres@", &format!("{role}@")));
+    let told = examine_files(directory.path(), &[&weak]);
+    assert!(codes(&told).contains(&"postgres-rights"), "{told:#}");
+    assert!(!codes(&told).contains(&"postgres-superuser"), "{told:#}");
+
+    let nobody = "database=postgres://porth@127.0.0.1:9/porth";
+    let told = examine_files(directory.path(), &[nobody]);
+    assert!(codes(&told).iter().any(|code| ["postgres", "store"].contains(code)), "{told:#}");
+}
+
+#[test]
+fn a_certificate_is_looked_at_with_its_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let [one, other] = ["one", "other"].map(|name| {
+        let place = directory.path().join(name);
+        std::fs::create_dir(&place).unwrap();
+        Certificate::write(&place)
+    });
+    let listener = |key: &Certificate| {
+        let (certificate, key) = (one.certificate.display(), key.key.display());
+        format!("listener=[{{address = \"127.0.0.1:0\", tls = {{certificate = \"{certificate}\", key = \"{key}\"}}}}]")
+    };
+    let told = examine_files(directory.path(), &[&listener(&one)]);
+    assert!(!codes(&told).contains(&"certificate"), "{told:#}");
+    let told = examine_files(directory.path(), &[&listener(&other)]);
+    let findings = told["findings"].as_array().unwrap();
+    let found = findings.iter().find(|finding| finding["code"] == "certificate");
+    assert!(found.is_some_and(|found| found["text"].as_str().unwrap().contains("does not belong")), "{told:#}");
+    let told = examine_files(directory.path(), &[&listener(&one), "external_url=https://id.example.org"]);
+    assert!(codes(&told).contains(&"certificate-name"), "{told:#}");
 }

@@ -3,7 +3,7 @@
 use expect_test::expect;
 use serde_json::json;
 
-use crate::support::server::{Server, Setup};
+use crate::support::server::{Server, Setup, new_key};
 
 /// The samples whose line has a text, without those whose value depends on the machine.
 fn samples(server: &Server, text: &str) -> String {
@@ -11,6 +11,44 @@ fn samples(server: &Server, text: &str) -> String {
     assert_eq!(reply.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let shown = reply.body.lines().filter(|line| line.contains(text));
     shown.filter(|line| !line.contains("_bucket{") && !line.contains("_sum{")).collect::<Vec<_>>().join("\n")
+}
+
+/// Read line by line, as its grammar says: a counter's family lacks the end that its samples have, and the text has one.
+#[test]
+fn open_metrics_is_there_for_who_asks() {
+    let server = Setup::new().libraries(&["hello"]).start();
+    server.add("hello", "good", &json!({"greeting": "Hello"}));
+    server.get("/api/good/hello/you");
+    let key = format!("token {}", new_key(&server.data(), "scraper"));
+    let ask = |accept: &str| server.send("GET", "/metrics", &[("authorization", &key), ("accept", accept)], b"");
+    let plain = ask("text/plain");
+    assert_eq!(plain.headers["vary"], "accept");
+    let reply = ask("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5");
+    assert_eq!(reply.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let text = reply.body.strip_suffix("# EOF\n").expect("its end");
+    let (mut family, mut kind, mut counters, mut families) = ("", "", 0, std::collections::BTreeSet::new());
+    for line in text.lines() {
+        assert!(!line.is_empty() && line != "# EOF", "{text}");
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            (family, kind) = rest.split_once(' ').unwrap();
+            assert!(families.insert(family), "a second {family}");
+            assert!(kind == "unknown" || !family.ends_with("_total"), "{line}");
+        } else if !line.starts_with('#') {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let suffixes: &[&str] = match kind {
+                "counter" => &["_total"],
+                "histogram" => &["_bucket", "_sum", "_count"],
+                "summary" => &["_sum", "_count"],
+                _ => &[""],
+            };
+            assert!(
+                name.strip_prefix(family).is_some_and(|suffix| suffixes.contains(&suffix)),
+                "{family} {kind}: {line}"
+            );
+            counters += usize::from(kind == "counter");
+        }
+    }
+    assert!(counters > 5 && text.contains("porth_requests_total{instance=\"good\""), "{text}");
 }
 
 #[test]

@@ -54,6 +54,7 @@ impl Exercise<'_> {
             self.hooks().await;
         }
         self.under_load(&endpoints, &credentials).await;
+        self.faults(&endpoints, &credentials).await;
         self.leaks().await;
         self.end().await;
         self.odd_parameters(&good).await;
@@ -166,7 +167,7 @@ impl Exercise<'_> {
         self.report.verdict("odd parameters", passed, &wrong, (Grade::Fail, remedy));
     }
 
-    async fn show(&self) -> Value {
+    pub(super) async fn show(&self) -> Value {
         let shown = self.server.admin(Method::GET, &self.path(INSTANCE), None).await;
         shown.map(|answer| answer.json).unwrap_or_default()
     }
@@ -294,7 +295,7 @@ impl Exercise<'_> {
 
     /// Whether the process that served has crashed; then it waits until another does. One that took over because much code
     /// was retired, as it is soon of large libraries, is no crash.
-    async fn has_crashed(&self, before: Option<u32>) -> bool {
+    pub(super) async fn has_crashed(&self, before: Option<u32>) -> bool {
         // What has crashed is still there while the kernel writes it off.
         tokio::time::sleep(Duration::from_millis(20)).await;
         if self.server.child() == before {
@@ -551,7 +552,7 @@ impl Exercise<'_> {
         let _ = self.server.admin(Method::PUT, &self.path(&format!("{INSTANCE}/reset")), None).await;
     }
 
-    async fn settled(&self) -> Option<Usage> {
+    pub(super) async fn settled(&self) -> Option<Usage> {
         tokio::time::sleep(Duration::from_millis(200)).await;
         self.server.usage()
     }
@@ -572,9 +573,9 @@ impl Exercise<'_> {
     }
 }
 
-const INSTANCE: &str = "under-test";
+pub(super) const INSTANCE: &str = "under-test";
 const PASSWORD: &str = "correct horse battery staple";
-const CRASH: &str = "safe code does not crash: look at `unsafe`, C libraries, recursion, `abort` and `exit`";
+pub(super) const CRASH: &str = "safe code does not crash: look at `unsafe`, C libraries, recursion, `abort` and `exit`";
 /// What hangs takes long, and a few tell as much as all.
 const ENOUGH: usize = 4;
 const ROUNDS: usize = 3;

@@ -37,8 +37,77 @@ pub(super) fn bad(schema: &Value, good: &Map<String, Value>) -> Vec<Variant> {
         }
     }
     variants.push(("one more".to_owned(), with(good, "porth-no-such-parameter", json!(1))));
+    let mut beyond = Vec::new();
+    breaches(schema, schema, &Value::Object(good.clone()), "", &mut beyond);
+    for (place, wrong) in beyond {
+        let mut parameters = Value::Object(good.clone());
+        let shown = match wrong {
+            Some(wrong) => {
+                let Some(member) = parameters.pointer_mut(&place) else { continue };
+                let shown: String = wrong.to_string().chars().take(20).collect();
+                *member = wrong;
+                format!("`{}` is {shown}", place.trim_start_matches('/'))
+            }
+            None => {
+                let Some((object, name)) = place.rsplit_once('/') else { continue };
+                let object = parameters.pointer_mut(object).and_then(Value::as_object_mut);
+                object.and_then(|object| object.remove(name));
+                format!("`{}` is missing", place.trim_start_matches('/'))
+            }
+        };
+        if let Value::Object(parameters) = parameters {
+            variants.push((shown, parameters));
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    variants.retain(|(what, _)| seen.insert(what.clone()));
     variants.retain(|(_, parameters)| !is_permitted(schema, parameters));
     variants
+}
+
+/// What a schema says of a value that is good, and one just beyond it for each: where, and what stands there then, or nothing
+/// when it is missing. Members of members, too.
+fn breaches(root: &Value, schema: &Value, good: &Value, place: &str, found: &mut Vec<(String, Option<Value>)>) {
+    let schema = resolve(root, schema);
+    let whole = |name: &str| schema.get(name).and_then(Value::as_i64);
+    let numbers = [("minimum", -1), ("exclusiveMinimum", 0), ("maximum", 1), ("exclusiveMaximum", 0)];
+    let beyond = numbers.into_iter().filter_map(|(name, by)| whole(name)?.checked_add(by)).map(|number| json!(number));
+    found.extend(beyond.map(|number| (place.to_owned(), Some(number))));
+    for (name, by) in [("minLength", -1), ("maxLength", 1)] {
+        let len = whole(name).and_then(|len| usize::try_from(len.checked_add(by)?).ok()).filter(|len| *len < 1 << 20);
+        found.extend(len.map(|len| (place.to_owned(), Some(json!("x".repeat(len))))));
+    }
+    if let Value::Array(items) = good {
+        let item = schema.get("items").map_or(Value::Null, |items| sample(root, items, 0));
+        for (name, by) in [("minItems", -1), ("maxItems", 1)] {
+            let len =
+                whole(name).and_then(|len| usize::try_from(len.checked_add(by)?).ok()).filter(|len| *len < 10_000);
+            found.extend(len.map(|len| (place.to_owned(), Some(Value::Array(vec![item.clone(); len])))));
+        }
+        if let (Some(first), Some(items)) = (items.first(), schema.get("items")) {
+            breaches(root, items, first, &format!("{place}/0"), found);
+        }
+    }
+    for choices in ["enum", "pattern", "format"] {
+        found.extend(schema.get(choices).map(|_| (place.to_owned(), Some(json!("porth: no such thing")))));
+    }
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        found.push((format!("{place}/{}", escaped(name)), None));
+    }
+    for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+        if let Some(good) = good.get(name) {
+            let place = format!("{place}/{}", escaped(name));
+            found.extend(
+                [json!(null), json!(7), json!("7"), json!([]), json!({})].map(|wrong| (place.clone(), Some(wrong))),
+            );
+            breaches(root, member, good, &place, found);
+        }
+    }
+}
+
+/// A name in a JSON Pointer (RFC 6901).
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// Parameters that the schema permits, which look like nothing that anybody meant.
@@ -196,6 +265,21 @@ mod tests {
         let bad: Vec<String> = bad(&schema, &good).into_iter().map(|(what, _)| what).collect();
         for what in ["`greeting` is missing", "`greeting` is 7", "`kind` is \"7\"", "one more"] {
             assert!(bad.iter().any(|other| other == what), "{what}: {bad:?}");
+        }
+        let limits = json!({"type": "object", "required": ["ports"], "properties": {
+            "ports": {"type": "array", "minItems": 1, "maxItems": 2, "items": {"type": "integer", "minimum": 1, "maximum": 9}},
+            "name": {"type": "string", "maxLength": 3, "default": "abc"},
+            "in/side": {"type": "object", "required": ["deep"], "properties": {"deep": {"enum": ["a"]}}}}});
+        let given = json!({"ports": [1], "name": "abc", "in/side": {"deep": "a"}}).as_object().unwrap().clone();
+        let beyond: Vec<String> = self::bad(&limits, &given).into_iter().map(|(what, _)| what).collect();
+        for what in [
+            "`ports/0` is 0",
+            "`ports/0` is 10",
+            "`ports` is [1,1,1]",
+            "`name` is \"xxxx\"",
+            "`in~1side/deep` is missing",
+        ] {
+            assert!(beyond.iter().any(|other| other == what), "{what}: {beyond:?}");
         }
         let odd: Vec<String> = odd(&schema, &good).into_iter().map(|(what, _)| what).collect();
         assert!(odd.contains(&"`kind` is \"two\"".to_owned()), "{odd:?}");
