@@ -55,4 +55,5 @@ When it says that it is listening, ask it in another terminal:
     curl http://$listen/api/hello/hello/World
 
 EOF
-exec target/debug/porth serve --config run/porth.toml --listen "$listen"
+# `--listen` would win over the `[[listener]]` tables that somebody has written into the file.
+exec target/debug/porth serve --config run/porth.toml ${1:+--listen "$1"}

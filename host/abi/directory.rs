@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// It cannot be read.
-    #[error("plug-in directory `{}` cannot be read: {cause}", path.display())]
+    #[error("plug-in directory `{}` cannot be read: {cause}{}", path.display(), remedy(path, cause))]
     Read {
         /// The directory.
         path: PathBuf,
@@ -54,6 +54,14 @@ pub enum DirectoryError {
         /// The data directory.
         data: PathBuf,
     },
+}
+
+/// What to do about a directory that is not there: it is not made, since a mistyped one would be as empty as a new one.
+fn remedy(path: &Path, cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::NotFound => format!("; name another, or make it: `install -d -m 0755 {}`", path.display()),
+        _ => String::new(),
+    }
 }
 
 /// Says whether libraries may be loaded from `path`: only the running user and root can have put them there, and the

@@ -213,7 +213,9 @@ impl From<StartError> for Problem {
     fn from(error: StartError) -> Self {
         let text = error.to_string();
         match error {
-            StartError::NoModule { .. } => Self::invalid(vec![format!("module: {text}")]),
+            StartError::NoModule { .. } | StartError::NoModuleLoaded { .. } => {
+                Self::invalid(vec![format!("module: {text}")])
+            }
             StartError::Parameters(errors) => Self::invalid(errors),
             StartError::Init(InitError::Parameters(errors)) if !errors.is_empty() => Self::invalid(errors),
             StartError::Init(InitError::Parameters(_)) => Self::invalid(vec![text]),

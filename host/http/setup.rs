@@ -64,7 +64,14 @@ pub(super) async fn redeem(State(app): State<App>, request: Request<Body>) -> Re
     let body = body::read_bytes(request.into_body(), FORM_BYTES_MAX).await?;
     let entered: Entered = form_body::read(&body, |_| true)?;
     let errors = match add(&app, &entered, peer).await? {
-        Ok(()) => return Ok(page(StatusCode::OK, "<p>Done. You can log in now.</p>")),
+        Ok(()) => {
+            let prefix = &app.0.config.api_prefix;
+            let done = format!(
+                "<p>Done. Log in with <code>POST /{prefix}/auth/</code>: there is no page for it yet. \
+                 <a href=\"/docs\">What else there is</a></p>"
+            );
+            return Ok(page(StatusCode::OK, &done));
+        }
         Err(RedeemError::Closed) => {
             return Ok(page(StatusCode::NOT_FOUND, &format!("<p>{}</p>", escape(&RedeemError::Closed.to_string()))));
         }

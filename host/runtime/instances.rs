@@ -177,6 +177,16 @@ pub enum StartError {
         /// The module's name.
         module: String,
     },
+    /// No library that was loaded declares the module, but there are others.
+    #[error("no library declares the {kind} module `{module}`; {left_out}")]
+    NoModuleLoaded {
+        /// The module's kind.
+        kind: String,
+        /// The module's name.
+        module: String,
+        /// Files that were not loaded, with the reason in a few words.
+        left_out: String,
+    },
     /// The parameters do not satisfy the module's schema.
     #[error("{}", .0.join("; "))]
     Parameters(Vec<String>),
@@ -317,7 +327,13 @@ impl Runtime {
     /// under way, never the other way round.
     async fn module(&self, kind: &str, module: &str) -> Result<Held, StartError> {
         let held = self.0.libraries.hold(kind, module).await;
-        held.ok_or_else(|| StartError::NoModule { kind: kind.to_owned(), module: module.to_owned() })
+        held.ok_or_else(|| {
+            let (kind, module) = (kind.to_owned(), module.to_owned());
+            match self.0.libraries.left_out() {
+                Some(left_out) => StartError::NoModuleLoaded { kind, module, left_out },
+                None => StartError::NoModule { kind, module },
+            }
+        })
     }
 
     /// Initialises an instance of a module; nothing is reachable or stored yet.

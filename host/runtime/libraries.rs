@@ -371,6 +371,19 @@ impl Libraries {
         self.modules().into_iter().filter(|module| module.generation.file == file).collect()
     }
 
+    /// Files that were not loaded, in a few words: a module that nobody declares may be in one of them.
+    pub(super) fn left_out(&self) -> Option<String> {
+        let state = self.0.state.read();
+        let why = state.entries.iter().filter(|(_, entry)| entry.present.is_none());
+        let why = why.filter_map(|(file, entry)| match entry.verdict {
+            Verdict::Refused => Some(format!("`{file}` is refused")),
+            Verdict::Unlisted => Some(format!("`{file}` is not in `plugins.lock`")),
+            _ => None,
+        });
+        let why: Vec<String> = why.take(LEFT_OUT_MAX).collect();
+        (!why.is_empty()).then(|| why.join(", "))
+    }
+
     /// The file whose library declares a module and was not opened although it could be.
     pub(super) fn dormant(&self, kind: &str, name: &str) -> Option<String> {
         let state = self.0.state.read();
@@ -412,6 +425,9 @@ impl Default for Entry {
         }
     }
 }
+
+/// How many files a sentence names.
+const LEFT_OUT_MAX: usize = 3;
 
 const GONE: &str = "the file is gone; what was loaded of it goes on until the server starts anew";
 

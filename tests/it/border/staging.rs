@@ -204,7 +204,9 @@ fn a_plugin_directory_must_be_trustworthy() {
     );
     check_directory(
         |path| fs::remove_dir(path).unwrap(),
-        expect!["plug-in directory `/plugins` cannot be read: No such file or directory (os error 2)"],
+        expect![
+            "plug-in directory `/plugins` cannot be read: No such file or directory (os error 2); name another, or make it: `install -d -m 0755 /plugins`"
+        ],
     );
     check_directory(
         |path| {

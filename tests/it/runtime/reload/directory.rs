@@ -157,7 +157,11 @@ fn with_a_lock_only_listed_digests_are_loaded_or_probed() {
     let digest = library["file_digest"].as_str().unwrap();
     let reason = library["reason"].as_str().unwrap();
     assert!(reason.contains(digest) && reason.contains("`porth plugin allow FILE` adds it"), "{reason}");
-    assert_eq!(server.try_add("versions", "a", &json!({})).status, 400);
+    let missing = server.try_add("versions", "a", &json!({}));
+    assert_eq!(missing.status, 400);
+    let where_it_may_be =
+        format!("no library declares the plugin module `versions`; `{FILE}` is not in `plugins.lock`");
+    assert!(super::errors(&missing).contains(&where_it_may_be), "{}", missing.body);
     assert!(super::errors(&server.ask_reload(FILE)).contains("does not list"));
     assert!(!opened.exists());
 
