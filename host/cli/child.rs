@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::config::{Environment, Limits, Serves, Source};
 use crate::domain::StoreError;
 use crate::domain::access::Access;
+use crate::domain::audit::Audit;
 use crate::domain::departures::Departing;
 use crate::domain::documents::{DocumentLimits, Documents};
 use crate::domain::grants::Grants;
@@ -87,6 +88,7 @@ struct Server {
     leadership: Leadership,
     watching: Option<JoinHandle<()>>,
     keys: ApiKeys,
+    audit: Audit,
     db: Db,
     _lock: DataLock,
 }
@@ -161,6 +163,7 @@ async fn start(
     let services = services::services(&db, &config, source, access.clone(), clients);
     let retention_ms = i64::from(config.audit.retention_days) * 86_400_000;
     tokio::spawn(see_off(access.users.departing().clone(), services.setup.clone(), leadership.clone()));
+    let audit = access.audit.clone();
     tokio::spawn(purge(access, services.keys.clone(), retention_ms, leadership.clone()));
     let (keys, setup) = (services.keys.clone(), services.setup.clone());
     let app = App::new(Arc::clone(&config), runtime.clone(), services);
@@ -173,7 +176,7 @@ async fn start(
     let watching = watch
         .filter(|_| config.watch)
         .map(|watch| tokio::spawn(watch_while_leading(watch, config, runtime.clone(), leadership.clone())));
-    Ok((Server { app, connections, runtime, leadership, watching, keys, db, _lock: lock }, accepting, drained))
+    Ok((Server { app, connections, runtime, leadership, watching, keys, audit, db, _lock: lock }, accepting, drained))
 }
 
 /// Accepts connections until they are drained.
@@ -267,6 +270,9 @@ impl Server {
             tracing::warn!(open, "{open} connections were still open after {} ms", deadline.as_millis());
         }
         self.runtime.stop(ends.saturating_duration_since(Instant::now())).await;
+        if let Err(error) = self.audit.tell_refusals(true, now_ms()).await {
+            tracing::warn!(%error, "what was refused to plug-ins is not in the audit log: {error}");
+        }
         if let Err(error) = self.keys.flush().await {
             tracing::warn!(%error, "the last uses of API keys were not stored: {error}");
         }
@@ -376,6 +382,9 @@ async fn purge(access: Access, keys: ApiKeys, retention_ms: i64, leadership: Lea
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
+        if let Err(error) = access.audit.tell_refusals(false, now_ms()).await {
+            tracing::warn!(%error, "what was refused to plug-ins is not in the audit log: {error}");
+        }
         let Some(_lease) = leadership.begin() else { continue };
         let purged = async {
             access.purge(now_ms()).await?;

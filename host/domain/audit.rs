@@ -4,8 +4,16 @@
 //! Start at [`Audit`]. An act is noted before it is done and its end after it, so that whatever was done has an entry,
 //! also where no transaction could hold both: at back ends that plug-ins are, or when an instance is started. An entry
 //! that says `begun` and no more was cut off with its process; nobody knows whether it was done.
+//!
+//! Plug-ins may try what is refused as often as they like: of an instance and an action some refusals a minute have
+//! entries, the others one together ([`Audit::end_of_instance`]).
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::{StoreError, new_id};
 use crate::store::Db;
@@ -37,6 +45,8 @@ pub enum Actor {
     },
     /// The configuration file, at a start.
     Configuration,
+    /// Whoever writes to the plug-in directory.
+    Directory,
     /// Somebody who could not prove who they are.
     Nobody,
     /// Whoever had the link for the first administrator, and became this user.
@@ -54,6 +64,7 @@ impl Actor {
             Self::Local => ("local", String::new(), String::new()),
             Self::Instance { key } => ("instance", key, String::new()),
             Self::Configuration => ("configuration", String::new(), String::new()),
+            Self::Directory => ("directory", String::new(), String::new()),
             Self::Nobody => ("nobody", String::new(), String::new()),
             Self::Link { username } => ("link", username, String::new()),
         }
@@ -121,6 +132,8 @@ pub struct End {
 pub struct Begun {
     id: String,
     before: Option<Value>,
+    action: String,
+    object_kind: String,
 }
 
 /// An entry.
@@ -168,13 +181,24 @@ pub struct AuditQuery {
 #[derive(Clone)]
 pub struct Audit {
     db: Db,
+    /// What was refused to instances within a minute, by their keys and the action.
+    refusals: Arc<Mutex<BTreeMap<(String, String), Refusals>>>,
+}
+
+/// What was refused since a time.
+#[derive(Debug)]
+struct Refusals {
+    since_ms: i64,
+    object_kind: String,
+    noted: u32,
+    left_out: u64,
 }
 
 impl Audit {
     /// The entries in a database.
     #[must_use]
     pub fn new(db: Db) -> Self {
-        Self { db }
+        Self { db, refusals: Arc::default() }
     }
 
     /// Notes that an act begins. It must not be done when this fails.
@@ -182,11 +206,11 @@ impl Audit {
     /// # Errors
     /// [`StoreError`].
     pub async fn begin(&self, act: Act, now_ms: i64) -> Result<Begun, StoreError> {
-        let before = act.before.clone();
+        let (before, action, object_kind) = (act.before.clone(), act.action.clone(), act.object_kind.clone());
         let row = row(act, "begun", None, String::new(), now_ms);
         let id = row.id.clone();
         rows::insert(&self.db, row).await?;
-        Ok(Begun { id, before })
+        Ok(Begun { id, before, action, object_kind })
     }
 
     /// Notes what became of an act.
@@ -194,10 +218,75 @@ impl Audit {
     /// # Errors
     /// [`StoreError`]; the act then looks as if it had been cut off.
     pub async fn end(&self, begun: Begun, end: End) -> Result<(), StoreError> {
-        let Begun { id, before } = begun;
+        let Begun { id, before, .. } = begun;
         let after = end.after.as_ref().map(|after| shown(before.as_ref(), after));
         let (object_id, detail) = (end.object_id.map(text), text(end.detail));
         rows::end(&self.db, AuditEnd { id, object_id, after, outcome: end.outcome.as_str(), detail }).await
+    }
+
+    /// As [`end`](Self::end), of what the instance of a key did. What was not done is taken out again when too much was
+    /// refused to it lately: then one entry tells how much.
+    ///
+    /// # Errors
+    /// As `end`.
+    pub async fn end_of_instance(&self, begun: Begun, key: &str, end: End, now_ms: i64) -> Result<(), StoreError> {
+        if end.outcome == Outcome::Done {
+            return self.end(begun, end).await;
+        }
+        self.tell_refusals(false, now_ms).await?;
+        let is_noted = {
+            let mut refusals = self.refusals.lock();
+            let refused = refusals.entry((key.to_owned(), begun.action.clone())).or_insert_with(|| Refusals {
+                since_ms: now_ms,
+                object_kind: begun.object_kind.clone(),
+                noted: 0,
+                left_out: 0,
+            });
+            let is_noted = refused.noted < REFUSALS_NOTED_MAX;
+            if is_noted {
+                refused.noted += 1
+            } else {
+                refused.left_out += 1
+            }
+            is_noted
+        };
+        if is_noted { self.end(begun, end).await } else { self.discard(begun).await }
+    }
+
+    /// Notes how much more was refused to instances than has entries, of minutes that are over, or of all. Ask for it
+    /// now and then.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn tell_refusals(&self, all: bool, now_ms: i64) -> Result<(), StoreError> {
+        let over: Vec<_> = {
+            let mut refusals = self.refusals.lock();
+            let is_over = |refused: &Refusals| all || now_ms.saturating_sub(refused.since_ms) >= REFUSALS_WINDOW_MS;
+            refusals.extract_if(.., |_, refused| is_over(refused)).collect()
+        };
+        for ((key, action), refused) in over.into_iter().filter(|(_, refused)| refused.left_out > 0) {
+            let act = Act {
+                actor: Actor::Instance { key },
+                peer: String::new(),
+                action,
+                object_kind: refused.object_kind,
+                object_id: String::new(),
+                before: None,
+                request_id: String::new(),
+            };
+            let detail = format!("{} more were refused within a minute", refused.left_out);
+            let end = End { outcome: Outcome::Refused, object_id: None, after: None, detail };
+            self.note(act, end, now_ms).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes an entry out again: it turned out that nothing was to be done.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn discard(&self, begun: Begun) -> Result<(), StoreError> {
+        rows::delete(&self.db, &begun.id).await
     }
 
     /// Notes an act that is over, in one entry.
@@ -220,9 +309,8 @@ impl Audit {
             object_id: object_id.to_owned(),
             actor: query.who,
             action: query.action,
-            from: query.from_ms.unwrap_or(i64::MIN),
-            to: query.to_ms.unwrap_or(i64::MAX),
-            before_id: query.before_id,
+            from_id: query.from_ms.map(first_id).unwrap_or_default(),
+            before_id: before_id(query.to_ms, query.before_id),
             offset: query.offset.into(),
             limit: query.limit.into(),
         };
@@ -269,6 +357,19 @@ fn row(act: Act, outcome: &str, after: Option<String>, detail: String, now_ms: i
         outcome: outcome.to_owned(),
         detail: text(detail),
     }
+}
+
+/// No id of this time or a later one is before it.
+fn first_id(at_ms: i64) -> String {
+    Uuid::from_u128(u128::from(u64::try_from(at_ms.clamp(0, TIME_MAX_MS)).unwrap_or_default()) << 80).to_string()
+}
+
+/// What ids are before, up to a time and before another id; what is empty is not asked for.
+fn before_id(to_ms: Option<i64>, before_id: String) -> String {
+    let after = to_ms.map(|to_ms| first_id(to_ms.saturating_add(1)));
+    let before = Some(before_id).filter(|id| !id.is_empty());
+    // Ids are hexadecimal digits and dashes.
+    before.into_iter().chain(after).min().unwrap_or_else(|| "~".to_owned())
 }
 
 /// A text that both engines can store, of a length that nobody can fill a disk with.
@@ -378,7 +479,12 @@ pub const MASK: &str = "(secret)";
 const SET: &str = "(set)";
 const CHANGED: &str = "(changed)";
 const TEXT_CHARS_MAX: usize = 512;
+/// How many refusals of an instance and an action have entries within a minute.
+const REFUSALS_NOTED_MAX: u32 = 20;
+const REFUSALS_WINDOW_MS: i64 = 60_000;
 const OBJECT_BYTES_MAX: usize = 32 << 10;
+/// The last time that an id can hold (RFC 9562, section 5.7): 48 bits.
+const TIME_MAX_MS: i64 = (1 << 48) - 1;
 
 #[cfg(test)]
 mod tests {

@@ -20,7 +20,6 @@ use super::login_url::login_url;
 use super::meter::{Meter, Meters};
 use super::rights;
 use super::routes::{Routes, RoutesBuilder};
-use super::schemes;
 use super::session::{self, session_cookie};
 use crate::abi::{
     CallRequest, CallbackError, DocumentCall, HostFuture, LogLine, NewEndpoint, Question, SchemeCall, Services,
@@ -264,8 +263,9 @@ impl Services for InstanceServices {
 
     fn schemes(&self, call: SchemeCall) -> Result<HostFuture, CallbackError> {
         self.need("schemes")?;
-        let access = self.shared.access.clone();
-        Ok(driven(self.shared.runtime.clone(), async move { schemes::answer(&access, call).await }))
+        let (shared, key) = (self.shared.clone(), self.key.clone());
+        let answer = async move { audit::scheme(&shared, &key, call, now_ms()).await };
+        Ok(driven(self.shared.runtime.clone(), answer))
     }
 
     fn timer(&self, delay: Duration) -> Result<HostFuture, CallbackError> {
@@ -456,7 +456,7 @@ fn hash(algorithm: HashAlgorithm, data: &[u8]) -> String {
 }
 
 /// Milliseconds since 1970, UTC.
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -142,13 +142,13 @@ async fn watch(mut watch: Watch, runtime: Runtime) {
                 }
                 restless.clear();
                 let runtime = runtime.clone();
-                report(finish(async move { runtime.rescan().await }).await);
+                report(finish(async move { runtime.rescan_changed().await }).await);
             }
             () = timer => {
                 let settled = settled(&watch.directory, &mut restless).await;
                 if !settled.is_empty() {
                     let runtime = runtime.clone();
-                    let draining = report(finish(async move { runtime.reload_all(settled).await }).await);
+                    let draining = report(finish(async move { runtime.reload_changed(settled).await }).await);
                     let look_at = Instant::now() + PAUSE;
                     restless.extend(draining.into_iter().map(|file| (file, Restless { look_at, stamp: None })));
                 }

@@ -33,11 +33,9 @@ pub struct AuditFilter {
     pub object_kind: String,
     /// The object.
     pub object_id: String,
-    /// No earlier than this.
-    pub from: i64,
-    /// No later than this.
-    pub to: i64,
-    /// Only those before the row of this id.
+    /// Only those from this id on. Ids are in the order of time.
+    pub from_id: String,
+    /// Only those before this id.
     pub before_id: String,
     /// How many of the newest are left out.
     pub offset: i64,
@@ -95,9 +93,33 @@ pub async fn end(db: &Db, end: AuditEnd) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError`].
 pub async fn list(db: &Db, filter: AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
-    let AuditFilter { actor, action, object_kind, object_id, from, to, before_id, offset, limit } = filter;
-    let values = values![actor, action, object_kind, object_id, from, to, before_id, limit, offset];
-    db.scan(LIST, values).await?.into_iter().map(read).collect()
+    let sql = filter.statement();
+    let AuditFilter { actor, action, object_kind, object_id, from_id, before_id, offset, limit } = filter;
+    let values = values![actor, action, object_kind, object_id, from_id, before_id, limit, offset];
+    db.scan(sql, values).await?.into_iter().map(read).collect()
+}
+
+impl AuditFilter {
+    /// The statement that begins with the index by which fewest rows are looked at: neither engine finds it behind a
+    /// condition that may not count.
+    fn statement(&self) -> &'static str {
+        match self {
+            Self { object_id, .. } if !object_id.is_empty() => OF_OBJECT,
+            Self { actor, .. } if !actor.is_empty() => OF_ACTOR,
+            Self { action, .. } if action.contains('.') => OF_ACTION,
+            Self { object_kind, .. } if !object_kind.is_empty() => OF_KIND,
+            Self { action, .. } if !action.is_empty() => OF_ACTIONS,
+            _ => LIST,
+        }
+    }
+}
+
+/// Takes a row out again.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn delete(db: &Db, id: &str) -> Result<(), StoreError> {
+    db.write_one(DELETE, values![id]).await.map(drop)
 }
 
 /// Deletes the rows before a time, some thousand at a time. Gives how many it deleted.
@@ -154,10 +176,78 @@ const INSERT: &str = "INSERT INTO audit_event \
     detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 const END: &str = "UPDATE audit_event SET after = $2, outcome = $3, detail = $4 WHERE id = $1";
 const SET_OBJECT: &str = "UPDATE audit_event SET object_id = $2 WHERE id = $1";
-const LIST: &str = "SELECT id, at, actor_kind, actor, actor_id, peer, action, object_kind, object_id, before, after, \
-    request_id, outcome, detail FROM audit_event \
-    WHERE ($1 = '' OR actor = $1) AND ($2 = '' OR action = $2 OR action LIKE $2 || '.%') \
-    AND ($3 = '' OR object_kind = $3) AND ($4 = '' OR object_id = $4) AND at >= $5 AND at <= $6 \
-    AND ($7 = '' OR id < $7) ORDER BY id DESC LIMIT $8 OFFSET $9";
+/// The newest rows for which this holds, and all that is asked for.
+macro_rules! list {
+    ($($first:literal)?) => {
+        concat!(
+            "SELECT id, at, actor_kind, actor, actor_id, peer, action, object_kind, object_id, before, after, request_id, \
+             outcome, detail FROM audit_event WHERE ",
+            $($first, " AND ",)?
+            "($1 = '' OR actor = $1) AND ($2 = '' OR action = $2 OR action LIKE $2 || '.%') \
+             AND ($3 = '' OR object_kind = $3) AND ($4 = '' OR object_id = $4) AND id >= $5 AND id < $6 \
+             ORDER BY id DESC LIMIT $7 OFFSET $8"
+        )
+    };
+}
+
+const LIST: &str = list!();
+const OF_OBJECT: &str = list!("object_kind = $3 AND object_id = $4");
+const OF_ACTOR: &str = list!("actor = $1");
+const OF_ACTION: &str = list!("action = $2");
+const OF_KIND: &str = list!("object_kind = $3");
+/// `/` follows `.`: all actions that begin with this one and a dot are between the two.
+const OF_ACTIONS: &str =
+    list!("id IN (SELECT id FROM audit_event WHERE action >= $2 AND action < $2 || '/' AND id >= $5 AND id < $6)");
+const DELETE: &str = "DELETE FROM audit_event WHERE id = $1";
 const PURGE: &str = "DELETE FROM audit_event WHERE id IN \
     (SELECT id FROM audit_event WHERE at < $1 ORDER BY at LIMIT $2) RETURNING id";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How SQLite goes about a query.
+    async fn plan(db: &Db, filter: AuditFilter) -> String {
+        let sql: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {}", filter.statement()).into_boxed_str());
+        let AuditFilter { actor, action, object_kind, object_id, from_id, before_id, offset, limit } = filter;
+        let values = values![actor, action, object_kind, object_id, from_id, before_id, limit, offset];
+        let lines = db.read(sql, values).await.unwrap().into_iter();
+        lines.map(|mut row| row.take::<String>(3).unwrap()).collect::<Vec<_>>().join("; ")
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_for_is_looked_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let db = Db::open("sqlite", directory.path(), 0).await.unwrap();
+        let all = || AuditFilter {
+            actor: String::new(),
+            action: String::new(),
+            object_kind: String::new(),
+            object_id: String::new(),
+            from_id: String::new(),
+            before_id: "~".to_owned(),
+            limit: 10,
+            offset: 0,
+        };
+        let (user, anna) = ("user".to_owned(), "anna".to_owned());
+        for (filter, index) in [
+            (all(), "sqlite_autoindex_audit_event_1 (id>? AND id<?)"),
+            (AuditFilter { actor: anna.clone(), ..all() }, "audit_event_actor (actor=? AND id>? AND id<?)"),
+            (AuditFilter { action: "user.add".into(), ..all() }, "audit_event_action (action=? AND id>? AND id<?)"),
+            (AuditFilter { action: user.clone(), ..all() }, "audit_event_action (action>? AND action<?)"),
+            (AuditFilter { object_kind: user.clone(), ..all() }, "audit_event_kind (object_kind=? AND id>? AND id<?)"),
+            (
+                AuditFilter { object_kind: user, object_id: anna, ..all() },
+                "audit_event_object (object_kind=? AND object_id=? AND id>? AND id<?)",
+            ),
+        ] {
+            let plan = plan(&db, filter.clone()).await;
+            assert!(plan.contains(index), "{filter:?}: {plan}");
+            assert!(!plan.contains("SCAN audit_event"), "{filter:?}: {plan}");
+            // Only of a word without its second part the entries found are sorted, by their ids alone.
+            let sorts = plan.contains("TEMP B-TREE");
+            assert!(!sorts || filter.action == "user", "{filter:?}: {plan}");
+        }
+        db.close().await;
+    }
+}

@@ -406,6 +406,7 @@ pub(super) enum AuditActorKind {
     Local,
     Instance,
     Configuration,
+    Directory,
     Link,
     Nobody,
 }

@@ -14,6 +14,7 @@ use crate::abi::ModuleDescription;
 use crate::domain::StoreError;
 use crate::domain::instances::InstanceRecord;
 use crate::domain::leadership::Lease;
+use crate::runtime::audit;
 use crate::runtime::libraries::{Abi, Candidate, DRAINING_MAX, Found, LibraryView, Module, Probed, ScanError, Verdict};
 
 /// What became of a file.
@@ -50,6 +51,15 @@ pub struct Report {
     pub modules: Vec<String>,
     /// The keys of instances that were started anew.
     pub instances: Vec<String>,
+}
+
+/// Why files are looked at.
+#[derive(Clone, Copy)]
+enum By {
+    /// Somebody wants it, and that is noted where they ask.
+    Somebody,
+    /// They have changed.
+    Directory,
 }
 
 /// Why no file was looked at.
@@ -104,13 +114,33 @@ impl Runtime {
     pub async fn rescan(&self) -> Result<Vec<Report>, ReloadError> {
         let ending = self.0.reloading.lock().await;
         let _lease = self.lead(*ending)?;
-        self.take(self.files().await?).await
+        self.take(self.files().await?, By::Somebody).await
+    }
+
+    /// As [`rescan`](Self::rescan), because the directory has changed.
+    ///
+    /// # Errors
+    /// As `rescan`.
+    pub(in crate::runtime) async fn rescan_changed(&self) -> Result<Vec<Report>, ReloadError> {
+        let ending = self.0.reloading.lock().await;
+        let _lease = self.lead(*ending)?;
+        self.take(self.files().await?, By::Directory).await
+    }
+
+    /// Looks at files of the plug-in directory because they have changed.
+    ///
+    /// # Errors
+    /// As [`rescan`](Self::rescan).
+    pub(in crate::runtime) async fn reload_changed(&self, files: BTreeSet<String>) -> Result<Vec<Report>, ReloadError> {
+        let ending = self.0.reloading.lock().await;
+        let _lease = self.lead(*ending)?;
+        self.take(files, By::Directory).await
     }
 
     /// As [`rescan`](Self::rescan), for a process that does not lead because nobody does yet.
     pub(super) async fn rescan_alone(&self) -> Result<Vec<Report>, ReloadError> {
         let _reloading = self.0.reloading.lock().await;
-        self.take(self.files().await?).await
+        self.take(self.files().await?, By::Directory).await
     }
 
     /// Looks at some files of the plug-in directory.
@@ -120,7 +150,7 @@ impl Runtime {
     pub async fn reload_all(&self, files: BTreeSet<String>) -> Result<Vec<Report>, ReloadError> {
         let ending = self.0.reloading.lock().await;
         let _lease = self.lead(*ending)?;
-        self.take(files).await
+        self.take(files, By::Somebody).await
     }
 
     /// Looks at one file of the plug-in directory. Answers after the exchange; what was there before ends in the
@@ -148,10 +178,16 @@ impl Runtime {
         Ok(files)
     }
 
-    async fn take(&self, files: BTreeSet<String>) -> Result<Vec<Report>, ReloadError> {
+    async fn take(&self, files: BTreeSet<String>, by: By) -> Result<Vec<Report>, ReloadError> {
         let mut reports = Vec::new();
         for candidate in self.0.libraries.examine(files.into_iter().collect()).await? {
-            reports.push(self.take_one(candidate).await?);
+            let file = candidate.file.clone();
+            let is_new = !matches!(candidate.found, Found::Same);
+            let work = self.take_one(candidate);
+            reports.push(match by {
+                By::Directory if is_new => audit::of_directory(self, &file, work).await?,
+                By::Directory | By::Somebody => work.await?,
+            });
         }
         Ok(reports)
     }

@@ -1,5 +1,7 @@
 //! The audit log.
 
+use std::time::Instant;
+
 use porth::config::DeclaredInstance;
 use porth::domain::audit::{Act, Actor, Audit, AuditEvent, AuditQuery, End, Outcome};
 use porth::domain::instances::Instances;
@@ -7,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::users::of_sixteen;
 use crate::support::database::{NOW_MS, Store, on_both_engines};
+use crate::support::scale::scaled;
 
 on_both_engines!(
     an_act_is_there_before_it_is_done,
@@ -16,6 +19,8 @@ on_both_engines!(
     old_entries_go,
     declarations_are_noted_with_what_they_change,
     nothing_that_is_sent_breaks_an_entry,
+    what_is_refused_to_instances_again_and_again_is_told_together,
+    a_long_log_is_read_page_by_page,
 );
 
 fn key(name: &str) -> Actor {
@@ -184,4 +189,79 @@ async fn nothing_that_is_sent_breaks_an_entry(store: &Store) {
     assert_eq!(event.object_id, "ü".repeat(512));
     assert_eq!(event.after, Some(json!("\0")));
     assert!(event.before.unwrap().get("(left out)").is_some());
+}
+
+async fn what_is_refused_to_instances_again_and_again_is_told_together(store: &Store) {
+    let audit = Audit::new(store.db.clone());
+    let instance = "plugin/busy";
+    let ended = async |action: &str, outcome: Outcome, now_ms: i64| {
+        let actor = Actor::Instance { key: instance.to_owned() };
+        let begun = audit.begin(act(actor, action, "anna"), now_ms).await.unwrap();
+        let end = End { outcome, ..done(None) };
+        audit.end_of_instance(begun, instance, end, now_ms).await.unwrap();
+    };
+    for number in 0..25 {
+        ended("user.add", Outcome::Refused, NOW_MS + number).await;
+        ended("user.add", Outcome::Done, NOW_MS + number).await;
+    }
+    ended("user.delete", Outcome::Failed, NOW_MS + 30).await;
+    let count = async |outcome: &str| {
+        let events = list(&audit, AuditQuery { who: instance.into(), ..AuditQuery::default() }).await;
+        events.iter().filter(|event| event.outcome == outcome).count()
+    };
+    assert_eq!((count("refused").await, count("done").await, count("failed").await), (20, 25, 1));
+    audit.tell_refusals(false, NOW_MS + 59_999).await.unwrap();
+    assert_eq!(count("refused").await, 20);
+    // The next minute begins anew.
+    ended("user.add", Outcome::Refused, NOW_MS + 60_000).await;
+    let newest = list(&audit, AuditQuery { action: "user.add".into(), ..AuditQuery::default() }).await;
+    let together = newest.iter().find(|event| event.object_id.is_empty()).unwrap();
+    assert_eq!((together.detail.as_str(), together.actor.as_str()), ("5 more were refused within a minute", instance));
+    assert_eq!((count("refused").await, count("begun").await), (22, 0));
+    audit.tell_refusals(true, NOW_MS + 60_001).await.unwrap();
+    assert_eq!(count("refused").await, 22, "nothing was left out since");
+}
+
+async fn a_long_log_is_read_page_by_page(store: &Store) {
+    let (audit, count) = (Audit::new(store.db.clone()), scaled(2_000, 100_000));
+    // One of a hundred is of `rare`, and each has a millisecond of its own.
+    let id = |number: &str| {
+        if store.is_sqlite() {
+            format!("printf('018bcfe5-%04x-7000-8000-%012x', ({number}) / 16, {number})")
+        } else {
+            format!(
+                "'018bcfe5-' || lpad(to_hex(({number}) / 16), 4, '0') || '-7000-8000-' || lpad(to_hex({number}), 12, '0')"
+            )
+        }
+    };
+    store.execute(&format!(
+        "WITH RECURSIVE number (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < {count}) \
+         INSERT INTO audit_event (id, at, actor_kind, actor, actor_id, peer, action, object_kind, object_id, before, after, \
+         request_id, outcome, detail) SELECT {}, {NOW_MS}, 'key', CASE n % 100 WHEN 0 THEN 'rare' ELSE 'ci' END, '', '', \
+         CASE n % 100 WHEN 0 THEN 'library.load' ELSE 'user.add' END, CASE n % 100 WHEN 0 THEN 'library' ELSE 'user' END, \
+         'o' || (n % 1000), NULL, '{{}}', '', 'done', '' FROM number",
+        id("n")
+    ));
+    // As both engines do by themselves, sooner or later.
+    store.execute("ANALYZE audit_event");
+    for (query, expected) in [
+        (AuditQuery::default(), count),
+        (AuditQuery { who: "rare".into(), ..AuditQuery::default() }, count / 100),
+        (AuditQuery { action: "library".into(), ..AuditQuery::default() }, count / 100),
+        (AuditQuery { action: "library.load".into(), object: "library".into(), ..AuditQuery::default() }, count / 100),
+        (AuditQuery { object: "user/o7".into(), ..AuditQuery::default() }, count / 1000),
+    ] {
+        let (mut seen, mut last) = (Vec::new(), String::new());
+        let started = Instant::now();
+        loop {
+            let page = AuditQuery { limit: 200, before_id: last.clone(), ..query.clone() };
+            let page: Vec<_> = audit.list(page).await.unwrap().into_iter().map(|event| event.id).collect();
+            let Some(end) = page.last() else { break };
+            last.clone_from(end);
+            seen.extend(page);
+        }
+        eprintln!("{} of {count} entries in {:?} by {query:?}", seen.len(), started.elapsed());
+        assert_eq!(seen.len(), expected, "{query:?}");
+        assert!(seen.is_sorted_by(|one, next| one > next), "{query:?}");
+    }
 }

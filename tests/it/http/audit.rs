@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::identity::{Browser, server};
 use crate::support::process::InTime as _;
-use crate::support::server::{Server, Setup, wait_until};
+use crate::support::server::{Server, Setup, built, wait_until};
 
 /// The newest entries that a query finds.
 fn events(server: &Server, query: &str) -> Vec<Value> {
@@ -117,6 +117,83 @@ fn plug_ins_are_noted_as_they_write() {
     assert_eq!((&event["who"]["kind"], &event["who"]["name"]), (&json!("instance"), &json!("plugin/asks")));
     assert_eq!((&event["outcome"], &event["after"]["password"]), (&json!("done"), &json!("(secret)")));
     assert!(!server.log().contains("is not in the audit log"));
+}
+
+#[test]
+fn what_is_refused_to_a_plug_in_again_and_again_fills_no_log() {
+    let server = server(Setup::new().libraries(&["asks"]));
+    server.add("asks", "asks", &json!({}));
+    let json = [("content-type", "application/json")];
+    let user = json!({"user": {"username": "anna", "password": "secret"}});
+    for _ in 0..30 {
+        let reply = server.send("POST", "/api/asks/async/add_user", &json, user.to_string().as_bytes());
+        assert!(reply.body.contains("there is a user `anna` already"), "{reply:?}");
+    }
+    let server = server.restart();
+    let refused = events(&server, "who=plugin/asks&action=user.add");
+    assert_eq!(refused.len(), 21);
+    assert_eq!(refused[0]["detail"], "10 more were refused within a minute");
+}
+
+#[test]
+fn what_plug_ins_register_is_noted_without_what_they_send() {
+    let server = server(Setup::new().libraries(&["proves"]));
+    server.add("asks_schemes", "asks", &json!({}));
+    let scheme = json!({"module": "odd", "name": "odd", "parameters": {}});
+    assert_eq!(server.admin("POST", "/api/mod/scheme/", Some(&scheme)).status, 200);
+    let json = [("content-type", "application/json")];
+    let sent = json!("hunter2").to_string();
+    for (method, user) in [("PUT", "bob"), ("PUT", "nobody"), ("DELETE", "bob")] {
+        let path = format!("/api/asks/registration/odd/{user}");
+        assert_eq!(server.send(method, &path, &json, sent.as_bytes()).status, 200);
+    }
+    assert_eq!(
+        told(&server, "who=plugin/asks"),
+        [
+            "instance plugin/asks user.scheme_deregister user bob done",
+            "instance plugin/asks user.scheme_register user nobody refused",
+            "instance plugin/asks user.scheme_register user bob done",
+        ]
+    );
+    let noted = events(&server, "who=plugin/asks");
+    assert_eq!(
+        (&noted[2]["after"], &noted[1]["detail"]),
+        (&json!({"scheme": "odd"}), &json!("scheme `odd`: no such user"))
+    );
+    assert!(!json!(noted).to_string().contains("hunter2"));
+}
+
+#[test]
+fn what_the_plug_in_directory_brings_is_noted() {
+    let server = server(Setup::new().libraries(&["hello"]));
+    let library = server.plugins().join("libasks.so");
+    let noted = |count: usize| {
+        wait_until("an entry", || {
+            let told = told(&server, "action=library.load");
+            told.len() == count && !told[0].ends_with("begun")
+        });
+        events(&server, "action=library.load").remove(0)
+    };
+    // As a program writes that installs it: whole, and then in its place.
+    let put = |bytes: &[u8]| {
+        std::fs::write(server.plugins().join("new"), bytes).unwrap();
+        std::fs::rename(server.plugins().join("new"), &library).unwrap();
+    };
+    put(&std::fs::read(built("asks")).unwrap());
+    let event = noted(1);
+    assert_eq!(told(&server, "action=library.load"), ["directory  library.load library libasks.so done"]);
+    let state = server.admin("GET", "/api/admin/library/libasks.so", None).json();
+    assert_eq!((&event["before"], &event["after"]["digest"]), (&Value::Null, &state["digest"]));
+    assert_eq!(event["after"]["generation"], state["generations"]["present"]);
+    put(b"no library");
+    let event = noted(2);
+    assert_eq!((&event["outcome"], &event["before"]["digest"]), (&json!("refused"), &state["digest"]));
+    assert!(!event["detail"].as_str().unwrap().is_empty());
+    std::fs::remove_file(&library).unwrap();
+    assert_eq!(noted(3)["outcome"], "done");
+    // What an administrator reloads is theirs alone.
+    assert_eq!(server.admin("PUT", "/api/mod/reload/", None).status, 200);
+    assert_eq!(told(&server, "action=library.load").len(), 3);
 }
 
 #[test]

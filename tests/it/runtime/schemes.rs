@@ -257,11 +257,20 @@ fn a_scheme_that_does_not_forget_keeps_the_name() {
     let refused = server.admin("POST", "/api/user/", Some(&stubborn));
     assert_eq!(refused.summary(), "409 conflict");
     assert!(refused.json()["detail"].as_str().unwrap().contains("instance scheme/odd"), "{refused:?}");
-    // Who does not run keeps nothing back, and is told when it runs again.
+    // Who does not run keeps nothing back, and is told before it runs again, which it does not while it does not forget.
     assert_eq!(server.admin("PUT", "/api/mod/scheme/odd/disable", None).status, 200);
     assert_eq!(server.admin("POST", "/api/user/", Some(&stubborn)).status, 200);
-    assert_eq!(server.admin("PUT", "/api/mod/scheme/odd/enable", None).status, 200);
+    let refused = server.admin("PUT", "/api/mod/scheme/odd/enable", None);
+    assert_eq!(refused.summary(), "500 instance_init_failed");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("`stubborn`"), "{refused:?}");
     server.wait_for_log("a user was deleted, but not everywhere: instance scheme/odd");
+    assert_eq!(server.admin("DELETE", "/api/user/stubborn", None).status, 200);
+    assert_eq!(
+        server.admin("PUT", "/api/mod/scheme/odd/enable", None).status,
+        200,
+        "the name is nobody's, and kept back"
+    );
+    assert_eq!(server.admin("POST", "/api/user/", Some(&stubborn)).summary(), "409 conflict");
     assert_eq!(server.admin("DELETE", "/api/user/anna", None).body, "");
 }
 
