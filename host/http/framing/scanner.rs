@@ -168,6 +168,9 @@ impl Scanner {
         // Runs of bytes that change nothing first: nearly all of a header and of a body.
         match &mut self.state {
             State::LineStart if rest.first().is_some_and(|byte| is_token(*byte)) => {
+                if self.lines(rest) {
+                    return Ok(());
+                }
                 self.fields += 1;
                 if self.fields > FIELDS_MAX {
                     return Err(Refusal::HeaderTooLarge);
@@ -188,6 +191,12 @@ impl Scanner {
             }
             State::Path => return self.path(rest, is_path),
             State::Query => return self.path(rest, is_query),
+            State::Version(0) if rest.starts_with(b"HTTP/1.1\r\n") => {
+                *rest = rest.split_at(b"HTTP/1.1\r\n".len()).1;
+                self.is_http_10 = false;
+                self.state = State::LineStart;
+                return Ok(());
+            }
             State::Value(Field::Other) => {
                 *rest = rest.split_at(value_run(rest)).1;
                 if rest.is_empty() {
@@ -265,6 +274,22 @@ impl Scanner {
             (State::LineStart, _) => return malformed("the name of a header field is malformed"),
             _ => return malformed("a CR without LF"),
         })
+    }
+
+    /// Passes over fields that mean nothing here, each a whole line: nearly all there are. Whether there was one.
+    fn lines(&mut self, rest: &mut &[u8]) -> bool {
+        let fields = self.fields;
+        while self.fields < FIELDS_MAX
+            && let Some((name, value)) = rest.split_at_checked(run(rest, is_token))
+            && let [b':', value @ ..] = value
+            && !name.is_empty()
+            && matches!(self.field(name), Ok(Field::Other))
+            && let Some((_, [b'\r', b'\n', behind @ ..])) = value.split_at_checked(value_run(value))
+        {
+            *rest = behind;
+            self.fields += 1;
+        }
+        self.fields > fields
     }
 
     fn path(&mut self, rest: &mut &[u8], may: fn(u8) -> bool) -> Result<(), Refusal> {
@@ -439,25 +464,39 @@ fn value_run(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = ONES << 7;
     let (words, _) = bytes.as_chunks::<8>();
-    let is_plain = |word: &&[u8; 8]| {
-        let word = u64::from_le_bytes(**word);
-        // Below 0x20, or 0x7f; both exact for whether there is any.
+    let mut plain = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        // Below 0x20, or 0x7f. What is marked above the lowest of them may be a mistake: a borrow.
         let low = word.wrapping_sub(ONES * 0x20) & !word;
         let delete = word ^ (ONES * 0x7f);
-        (low | (delete.wrapping_sub(ONES) & !delete)) & HIGH == 0
-    };
-    let plain = 8 * words.iter().take_while(is_plain).count();
+        let marks = (low | (delete.wrapping_sub(ONES) & !delete)) & HIGH;
+        if marks != 0 {
+            return plain + marks.trailing_zeros() as usize / 8;
+        }
+        plain += 8;
+    }
     plain + run(bytes.get(plain..).unwrap_or_default(), |byte| byte >= b' ' && byte != 0x7f)
 }
 
-/// RFC 9110, section 5.6.2.
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
+    TOKEN.get(usize::from(byte)).is_some_and(|is_token| *is_token)
 }
+
+/// Which bytes a token may have (RFC 9110, section 5.6.2).
+static TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let (mut rest, mut byte): (&mut [bool], u8) = (&mut table, 0);
+    while let Some((is_token, behind)) = rest.split_first_mut() {
+        *is_token = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            );
+        (rest, byte) = (behind, byte.wrapping_add(1));
+    }
+    table
+};
 
 /// What may stand in a path: RFC 3986, and what browsers do not encode there. Never a fragment.
 fn is_path(byte: u8) -> bool {

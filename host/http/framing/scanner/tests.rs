@@ -163,6 +163,26 @@ fn a_header_has_its_limits() {
     assert_eq!(scan(&[trailers.as_bytes()]).1, Err(Refusal::HeaderTooLarge));
 }
 
+#[test]
+fn whole_lines_are_passed_over_as_their_bytes_are() {
+    let others = "user-agent: Mozilla/5.0 (X11; Linux x86_64)\r\naccept: */*\r\ndnt:1\r\nx:\r\nt: a\tb\r\n";
+    for (fields, refusal) in [
+        ("", None),
+        ("content-length: 0\r\nl: \u{e4}\u{7ff}\r\n", None),
+        ("a: b\x7f\r\n", Some("a header field has a control character")),
+        ("a: 0123456789abc\x01\r\n", Some("a header field has a control character")),
+        ("a: 0123456789\n", Some(BARE_LF)),
+        ("a: b\rc: d\r\n", Some("a CR without LF")),
+        (": b\r\n", Some("the name of a header field is malformed")),
+        ("a b: c\r\n", Some("there is a space before the colon of a header field")),
+        ("content-length: 0\r\nc: d\r\nContent-Length: 0\r\n", Some("there are two header fields `Content-Length`")),
+        ("a: b\r\n c: d\r\n", Some("a header field goes on in the next line (RFC 9112, section 5.2)")),
+    ] {
+        check(&format!("GET / HTTP/1.1\r\n{others}{fields}\r\n"), refusal);
+        check(&format!("GET / HTTP/1.1\r\n{fields}{others}\r\n"), refusal);
+    }
+}
+
 /// Requests in order, of which every body is known.
 fn request() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     let field = prop_oneof![
@@ -200,6 +220,13 @@ fn request() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_value_runs_to_its_first_control_character(value in "[ -~\u{80}-\u{ff}]{0,40}", behind in any::<Vec<u8>>()) {
+        let bytes = [value.as_bytes(), &behind].concat();
+        let expected = bytes.iter().position(|byte| *byte < b' ' || *byte == 0x7f).unwrap_or(bytes.len());
+        prop_assert_eq!(value_run(&bytes), expected, "{}", bytes.escape_ascii());
+    }
 
     #[test]
     fn requests_in_order_are_the_same_to_hyper(requests in proptest::collection::vec(request(), 1..5)) {
