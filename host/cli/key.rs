@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::asker::{Asker, PAGE, encoded};
+use super::asker::{Asker, encoded};
 use super::output::Output;
 use super::{Failure, Place, time};
 
@@ -17,6 +17,9 @@ pub(super) enum KeyCommand {
     New(NewKey),
     /// Prints the keys that there are: hash, name, owner, when each ends and was used last.
     List {
+        /// Only those whose name or owner contains this, or whose hash begins with it.
+        #[arg(long, default_value = "")]
+        pattern: String,
         #[command(flatten)]
         place: Place,
     },
@@ -55,8 +58,8 @@ pub(super) fn run(command: KeyCommand, output: Output) -> Result<ExitCode, Failu
             let key = key.ok_or_else(|| Failure::new("the server answers without a key"))?;
             output.print(&answer, |_| println!("{key}"));
         }
-        KeyCommand::List { place } => {
-            let keys = all(&mut Asker::existing(&place)?)?;
+        KeyCommand::List { pattern, place } => {
+            let keys = Asker::existing(&place)?.list("local/key", &pattern)?;
             if output.json {
                 println!("{:#}", Value::Array(keys));
                 return Ok(ExitCode::SUCCESS);
@@ -83,17 +86,4 @@ pub(super) fn run(command: KeyCommand, output: Output) -> Result<ExitCode, Failu
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn all(asker: &mut Asker) -> Result<Vec<Value>, Failure> {
-    let mut keys = Vec::new();
-    loop {
-        let query = format!("local/key?offset={}&limit={PAGE}", keys.len());
-        let Value::Array(part) = asker.ask(Method::GET, &query, None)? else { return Ok(keys) };
-        let last = part.len() < PAGE;
-        keys.extend(part);
-        if last {
-            return Ok(keys);
-        }
-    }
 }

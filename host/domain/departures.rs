@@ -114,6 +114,14 @@ impl Departing {
         }
     }
 
+    /// Whether a name may be given to nobody at present.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(super) async fn keeps_back(&self, username: &str) -> Result<bool, StoreError> {
+        Ok(rows::find(&self.db, username).await?.is_some_and(|row| row.blocks))
+    }
+
     /// Of some at a time: whoever is told may take long.
     async fn finish_all(&self, page: &[DepartureRow]) -> Result<(), StoreError> {
         for some in page.chunks(AT_ONCE) {

@@ -76,11 +76,15 @@ pub(super) async fn password(subject: Subject, State(app): State<App>, request: 
     let old = if own.is_some() { fields.required_text("old_password") } else { String::new() };
     let new = fields.required_text("password");
     fields.finish()?;
-    let username = subject.user.username.as_str();
-    if own.is_some() {
-        return Ok(app.0.access.change_password(username, &old, &new, own, peer, now_ms()).await?);
-    }
-    Ok(app.0.access.users.set_password(username, new, now_ms()).await?)
+    // To its end, also when the client leaves: another password ends sessions, whoever waits for the answer.
+    detached(async move {
+        let (access, username) = (&app.0.access, subject.user.username.as_str());
+        match subject.own_session.as_deref() {
+            Some(own) => Ok(access.change_password(username, &old, &new, Some(own), peer, now_ms()).await?),
+            None => Ok(access.users.set_password(username, new, now_ms()).await?),
+        }
+    })
+    .await?
 }
 
 /// `GET /profile/grant`: the applications to which something was granted.

@@ -29,10 +29,6 @@ fn store(error: StoreError) -> CallbackError {
     CallbackError::new(code::STORE, "the store failed")
 }
 
-fn no_scope() -> CallbackError {
-    CallbackError::new(code::NOT_FOUND, "no such scope")
-}
-
 /// The answer to `trigger_session_used`.
 pub(super) async fn spend(
     access: &Access,
@@ -42,7 +38,7 @@ pub(super) async fn spend(
 ) -> Result<Vec<u8>, CallbackError> {
     let present = present(access, cookie, now_ms).await?;
     match access.spend(&present, scopes, now_ms).await.map_err(store)? {
-        None => Err(no_scope()),
+        None => Err(CallbackError::new(code::UNAUTHORIZED, "no such scope, so nobody satisfies it")),
         Some(false) => Err(CallbackError::new(code::UNAUTHORIZED, "what the session has proved is not enough")),
         Some(true) => Ok(b"{}".to_vec()),
     }
@@ -56,7 +52,7 @@ pub(super) async fn age(
     now_ms: i64,
 ) -> Result<Vec<u8>, CallbackError> {
     let present = present(access, cookie, now_ms).await?;
-    let proved_at_s = access.age(&present, scopes).await.map_err(store)?.ok_or_else(no_scope)?;
+    let proved_at_s = access.age(&present, scopes).await.map_err(store)?;
     Ok(proved_at_s.to_string().into_bytes())
 }
 
@@ -71,7 +67,11 @@ pub(super) async fn check(
     let mut shown = Map::new();
     let mut missing = Map::new();
     for name in scopes {
-        let asked = access.asked(&present, name, now_ms).await.map_err(store)?.ok_or_else(no_scope)?;
+        let Some(asked) = access.asked(&present, name, now_ms).await.map_err(store)? else {
+            // Nobody has it. NOT_FOUND would read as if there were no session.
+            missing.insert(name.clone(), "scope".into());
+            continue;
+        };
         if asked.permitted() {
             shown.insert(name.clone(), view(&asked));
         } else {

@@ -32,6 +32,7 @@ pub struct CredentialRow {
 pub struct IdentityRow {
     pub id: String,
     pub back_end: String,
+    pub password_changes: i64,
 }
 
 /// What is written of a record at once.
@@ -85,6 +86,14 @@ pub async fn identity(db: &Db, username: &str) -> Result<Option<IdentityRow>, St
 /// [`StoreError`].
 pub async fn identity_inside(transaction: &Transaction<'_>, username: &str) -> Result<Option<IdentityRow>, StoreError> {
     transaction.run(IDENTITY, values![username]).await?.pop().map(read_identity).transpose()
+}
+
+/// Counts a change of the password of somebody whom an instance keeps.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn count_password_change(transaction: &Transaction<'_>, id: &str) -> Result<(), StoreError> {
+    transaction.run(COUNT_CHANGE, values![id]).await.map(drop)
 }
 
 /// Deletes an identity with everything that refers to it, unless the house's own database keeps the person. False means that
@@ -252,7 +261,7 @@ fn of<'a>(users: &'a mut [UserRow], id: &str) -> Option<&'a mut UserRow> {
 }
 
 fn read_identity(mut row: Row) -> Result<IdentityRow, StoreError> {
-    Ok(IdentityRow { id: row.take(0)?, back_end: row.take(1)? })
+    Ok(IdentityRow { id: row.take(0)?, back_end: row.take(1)?, password_changes: row.take(2)? })
 }
 
 fn read(mut row: Row) -> Result<UserRow, StoreError> {
@@ -309,7 +318,8 @@ const LIST: &str = select!(
 );
 const COUNT: &str = "SELECT COUNT(*) FROM user_identity AS identity JOIN user_record AS record \
     ON record.user_id = identity.id WHERE record.search LIKE $1 ESCAPE '\\' AND identity.back_end = $2";
-const IDENTITY: &str = "SELECT id, back_end FROM user_identity WHERE username = $1";
+const IDENTITY: &str = "SELECT id, back_end, password_changes FROM user_identity WHERE username = $1";
+const COUNT_CHANGE: &str = "UPDATE user_identity SET password_changes = password_changes + 1 WHERE id = $1";
 const FORGET: &str = "DELETE FROM user_identity WHERE id = $1 \
     AND NOT EXISTS (SELECT 1 FROM user_record AS record WHERE record.user_id = user_identity.id) RETURNING id";
 const LIST_SCOPES: &str =

@@ -400,16 +400,17 @@ typedef struct porth_host {
      * or never given out. */
     int32_t (*complete)(uint64_t context, uint64_t token, int32_t answer, porth_response *response);
     /* The session behind the request's cookie: {"session": {"user": {...}, "scope": {...}}}. `scopes` are separated by
-     * spaces, or empty. Right "sessions". The call's code: PORTH_NOT_FOUND no such session or scope; PORTH_UNAUTHORIZED no
+     * spaces, or empty. Right "sessions". The call's code: PORTH_NOT_FOUND no such session; PORTH_UNAUTHORIZED no
      * cookie, and then the result is a text; or a scope not satisfied, and then it is {"session": {"user"}, "missing":
-     * {scope: what}}, where what is "scope" (the user does not have it), "password" or "scheme". */
+     * {scope: what}}, where what is "scope" (the user does not have it, or there is none), "password" or "scheme". It
+     * holds a person's name and address: it belongs in no log. */
     int32_t (*check_session_valid)(uint64_t context, const void *request, porth_str scopes, porth_host_call *call);
     /* Counts a use of every proof that these scopes rely on (a scheme's proofs count only so often): {}. Right "sessions".
-     * PORTH_NOT_FOUND no such session or scope; PORTH_UNAUTHORIZED no cookie, or a scope that is not satisfied, and then
+     * PORTH_NOT_FOUND no such session; PORTH_UNAUTHORIZED no cookie, or a scope that is not satisfied, and then
      * nothing is counted. */
     int32_t (*trigger_session_used)(uint64_t context, const void *request, porth_str scopes, porth_host_call *call);
     /* When the session's user last proved something that one of these scopes asks for: seconds since 1970 as a JSON number,
-     * 0 for never. Right "sessions". PORTH_NOT_FOUND no such session or scope; PORTH_UNAUTHORIZED no cookie. */
+     * 0 for never. Right "sessions". PORTH_NOT_FOUND no such session; PORTH_UNAUTHORIZED no cookie. */
     int32_t (*get_session_age)(uint64_t context, const void *request, porth_str scopes, porth_host_call *call);
     /* A scheme by the name of its instance: {"module", "name", "display_name", "expiration", "max_use",
      * "allow_user_register", "forbid_user_profile", "forbid_user_reset_credential"}. PORTH_NOT_FOUND for one that there is

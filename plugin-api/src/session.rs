@@ -67,7 +67,7 @@ pub struct Standing {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Missing {
-    /// The user does not have the scope: nothing helps that they could prove.
+    /// The user does not have the scope, or there is none: nothing helps that they could prove.
     Scope,
     /// The password, or a newer proof of it.
     Password,
@@ -106,7 +106,7 @@ impl<'a> Session<'a> {
     /// The session, if it is valid and satisfies all `scopes` (separated by spaces).
     ///
     /// # Errors
-    /// [`HostError::NotFound`] for no such session or scope, [`HostError::Unauthorized`] for no cookie or a scope that is not
+    /// [`HostError::NotFound`] for no such session, [`HostError::Unauthorized`] for no cookie or a scope that is not
     /// satisfied (see [`standing`](Self::standing)), and what else the host fails with.
     pub async fn check(self, scopes: &str) -> Result<SessionRecord, HostError> {
         let call = self.start(scopes)?;
@@ -137,7 +137,7 @@ impl<'a> Session<'a> {
     /// ```
     ///
     /// # Errors
-    /// [`HostError::NotFound`] for no such session or scope, [`HostError::Unauthorized`] for no cookie, and what else the
+    /// [`HostError::NotFound`] for no such session, [`HostError::Unauthorized`] for no cookie, and what else the
     /// host fails with.
     pub fn standing(self, scopes: &str) -> Ask<Standing> {
         Ask::new(self.start(scopes), |answer| {
@@ -157,7 +157,7 @@ impl<'a> Session<'a> {
     /// more succeed than there are uses.
     ///
     /// # Errors
-    /// [`HostError::NotFound`] for no such session or scope, [`HostError::Unauthorized`] for no cookie or a scope that is
+    /// [`HostError::NotFound`] for no such session, [`HostError::Unauthorized`] for no cookie or a scope that is
     /// not satisfied, and what else the host fails with; then nothing is counted.
     pub fn used(self, scopes: &str) -> Ask<()> {
         // SAFETY: the handle is valid as long as the request, which is borrowed here.
@@ -169,7 +169,7 @@ impl<'a> Session<'a> {
     /// never.
     ///
     /// # Errors
-    /// [`HostError::NotFound`] for no such session or scope, [`HostError::Unauthorized`] for no cookie, and what else the
+    /// [`HostError::NotFound`] for no such session, [`HostError::Unauthorized`] for no cookie, and what else the
     /// host fails with.
     pub fn proved_at(self, scopes: &str) -> Ask<Option<SystemTime>> {
         // SAFETY: the handle is valid as long as the request, which is borrowed here.

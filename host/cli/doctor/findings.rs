@@ -72,6 +72,7 @@ const CHECKS: &[Check] = &[
     instances,
     drifted,
     orphans,
+    needless_grants,
     keys,
     encryption,
     certificates,
@@ -313,6 +314,28 @@ fn no_configuration_file(facts: &Facts) -> Vec<Finding> {
     when(facts.server.is_some() && facts.config_file.is_none(), || {
         let text = "no configuration file was named: what the running server reads in its own was not looked at";
         note("no-file", text, "`porth doctor --config FILE` with the server's, unless it has none")
+    })
+}
+
+/// A newer library may need less than was granted, and the configuration file may grant anything.
+fn needless_grants(facts: &Facts) -> Vec<Finding> {
+    let texts = |instance: &Value, member: &str| -> Option<Vec<String>> {
+        let list = instance.get(member)?.as_array()?.iter();
+        Some(list.filter_map(Value::as_str).map(str::to_owned).collect())
+    };
+    of_records(facts, |records| {
+        let found = records.instances.iter().filter_map(|instance| {
+            // Without a library nobody knows what it needs.
+            let (grants, rights) = (texts(instance, "grants")?, texts(instance, "rights")?);
+            let needless: Vec<_> = grants.into_iter().filter(|grant| !rights.contains(grant)).collect();
+            let key = format!("{}/{}", text(instance, "kind"), text(instance, "name"));
+            let said = format!("the instance {key} is granted {}, which its module does not need", needless.join(", "));
+            let remedy = format!(
+                "take it out of the `grants` of {key}: a later version of the library that asks for it would have it at once"
+            );
+            (!needless.is_empty()).then(|| warning("needless-grants", said, remedy))
+        });
+        found.collect()
     })
 }
 

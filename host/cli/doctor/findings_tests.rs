@@ -160,6 +160,12 @@ const ROWS: &[Row] = &[
         "does not do well: a strike",
     ),
     (
+        |facts| with_instance(facts, json!({"grants": ["sessions", "mail"], "rights": ["sessions"]})),
+        WARNING,
+        "needless-grants",
+        "is granted mail, which its module does not need",
+    ),
+    (
         |facts| {
             facts.records.as_mut().unwrap().drift =
                 vec!["the file declares `plugin/g`, which does not exist yet".to_owned()]

@@ -226,18 +226,22 @@ impl Access {
     }
 
     /// When the current user of a session last proved something that one of these scopes asks for, in seconds since 1970;
-    /// 0 means never. `None` means that one of them does not exist.
+    /// 0 means never. A scope that does not exist asks for nothing.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn age(&self, present: &Present, scopes: &[String]) -> Result<Option<i64>, StoreError> {
-        let Some(scopes) = self.all(scopes).await? else { return Ok(None) };
+    pub async fn age(&self, present: &Present, scopes: &[String]) -> Result<i64, StoreError> {
+        let mut known = Vec::new();
+        for name in scopes {
+            known.extend(self.scopes.get(name).await?);
+        }
+        let scopes = known;
         let proofs = self.sessions.proofs(&present.session.id, &present.user.id).await?;
         let password = proofs.password.filter(|_| scopes.iter().any(|scope| scope.password_required));
         let asked = names(&scopes);
         let by_schemes = proofs.schemes.iter().filter(|(scheme, _)| asked.contains(scheme.as_str()));
         let newest = by_schemes.map(|(_, proof)| *proof).chain(password).map(|proof| proof.proved_at_ms).max();
-        Ok(Some(newest.unwrap_or_default() / 1_000))
+        Ok(newest.unwrap_or_default() / 1_000)
     }
 
     /// What the proofs are worth that these scopes ask for.

@@ -147,7 +147,11 @@ impl Users {
         let ended = Arc::new((id.to_owned(), keep.to_owned()));
         let work = self.db.transaction(move |transaction| {
             let ended = Arc::clone(&ended);
-            Box::pin(async move { login_sessions::leave_others(transaction, &ended.0, &ended.1).await })
+            Box::pin(async move {
+                // Whoever compared the one before and opens a session only now sees it by this.
+                rows::count_password_change(transaction, &ended.0).await?;
+                login_sessions::leave_others(transaction, &ended.0, &ended.1).await
+            })
         });
         work.await
     }

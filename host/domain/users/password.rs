@@ -1,5 +1,7 @@
 //! People's passwords: who is told by one, and how one is changed.
 
+use std::sync::Arc;
+
 use super::kept::{self, Kept};
 use super::{CheckError, Found, PutUserError, UserChange, Users};
 use crate::domain::StoreError;
@@ -14,8 +16,16 @@ use crate::store::users as rows;
 pub(crate) struct Told {
     /// The person's id.
     pub(crate) id: String,
-    /// What the password was compared with; `None` where somebody else compared it.
-    pub(crate) verified: Option<String>,
+    verified: Verified,
+}
+
+/// What a password was compared with.
+#[derive(Clone, Debug)]
+enum Verified {
+    /// This, which the house's own database holds.
+    Hash(Option<String>),
+    /// What an instance holds, after so many changes.
+    Kept(i64),
 }
 
 impl Users {
@@ -60,12 +70,24 @@ impl Users {
         Ok(self.told(username, password).await?.map(|told| told.id))
     }
 
-    /// Whether the password by which somebody was told is still theirs, as far as the house's own database knows.
+    /// Whether the password by which somebody was told is still theirs, as far as the house knows. A transaction: to
+    /// PostgreSQL a change that ends sessions and does not see the new one is only then one that comes before it.
     pub(crate) async fn is_still_told(&self, username: &str, told: &Told) -> Result<bool, StoreError> {
-        let Some(verified) = &told.verified else { return Ok(true) };
         let Ok(username) = Username::new(username) else { return Ok(false) };
-        let credential = rows::credential(&self.db, username.as_str()).await?;
-        Ok(credential.is_some_and(|now| now.user_id == told.id && now.password_hash.as_ref() == Some(verified)))
+        let asked = Arc::new((username, told.clone()));
+        let work = self.db.transaction(move |transaction| {
+            let asked = Arc::clone(&asked);
+            Box::pin(async move {
+                let (username, told) = &*asked;
+                let identity = rows::identity_inside(transaction, username.as_str()).await?;
+                let Some(now) = identity.filter(|now| now.id == told.id) else { return Ok(false) };
+                match &told.verified {
+                    Verified::Hash(hash) => Ok(rows::password_inside(transaction, &now.id).await? == *hash),
+                    Verified::Kept(changes) => Ok(now.password_changes == *changes),
+                }
+            })
+        });
+        work.await
     }
 
     /// Whom a name and a password tell, if they may log in. Names that nobody has, people without a
@@ -89,16 +111,18 @@ impl Users {
                 told = (row.enabled && sources.is_own(&row.back_end)).then_some(row.user_id);
             }
             (None, Some(username)) if !sources.are_own() => {
+                let identity = rows::identity(&self.db, username.as_str()).await?;
+                let verified = Verified::Kept(identity.map_or(0, |identity| identity.password_changes));
                 // At the same time, so that it takes as long as for people of the house's own database.
                 let (told, same_work) =
                     tokio::join!(self.check_kept(&sources, username, password), self.passwords.verify(password, None));
                 same_work?;
-                return Ok(told?.map(|id| Told { id, verified: None }));
+                return Ok(told?.map(|id| Told { id, verified }));
             }
             (None, _) => {}
         }
         let right = self.passwords.verify(password, hash.clone()).await?;
-        let told = told.filter(|_| right).map(|id| Told { id, verified: hash });
+        let told = told.filter(|_| right).map(|id| Told { id, verified: Verified::Hash(hash) });
         if told.is_some() && self.back_ends.has_middlewares() {
             let shown = self.get(username).await?;
             return Ok(told.filter(|told| shown.is_some_and(|user| user.enabled && user.id == told.id)));

@@ -21,6 +21,9 @@ impl Users {
                 errors.push(format!("username: {}", PutUserError::NameTaken { username }));
             } else if self.looks_like_another(&username).await? {
                 errors.push(format!("username: {}", PutUserError::LooksAlike { username }));
+            } else if self.departing.keeps_back(username.as_str()).await? {
+                let failures = vec!["an instance that runs is still to forget them".to_owned()];
+                errors.push(format!("username: {}", PutUserError::Departing { username, failures }));
             }
         }
         errors.extend(listed(self.check_scopes(&new.scopes).await)?);

@@ -1,3 +1,6 @@
+-- How often the password of somebody was changed whom an instance keeps: a log-in that compared the one before sees it.
+ALTER TABLE user_identity ADD COLUMN password_changes {integer} NOT NULL DEFAULT 0;
+
 -- Names that are kept back: what is tried again once a minute.
 CREATE INDEX departure_blocks ON departure (blocks, username);
 

@@ -11,6 +11,7 @@ use porth::domain::passwords::Passwords;
 use porth::domain::users::{CheckError, NewUser, PutUserError, UserChange, Users};
 use porth::domain::{Page, StoreError};
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
 
 use super::users::{user, users};
 use crate::support::database::{NOW_MS, Store, on_both_engines};
@@ -40,6 +41,8 @@ pub(super) struct Memory {
     /// Whether it has a hook for the whole record only.
     pub(super) bare: AtomicBool,
     asked: AtomicUsize,
+    /// Met by whoever has compared a password, and then again.
+    pub(super) compared: Mutex<Option<Arc<Barrier>>>,
 }
 
 impl Memory {
@@ -136,7 +139,17 @@ impl BackEnd for Memory {
     }
 
     fn check_password<'a>(&'a self, key: &'a str, password: &'a str) -> Asking<'a, bool> {
-        self.answer(|records| Ok(records.get(key).is_some_and(|(_, secret)| secret.as_deref() == Some(password))))
+        let right =
+            self.answer(|records| Ok(records.get(key).is_some_and(|(_, secret)| secret.as_deref() == Some(password))));
+        let compared = self.compared.lock().unwrap().clone();
+        Box::pin(async move {
+            let right = right.await;
+            if let Some(compared) = compared {
+                compared.wait().await;
+                compared.wait().await;
+            }
+            right
+        })
     }
 
     fn set_password<'a>(&'a self, key: &'a str, password: &'a str) -> Asking<'a, ()> {

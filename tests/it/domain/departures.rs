@@ -145,6 +145,9 @@ async fn who_runs_and_does_not_forget_keeps_the_name(store: &Store) {
     assert_eq!(failures, ["instance scheme/code: the cable is cut"]);
     assert!(users.get("anna").await.unwrap().is_none(), "gone all the same");
     assert_eq!(noted.take(), ["scheme/code anna", "scheme/mail anna"], "all are tried");
+    let errors = users.errors_to_add(None, &user("Anna")).await.unwrap();
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].starts_with("username: ") && errors[0].contains("anna"), "{errors:?}");
     let refused = users.add(user("Anna"), NOW_MS).await.unwrap_err().to_string();
     assert!(refused.contains("scheme/code: the cable is cut"), "{refused}");
     assert_eq!(noted.take(), ["scheme/code anna"], "who forgot is not asked again");

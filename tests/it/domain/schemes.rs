@@ -9,9 +9,11 @@ use porth::domain::login::{LoginSessions, Means, Origin};
 use porth::domain::passwords::Passwords;
 use porth::domain::schemes::{AskError, Asking, By, CanUse, SchemeError, SchemeHook, SchemePort, Schemes, Sent};
 use porth::domain::scopes::Scopes;
-use porth::domain::users::{NewUser, Users};
+use porth::domain::users::{NewUser, UserChange, Users};
 use serde_json::{Map, Value, json};
+use tokio::sync::Barrier;
 
+use super::back_ends::{Memory, memory};
 use super::scopes::scope;
 use super::users::user;
 use crate::support::database::{NOW_MS, Store, on_both_engines};
@@ -24,6 +26,7 @@ on_both_engines!(
     what_a_scheme_answers_is_checked,
     only_enabled_schemes_are_there,
     no_log_in_with_the_old_password_outlives_its_change,
+    no_log_in_with_the_old_password_of_a_back_end_outlives_its_change,
 );
 
 /// Everybody but `stranger` is registered; the right value is 42, which may say whose it is.
@@ -147,12 +150,12 @@ async fn the_age_is_of_what_the_scopes_ask_for(store: &Store) {
         let scopes: Vec<_> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         access.age(&present(&access, &cookie, NOW_MS).await, &scopes).await.unwrap()
     };
-    assert_eq!(age(&["one"]).await, Some(0));
-    assert_eq!(age(&["two"]).await, Some(NOW_MS / 1_000 + 2));
+    assert_eq!(age(&["one"]).await, 0);
+    assert_eq!(age(&["two"]).await, NOW_MS / 1_000 + 2);
     proved(&access, Some(&cookie), Means::Password, NOW_MS + 1_000).await;
-    assert_eq!(age(&["one"]).await, Some(NOW_MS / 1_000 + 1));
-    assert_eq!(age(&["one", "two"]).await, Some(NOW_MS / 1_000 + 2));
-    assert_eq!(age(&["nothing"]).await, None);
+    assert_eq!(age(&["one"]).await, NOW_MS / 1_000 + 1);
+    assert_eq!(age(&["one", "two"]).await, NOW_MS / 1_000 + 2);
+    assert_eq!(age(&["nothing"]).await, 0);
 }
 
 async fn who_is_told_logs_in(store: &Store) {
@@ -248,4 +251,32 @@ async fn no_log_in_with_the_old_password_outlives_its_change(store: &Store) {
         let cookie = access.log_in(None, &name, &new, None, "", NOW_MS).await.unwrap();
         assert!(access.present(&cookie, NOW_MS).await.unwrap().is_some());
     }
+}
+
+async fn no_log_in_with_the_old_password_of_a_back_end_outlives_its_change(store: &Store) {
+    let access = access(store).await;
+    let kept = Memory::of("username", &["dave"]);
+    access.users.back_ends().set_users(vec![memory("ldap", &kept)]);
+    let log_in = |password: &'static str| {
+        let access = access.clone();
+        tokio::spawn(async move { access.log_in(None, "dave", password, None, "", NOW_MS).await })
+    };
+    let cookie = log_in("secret").await.unwrap().unwrap();
+    let compared = Arc::new(Barrier::new(2));
+    for change in [false, true] {
+        *kept.compared.lock().unwrap() = Some(Arc::clone(&compared));
+        let late = log_in(if change { "one" } else { "secret" });
+        compared.wait().await;
+        *kept.compared.lock().unwrap() = None;
+        if change {
+            let change = UserChange { password: Some("two".to_owned()), ..UserChange::default() };
+            access.users.set("dave", change, NOW_MS).await.unwrap();
+        } else {
+            access.users.set_password("dave", "one".to_owned(), NOW_MS).await.unwrap();
+        }
+        compared.wait().await;
+        assert!(matches!(late.await.unwrap(), Err(LogInError::Wrong)), "it compared the one before");
+    }
+    assert!(access.present(&cookie, NOW_MS).await.unwrap().is_none());
+    log_in("two").await.unwrap().unwrap();
 }

@@ -222,6 +222,8 @@ fn the_command_tells_the_same_with_and_without_a_server() {
     let short = list.as_array().unwrap().iter().find(|key| key["name"] == "short").unwrap();
     assert_eq!(short["expires_at"].as_i64().unwrap() - short["issued_at"].as_i64().unwrap(), 90 * 86_400);
     let hash = short["token_hash"].as_str().unwrap();
+    let found = |pattern: &str| run(&["key", "list", "--pattern", pattern]).1.lines().count();
+    assert_eq!((found(&hash[..8]), found("SHORT"), found(&hash[1..9])), (1, 1, 0), "hashes by their beginning");
     assert_eq!(run(&["key", "delete", hash]), (true, String::new()));
     assert!(!run(&["key", "list"]).1.contains("short"));
     let (done, said) = run(&["key", "delete", hash]);

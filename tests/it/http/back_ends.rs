@@ -1,5 +1,7 @@
 //! Users and clients of several back ends, and middlewares, by REST, with the mock modules.
 
+use std::io::Write as _;
+
 use serde_json::{Value, json};
 
 use super::identity::Browser;
@@ -274,6 +276,29 @@ fn everybody_hears_of_a_deleted_user() {
         assert_eq!(server.get(&format!("/api/{instance}/heard")).json(), json!(["anna"]), "{instance}");
     }
     server.wait_for_log("instance plugin/bad: ");
+}
+
+#[test]
+fn a_client_that_leaves_stops_no_change_of_a_password() {
+    let server = Setup::new().libraries(&["knows"]).start();
+    add(&server, "user", "moody", "moody", &json!({}));
+    let [mut here, mut there] = [Browser::new(&server), Browser::new(&server)];
+    assert_eq!((here.log_in("leaver", "secret").status, there.log_in("leaver", "secret").status), (200, 200));
+    let body = json!({"old_password": "secret", "password": "another"}).to_string();
+    let request = format!(
+        "PUT /api/profile/password HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nCookie: {}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        server.address,
+        here.cookie.clone().unwrap(),
+        body.len(),
+    );
+    let mut left = std::net::TcpStream::connect(server.address).unwrap();
+    left.write_all(request.as_bytes()).unwrap();
+    // It has begun, and nobody waits for its answer.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    drop(left);
+    wait_until("the end of the other session", || there.send("GET", "/api/profile/", None, &[]).status == 401);
+    assert_eq!(here.send("GET", "/api/profile/", None, &[]).status, 200);
 }
 
 /// Adds somebody, who is to be deleted while an instance does not run, and then somebody else of the name.

@@ -196,7 +196,7 @@ fn plugins_count_uses_and_ask_how_old_a_proof_is() {
     let cookie = log_in(&server);
     let cookie = Some(cookie.as_str());
     assert_eq!(ask("POST", "used/safe", cookie), error("Unauthorized"), "the code is missing");
-    assert_eq!(ask("POST", "used/nothing", cookie), error("NotFound"));
+    assert_eq!(ask("POST", "used/nothing", cookie), error("Unauthorized"));
     assert_eq!(ask("POST", "used/g_admin", cookie), error("Unauthorized"), "not her scope");
     let logged_in = ask("GET", "age/safe", cookie).as_u64().unwrap();
     assert!(logged_in > 1_700_000_000, "{logged_in}");
@@ -238,7 +238,12 @@ fn who_has_not_proved_enough_is_told_apart() {
         "standing": {"Ok": ["anna", [["g_admin", "Scope"], ["safe", "Scheme"]], []]},
     });
     assert_eq!(asked("safe%20g_profile%20g_admin"), lacks);
-    assert_eq!(asked("safe%20nothing"), json!({"error": "NotFound"}), "as `used` and `age` say it");
+    // A scope that does not exist is one that nobody has, not a session that is not there.
+    let lacks = json!({
+        "refused": "nothing: the user does not have it; safe: a scheme is missing",
+        "standing": {"Ok": ["anna", [["nothing", "Scope"], ["safe", "Scheme"]], []]},
+    });
+    assert_eq!(asked("safe%20nothing"), lacks);
 }
 
 #[test]
