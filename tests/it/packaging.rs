@@ -72,6 +72,46 @@ fn configuration() -> String {
 }
 
 #[test]
+fn the_package_brings_what_an_administrator_looks_for() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table = std::fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+    let deb = &manifest["package"]["metadata"]["deb"];
+    let script = std::fs::read_to_string(root.join("scripts/package.sh")).unwrap();
+    let mut places = Vec::new();
+    for asset in deb["assets"].as_array().unwrap() {
+        let text = |at: usize| asset[at].as_str().unwrap();
+        let (source, place, mode) = (text(0), text(1), text(2));
+        places.push(place.to_owned());
+        let expected = if source.starts_with("target/release/") { "755" } else { "644" };
+        assert!(mode == expected || place == "etc/porth/", "{source} has mode {mode}");
+        assert!(!place.starts_with("usr/local"), "that is the administrator's: {place}");
+        // What is made while the package is: its script must know of it.
+        if let Some(made) = source.strip_prefix("target/package/") {
+            let stem = made.split(['*', '.']).next().unwrap().trim_end_matches('/');
+            assert!(script.contains(stem), "nobody makes {source}");
+        } else if !source.starts_with("target/") {
+            let folder = source.split('*').next().unwrap();
+            assert!(root.join(folder).exists(), "there is no {source}");
+        }
+    }
+    for wanted in [
+        "usr/bin/",
+        "usr/lib/systemd/system/",
+        "usr/lib/sysusers.d/porth.conf",
+        "etc/porth/",
+        "usr/include/",
+        "usr/share/man/man1/",
+        "usr/share/man/man5/",
+        "usr/share/bash-completion/completions/porth",
+        "usr/share/zsh/vendor-completions/_porth",
+        "usr/share/fish/vendor_completions.d/porth.fish",
+    ] {
+        assert!(places.iter().any(|place| place == wanted), "nothing goes to {wanted}");
+    }
+    assert_eq!(deb["conf-files"].as_array().unwrap()[0].as_str(), Some("/etc/porth/porth.toml"));
+}
+
+#[test]
 fn the_scripts_of_the_package_are_understood_by_a_shell() {
     for script in ["postinst", "prerm", "postrm"] {
         let output = Command::new("sh").arg("-n").arg(packaging("debian").join(script)).output_in_time();

@@ -5,6 +5,10 @@
 //! this crate. By the same rules it checks parameters against their schema, looks up paths, lets callers in, asks handlers
 //! in turn, counts rights, keeps documents, and says `WouldBlock` where nothing may block.
 //!
+//! What it does not show: a synchronous handler runs on the thread of the test, so that neither the number of an instance's
+//! threads nor a handler that keeps a worker of the host is noticed, and one that is late is waited for; nothing crashes
+//! apart from the test; no two versions of a library meet. `porth plugin test` shows those, with the built library.
+//!
 //! It is behind the feature `testing`, which belongs into the dev-dependencies:
 //!
 //! ```toml
