@@ -14,7 +14,7 @@ fi
 
 # A small library to begin with; it is made here, since no build is kept in the repository.
 mkdir -p fuzz/corpus/library
-cc -std=c11 -shared -fPIC -s -I plugin-api/include examples/hello-c/hello.c -o fuzz/corpus/library/hello-c -pthread
+cc -std=gnu11 -shared -fPIC -s -I plugin-api/include examples/hello-c/hello.c -o fuzz/corpus/library/hello-c -pthread
 
 for target in "$@"; do
     mkdir -p "fuzz/corpus/$target" "fuzz/seeds/$target"

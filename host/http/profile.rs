@@ -73,7 +73,11 @@ pub(super) async fn password(subject: Subject, State(app): State<App>, request: 
     let peer = peer::of(request.extensions(), request.headers(), &app.0.config);
     let mut fields = Fields::read(request).await?;
     let own = subject.own_session.as_deref();
-    let old = if own.is_some() { fields.required_text("old_password") } else { String::new() };
+    let old = if own.is_some() {
+        fields.required_text("old_password")
+    } else {
+        fields.text("old_password").unwrap_or_default()
+    };
     let new = fields.required_text("password");
     fields.finish()?;
     // To its end, also when the client leaves: another password ends sessions, whoever waits for the answer.

@@ -312,7 +312,7 @@ impl Scanner {
             Some(b'1') if byte.is_ascii_digit() && byte != b'1' => return Err(Refusal::Version),
             Some(b'\r') if byte == b'\n' => return Err(Refusal::Malformed(BARE_LF)),
             Some(b'\r') if byte == b'\r' => return Ok(State::LineLf),
-            Some(expected) if *expected == byte => {}
+            Some(expected) if *expected == byte && byte != b'd' => {}
             _ => return Err(Refusal::Malformed("the request line does not end with its version")),
         }
         Ok(State::Version(at + 1))

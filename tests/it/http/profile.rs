@@ -105,6 +105,9 @@ fn another_password_ends_the_other_sessions() {
         assert_eq!(browser.get("/api/profile/").status, 401);
         assert_eq!(browser.log_in("bob", "newer").status, 200);
     }
+    // Who acts for somebody need not say the old one; what is no text is wrong all the same.
+    let odd = json!({"password": "newest", "old_password": ["newer"]});
+    assert_eq!(server.admin("PUT", "/api/delegate/bob/profile/password", Some(&odd)).summary(), "400 invalid");
     assert_eq!(
         server.admin("PUT", "/api/delegate/bob/profile/password", Some(&json!({"password": "newest"}))).status,
         200

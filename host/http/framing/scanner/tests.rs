@@ -113,6 +113,7 @@ fn what_two_readers_could_read_differently_is_refused() {
         ("GET / HTTP/1.2", "Version"),
         ("GET / HTTP/2.0", "Version"),
         ("GET / http/1.1", "the request line does not end with its version"),
+        ("GET / HTTP/1.d", "the request line does not end with its version"),
         ("G@T / HTTP/1.1", "the method is malformed"),
         (" GET / HTTP/1.1", "the request line does not begin with a method"),
         ("\u{16}\u{3}\u{1}", "the request line does not begin with a method"),
