@@ -28,6 +28,19 @@ fn main() {
     stamp("PORTH_ABI_FINGERPRINT", &shortened(&border));
     stamp("PORTH_BUILD_ID", &shortened(&digest(build.as_bytes())));
     watch(Path::new("build.rs"));
+    pack_relocations();
+}
+
+/// A megabyte of addresses that both processes of a server correct at their start, and so read, becomes ten kilobytes. A
+/// program like that needs glibc 2.36 (2022): where this is built with an older one, or for another system, it stays as it is.
+fn pack_relocations() {
+    let is_for_here = environment("HOST") == environment("TARGET");
+    let is_release = environment("PROFILE").is_some_and(|profile| profile == "release");
+    let glibc = first_line(Command::new("getconf").arg("GNU_LIBC_VERSION"));
+    let minor = glibc.and_then(|version| version.strip_prefix("glibc 2.")?.split('.').next()?.parse::<u32>().ok());
+    if is_for_here && is_release && minor.is_some_and(|minor| minor >= 36) {
+        println!("cargo::rustc-link-arg-bin=porth=-Wl,-z,pack-relative-relocs");
+    }
 }
 
 /// Writes the list of the files that `porth plugin new` brings along: all that an author builds a plug-in with. It is made

@@ -81,8 +81,7 @@ pub(super) fn read(path: &Path, library: &str, bytes_max: u64) -> Result<Vec<u8>
     // Opening a device can have effects, so look first. Between here and there the file can be exchanged: hence the
     // flags, which let nothing block nor be followed, and the second look.
     check_regular(path, library, &fs::symlink_metadata(path).map_err(failed)?)?;
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    let file = open(path).map_err(failed)?;
     let before = file.metadata().map_err(failed)?;
     check_regular(path, library, &before)?;
     if before.len() == 0 {
@@ -97,6 +96,37 @@ pub(super) fn read(path: &Path, library: &str, bytes_max: u64) -> Result<Vec<u8>
         return Err(StageError::Torn { library: library.to_owned() });
     }
     Ok(bytes)
+}
+
+/// Whether a file has just these bytes. It is compared in pieces: a second copy of a library, given back while the first is
+/// there, would teach the allocator to keep memory for libraries, and to give none of it back.
+pub(super) fn has(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let mut file = open(path)?;
+    let mut piece = vec![0; PIECE_BYTES];
+    for expected in bytes.chunks(PIECE_BYTES) {
+        let found = piece.get_mut(..expected.len()).unwrap_or_default();
+        if !fill(&mut file, found)? || found != expected {
+            return Ok(false);
+        }
+    }
+    Ok(!fill(&mut file, &mut [0])?)
+}
+
+/// Whether there were as many bytes as there is room for.
+fn fill(file: &mut File, room: &mut [u8]) -> io::Result<bool> {
+    match file.read_exact(room) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// How much of a file is compared at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+fn open(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 /// One byte more than `len` shows that the file has grown.
@@ -145,5 +175,20 @@ mod tests {
         let path = tempfile::NamedTempFile::new().unwrap();
         fs::write(&path, "four and more").unwrap();
         assert_eq!(read_at_most(&File::open(&path).unwrap(), 4).unwrap(), b"four ");
+    }
+
+    #[test]
+    fn a_copy_has_just_the_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("copy");
+        for len in [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES] {
+            let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(len).collect();
+            fs::write(&path, &bytes).unwrap();
+            assert!(has(&path, &bytes).unwrap(), "{len}");
+            assert!(!has(&path, &[&bytes[..], &[0]].concat()).unwrap(), "{len}: the copy is shorter");
+            let Some((last, before)) = bytes.split_last() else { continue };
+            assert!(!has(&path, before).unwrap(), "{len}: the copy is longer");
+            assert!(!has(&path, &[before, &[!last]].concat()).unwrap(), "{len}: the copy differs");
+        }
     }
 }

@@ -111,9 +111,9 @@ impl StagingDirectory {
             Staged { library, bytes, digest, path, directory: Some(self.clone()), is_opened: AtomicBool::new(false) };
         // Compared, not hashed again: a crash is over when the next child has staged every library, and hashing is most
         // of that.
-        let copied = file::read(&staged.path, &staged.library, u64::MAX)?;
-        if copied != staged.bytes {
-            let found = Digest::of(&copied);
+        let failed = |cause| StageError::Read { library: staged.library.clone(), cause };
+        if !file::has(&staged.path, &staged.bytes).map_err(failed)? {
+            let found = Digest::of(&file::read(&staged.path, &staged.library, u64::MAX)?);
             return Err(StageError::CopyDiffers { library: staged.library.clone(), found, expected: digest });
         }
         Ok(staged)
