@@ -2,16 +2,15 @@
 //!
 //! Start at [`findings`]. The texts name the thing; the remedies say what to do, with the command or the key.
 
+mod libraries;
+mod network;
 mod postgres;
-
-use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
 use super::super::instance::health;
 use super::super::output::text;
 use super::facts::{Entry, Facts, Records};
-use crate::config::{Listener, Trust};
 
 /// Something unsafe or odd.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,23 +61,23 @@ const CHECKS: &[Check] = &[
     store,
     data_directory,
     free_space,
-    plugin_directory,
-    folders_above_plugins,
-    trust,
-    list_of_digests,
-    libraries,
-    mock_modules,
+    libraries::plugin_directory,
+    libraries::folders_above_plugins,
+    libraries::trust,
+    libraries::list_of_digests,
+    libraries::libraries,
+    libraries::mock_modules,
     administrators,
     instances,
     drifted,
     orphans,
     needless_grants,
     keys,
-    encryption,
-    certificates,
-    external_url,
-    origins,
-    proxies,
+    network::encryption,
+    network::certificates,
+    network::external_url,
+    network::origins,
+    network::proxies,
     configuration_file,
     no_configuration_file,
     database_url,
@@ -149,109 +148,6 @@ fn free_space(facts: &Facts) -> Vec<Finding> {
         FREE_LITTLE..FREE_SOME => vec![warning("disk-low", text, remedy)],
         _ => Vec::new(),
     }
-}
-
-fn plugin_directory(facts: &Facts) -> Vec<Finding> {
-    let remedy = "nothing is loaded from it until that is mended";
-    facts.plugins_refused.iter().map(|reason| error("plugins", reason, remedy)).collect()
-}
-
-/// Whoever can rename a folder above can put another in its place.
-fn folders_above_plugins(facts: &Facts) -> Vec<Finding> {
-    let unsafe_one = facts.above_plugins.iter().find(|folder| {
-        let (others_write, sticky) = (folder.mode & 0o022 != 0, folder.mode & 0o1000 != 0);
-        // In a sticky folder others cannot rename what is not theirs.
-        (others_write && !sticky) || (folder.uid != 0 && folder.uid != facts.uid)
-    });
-    let found = unsafe_one.map(|Entry { path, uid, mode }| {
-        let path = path.display();
-        let text = format!(
-            "others can put another plug-in directory in place: `{path}` above it belongs to user {uid}, mode {mode:04o}"
-        );
-        error("plugins-parents", text, "move `plugins` below folders that only root or the server's user can write to")
-    });
-    found.into_iter().collect()
-}
-
-fn trust(facts: &Facts) -> Vec<Finding> {
-    when(facts.config.trust == Trust::Directory, || {
-        let text = "whoever can write to the plug-in directory decides what code runs (`trust = \"directory\"`)";
-        warning("trust", text, "`porth plugin allow FILE` for each library, then `trust = \"lock\"`")
-    })
-}
-
-fn list_of_digests(facts: &Facts) -> Vec<Finding> {
-    let refused = facts.lock_refused.iter().map(|reason| {
-        let remedy = "while the list cannot be used, `trust = \"lock\"` loads nothing";
-        if facts.config.trust == Trust::Lock {
-            error("lock-refused", reason, remedy)
-        } else {
-            warning("lock-refused", reason, remedy)
-        }
-    });
-    let unmatched = facts.lock_unmatched.iter().map(|name| {
-        let text = format!("`plugins.lock` allows a version of {name} that is not in the plug-in directory");
-        note("lock-unmatched", text, "keep it to go back to that version, or take the line out")
-    });
-    refused.chain(unmatched).collect()
-}
-
-fn libraries(facts: &Facts) -> Vec<Finding> {
-    let found = facts.libraries.iter().filter_map(|library| {
-        let file = &library.file;
-        let reason = library.reason.as_deref().unwrap_or("no reason was left");
-        match library.verdict.as_str() {
-            "refused" => {
-                let text = format!("the library {file} is refused: {reason}");
-                Some(warning(
-                    "library-refused",
-                    text,
-                    format!("replace or remove it; `porth plugin check {}`", place(facts, file)),
-                ))
-            }
-            "unlisted" => {
-                let text = format!("the library {file} is not in `plugins.lock`");
-                Some(warning(
-                    "library-unlisted",
-                    text,
-                    format!("`porth plugin allow {}`, or remove it", place(facts, file)),
-                ))
-            }
-            "gone" => {
-                let text = format!("the library {file} is loaded, and its file is gone: a restart runs without it");
-                Some(note("library-gone", text, "put it back, or delete its instances"))
-            }
-            _ => None,
-        }
-    });
-    found.collect()
-}
-
-/// A library where commands find it.
-fn place(facts: &Facts, file: &str) -> String {
-    facts.config.plugins.join(file).display().to_string()
-}
-
-fn mock_modules(facts: &Facts) -> Vec<Finding> {
-    let is_mock = |modules: &[String]| modules.iter().any(|module| module.rsplit('/').next() == Some("mock"));
-    let library = facts.libraries.iter().find(|library| library.file == "libmock.so" || is_mock(&library.modules));
-    let instances = facts.records.iter().flat_map(|records| &records.instances);
-    let used = instances.filter(|instance| text(instance, "module") == "mock").map(|instance| {
-        let key = format!("{}/{}", text(instance, "kind"), text(instance, "name"));
-        let found = format!("the instance {key} is a mock, made for tests: everybody knows its passwords and codes");
-        let is_declared = instance.get("declared") == Some(&Value::Bool(true));
-        let remedy = if is_declared {
-            "take it out of the configuration file".to_owned()
-        } else {
-            format!("porth instance delete {key}")
-        };
-        error("mock-instance", found, remedy)
-    });
-    let library = library.map(|library| {
-        let found = format!("the library {} has mocks, made for tests", library.file);
-        error("mock-library", found, "remove it from the plug-in directory")
-    });
-    used.chain(library).collect()
 }
 
 fn administrators(facts: &Facts) -> Vec<Finding> {
@@ -381,106 +277,6 @@ fn keys(facts: &Facts) -> Vec<Finding> {
     })
 }
 
-fn is_open(listener: &Listener) -> bool {
-    !listener.address.ip().is_loopback()
-}
-
-fn encryption(facts: &Facts) -> Vec<Finding> {
-    let listeners = facts.config.listeners();
-    let plain = listeners.iter().filter(|listener| listener.tls.is_none() && is_open(listener));
-    let found = plain.map(|listener| {
-        let text = format!("{} can be reached from other machines and is not encrypted", listener.url());
-        let remedy = "give the listener `tls`, or let it listen at 127.0.0.1 behind a proxy that encrypts";
-        warning("plain-http", text, remedy)
-    });
-    found.collect()
-}
-
-fn certificates(facts: &Facts) -> Vec<Finding> {
-    let config = &facts.config;
-    let url = config.external_url();
-    let host = url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
-    let host = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(host, _)| host);
-    let host = host.trim_matches(['[', ']']);
-    let found = facts.certificates.iter().flat_map(|certificate| {
-        let path = certificate.path.display();
-        let renew = "renew it; the server takes the new file without a restart";
-        let mut found = match &certificate.about {
-            Err(reason) => {
-                vec![error("certificate", reason, "a certificate that is a listener's own, and its key, in PEM")]
-            }
-            Ok(about) => {
-                let days = about.days_left(facts.now_ms);
-                let mut found = when(i128::from(about.not_before_s) * 1000 > i128::from(facts.now_ms), || {
-                    let text = format!("the certificate `{path}` is not valid yet: clients refuse it");
-                    error("certificate", text, "set the clock right, or wait with it")
-                });
-                found.extend(when(days < 0.0, || {
-                    error("certificate", format!("the certificate `{path}` has ended: clients refuse it"), renew)
-                }));
-                found.extend(when((0.0..DAYS_LEFT).contains(&days), || {
-                    warning("certificate", format!("the certificate `{path}` ends in {days:.0} days"), renew)
-                }));
-                // Behind a proxy clients see another one.
-                let is_for_it = about.names.iter().any(|name| is_named(name, host));
-                found.extend(when(config.external_url.is_some() && config.is_https() && !is_for_it, || {
-                    let text = format!("the certificate `{path}` is not for `{host}`, by which clients come");
-                    warning("certificate-name", text, "one for that name, unless a proxy in front shows its own")
-                }));
-                found
-            }
-        };
-        found.extend(certificate.key.as_ref().filter(|key| key.mode & 0o077 != 0).map(|key| {
-            let (path, mode) = (key.path.display(), key.mode);
-            let text = format!("the key `{path}` has mode {mode:04o}: others can read or replace it");
-            error("certificate-key", text, format!("chmod 0600 {path}"))
-        }));
-        found
-    });
-    found.collect()
-}
-
-/// Whether a certificate's name is a host's (RFC 6125, section 6.4.3: a star is one label).
-fn is_named(name: &str, host: &str) -> bool {
-    let of_star = |rest: &str| host.split_once('.').is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(rest));
-    name.eq_ignore_ascii_case(host) || name.strip_prefix("*.").is_some_and(of_star)
-}
-
-fn external_url(facts: &Facts) -> Vec<Finding> {
-    let config = &facts.config;
-    let reached = config.external_url.is_some() || config.listeners().iter().any(is_open);
-    let url = config.external_url();
-    let host = url.split_once("://").map_or("", |(_, rest)| rest);
-    let is_local = ["127.0.0.1", "localhost", "[::1]"].iter().any(|local| host.starts_with(local));
-    when(reached && !config.is_https() && !is_local, || {
-        let text = format!("clients come by {url}: passwords and session cookies can be read on their way");
-        warning("no-https", text, "`external_url = \"https://…\"`, with `tls` of a listener or a proxy that encrypts")
-    })
-}
-
-fn origins(facts: &Facts) -> Vec<Finding> {
-    let plain = facts.config.cors_origins.iter().filter(|origin| origin.starts_with("http://"));
-    let found = plain.map(|origin| {
-        let text = format!("pages of {origin} act for people, and can be changed on their way");
-        warning("plain-origin", text, "name it by https in `cors_origins`, or take it out")
-    });
-    found.collect()
-}
-
-fn proxies(facts: &Facts) -> Vec<Finding> {
-    let networks = facts.config.trusted_proxies.iter();
-    let everybody: [IpAddr; 4] =
-        [[192, 0, 2, 1].into(), [8, 8, 8, 8].into(), [203, 0, 113, 9].into(), [1, 1, 1, 1].into()];
-    let all = networks.filter(|network| {
-        everybody.iter().all(|address| network.contains(*address)) || network.to_string().ends_with("/0")
-    });
-    let found = all.map(|network| {
-        let text = format!("`trusted_proxies` has {network}: everybody can say that they come from elsewhere");
-        error("proxies", text, "name the addresses of your proxies alone")
-    });
-    found.collect()
-}
-
 fn configuration_file(facts: &Facts) -> Vec<Finding> {
     let Some(Entry { path, uid, mode }) = &facts.config_file else { return Vec::new() };
     let path = path.display();
@@ -593,8 +389,6 @@ fn variables(facts: &Facts) -> Vec<Finding> {
 
 const FREE_LITTLE: u64 = 64 << 20;
 const FREE_SOME: u64 = 512 << 20;
-/// So that there is time to find out why a renewal fails: most are tried a month before the end.
-const DAYS_LEFT: f64 = 30.0;
 /// A week, in seconds.
 const KEYS_S: i64 = 7 * 86_400;
 /// How far clocks of nodes on one database may be apart.

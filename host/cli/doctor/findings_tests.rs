@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::facts::{CertificateFact, LibraryFact};
 use super::*;
-use crate::config::{Config, Tls};
+use crate::config::{Config, Listener, Tls, Trust};
 use crate::http::tls::About;
 use crate::store::server::DatabaseServer;
 
