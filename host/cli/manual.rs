@@ -166,6 +166,6 @@ fn plain(markdown: &str) -> String {
 
 fn print(text: Vec<u8>, name: &str, output: Output) -> Result<ExitCode, Failure> {
     let text = String::from_utf8(text)?;
-    output.print(&json!({name: text}), |_| print!("{text}"));
+    output.print(&json!({name: text}), |_| println!("{}", text.trim_end_matches('\n')));
     Ok(ExitCode::SUCCESS)
 }

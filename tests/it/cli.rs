@@ -9,7 +9,7 @@ mod new;
 mod records;
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use expect_test::{Expect, expect};
 
@@ -41,6 +41,24 @@ fn the_version_names_the_border_too() {
     let output = String::from_utf8(porth(&["--version"]).stdout).unwrap();
     let names: Vec<&str> = output.lines().filter_map(|line| line.split([' ', ':']).next()).collect();
     assert_eq!(names, ["porth", "commit", "rustc", "target", "ABI"]);
+}
+
+#[test]
+fn who_stops_reading_has_seen_enough() {
+    for arguments in [&["man"][..], &["completion", "bash"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_porth"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .and_then(Child::wait_with_output)
+            .unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{arguments:?}");
+        assert!(output.status.success());
+    }
 }
 
 #[test]
