@@ -235,8 +235,8 @@ pub struct Limits {
     /// How many connections may be open at once at all listeners but those for administration, which have 64 of their own.
     /// Further ones wait until one is free. The system's limit of open files bounds it, too: 256 of them are for others.
     pub connections_max: usize,
-    /// How many of them one address may have, or in IPv6 one network of 64 bits; a proxy among `trusted_proxies` may have
-    /// all. Further ones are answered 429, or just closed. 0 means any number.
+    /// How many of them one address may have, or in IPv6 one network of 64 bits, and never more than half; a proxy among
+    /// `trusted_proxies` may have all. Further ones are answered 429, or just closed. 0 means any number.
     pub connections_peer_max: usize,
     /// How many bytes of a request's body, or of an answer, a client must send or read in a second, on average over
     /// `body_grace_ms`; 0 means that one byte in all that time is enough. Only time counts in which the server waits.

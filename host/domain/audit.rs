@@ -233,7 +233,7 @@ impl Audit {
         if end.outcome == Outcome::Done {
             return self.end(begun, end).await;
         }
-        self.tell_refusals(false, now_ms).await?;
+        let told = self.tell_refusals(false, now_ms).await;
         let is_noted = {
             let mut refusals = self.refusals.lock();
             let refused = refusals.entry((key.to_owned(), begun.action.clone())).or_insert_with(|| Refusals {
@@ -250,7 +250,13 @@ impl Audit {
             }
             is_noted
         };
-        if is_noted { self.end(begun, end).await } else { self.discard(begun).await }
+        // First, or it would look as if it had been cut off.
+        if is_noted {
+            self.end(begun, end).await?
+        } else {
+            self.discard(begun).await?
+        }
+        told
     }
 
     /// Notes how much more was refused to instances than has entries, of minutes that are over, or of all. Ask for it
@@ -447,15 +453,21 @@ pub fn is_secret(name: &str, value: &Value) -> bool {
     named && !measured && !value.is_boolean() && !value.is_null()
 }
 
-/// A URL without the name and password in it (RFC 3986, section 3.2.1).
+/// A text without the names and passwords in its URLs (RFC 3986, section 3.2.1).
 #[must_use]
 pub fn without_userinfo(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    match authority.rsplit_once('@') {
-        Some((userinfo, _)) => format!("{scheme}://{MASK}{}", rest.get(userinfo.len()..).unwrap_or_default()),
-        None => text.to_owned(),
+    let mut parts = text.split("://");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for rest in parts {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let userinfo_len = authority.rsplit_once('@').map_or(0, |(userinfo, _)| userinfo.len());
+        shown.push_str("://");
+        if userinfo_len > 0 {
+            shown.push_str(MASK);
+        }
+        shown.push_str(rest.get(userinfo_len..).unwrap_or_default());
     }
+    shown
 }
 
 const SECRETS: [&str; 12] = [
@@ -504,8 +516,8 @@ mod tests {
         );
         check(
             None,
-            json!({"url": "postgres://me:pw@h/db?x=@", "b": "http://h/a@b"}),
-            json!({"url": "postgres://(secret)@h/db?x=@", "b": "http://h/a@b"}),
+            json!({"url": "postgres://me:pw@h/db?x=@", "b": "http://h/a@b", "c": "amqp://a:b@h,amqp://c:d@i"}),
+            json!({"url": "postgres://(secret)@h/db?x=@", "b": "http://h/a@b", "c": "amqp://(secret)@h,amqp://(secret)@i"}),
         );
     }
 

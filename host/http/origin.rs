@@ -30,7 +30,11 @@ pub(super) fn admit(
     let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     let Some(origin) = headers.get(header::ORIGIN).filter(|_| !reads) else { return Ok(()) };
     let comes_by = |scheme: &str| comes_by(scheme, headers, extensions, config);
-    if is_own(headers, &config.external_url(), comes_by) || cors::is_allowed(origin, &config.cors_origins) {
+    // A page of ours that tells nobody where it is (`Referrer-Policy: no-referrer`); no page writes this field itself (W3C
+    // Fetch Metadata).
+    let hides = origin.as_bytes() == b"null"
+        && headers.get("sec-fetch-site").is_some_and(|site| site.as_bytes() == b"same-origin");
+    if hides || is_own(headers, &config.external_url(), comes_by) || cors::is_allowed(origin, &config.cors_origins) {
         return Ok(());
     }
     let detail = "`Origin` names another origin than `external_url`, the address that was asked, and `cors_origins`";
@@ -44,6 +48,9 @@ fn is_own(headers: &HeaderMap, external_url: &str, comes_by: impl Fn(&str) -> bo
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let external = external_url.split_once("://").is_some_and(|(external_scheme, rest)| {
         let host = rest.split('/').next().unwrap_or_default();
+        // Browsers leave out the port that a scheme has anyway (RFC 6454, section 6.2).
+        let usual = if external_scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+        let host = host.strip_suffix(usual).unwrap_or(host);
         external_scheme.eq_ignore_ascii_case(scheme) && host.eq_ignore_ascii_case(authority)
     });
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
@@ -90,5 +97,8 @@ mod tests {
             assert!(!own(origin), "{origin}");
         }
         assert!(is_own(&HeaderMap::new(), "https://example.org", |_| false));
+        let at_443 = HeaderMap::from_iter([(header::ORIGIN, http::HeaderValue::from_static("https://example.org"))]);
+        assert!(is_own(&at_443, "https://example.org:443", |_| false));
+        assert!(!is_own(&at_443, "https://example.org:8443", |_| false));
     }
 }

@@ -34,7 +34,7 @@ impl Redirect {
     /// Where a request is led.
     fn location(&self, headers: &HeaderMap, target: &str) -> Option<HeaderValue> {
         let base = match &self.external_url {
-            Some(url) => url.to_string(),
+            Some(url) => without_twice(url, target).to_owned(),
             None => {
                 let host = headers.get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok()?;
                 let port = if self.port == 443 { String::new() } else { format!(":{}", self.port) };
@@ -43,6 +43,15 @@ impl Redirect {
         };
         HeaderValue::try_from(format!("{base}{target}")).ok()
     }
+}
+
+/// The URL, without its path where a target has that already: no proxy has taken it off.
+fn without_twice<'a>(url: &'a str, target: &str) -> &'a str {
+    let authority = url.find("://").map_or(0, |at| at + 3);
+    let below = url.get(authority..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| authority + at);
+    let (origin, path) = url.split_at(below);
+    let has = |target: &str| target.is_empty() || target.starts_with(['/', '?']);
+    if !path.is_empty() && target.strip_prefix(path).is_some_and(has) { origin } else { url }
 }
 
 impl<B> Service<Request<B>> for Redirect {
@@ -84,5 +93,8 @@ mod tests {
         check(None, 443, "a,b/c", "/", None);
         let url = Some("https://id.example.org/porth");
         check(url, 8443, "evil.example", "/a", Some("https://id.example.org/porth/a"));
+        check(url, 8443, "id.example.org", "/porth/a", Some("https://id.example.org/porth/a"));
+        check(url, 8443, "id.example.org", "/porth?a", Some("https://id.example.org/porth?a"));
+        check(url, 8443, "id.example.org", "/portha", Some("https://id.example.org/porth/portha"));
     }
 }

@@ -27,8 +27,9 @@ pub(super) struct Room {
     peer_max: usize,
     peers: Mutex<HashMap<IpAddr, usize>>,
     crowded: Arc<AtomicBool>,
-    /// When the log was last told that there is no place.
-    said: Mutex<Option<Instant>>,
+    /// When the log was last told that there is no place, for anybody and for an address.
+    said_full: Mutex<Option<Instant>>,
+    said_peer: Mutex<Option<Instant>>,
 }
 
 /// An address has as many connections as it may have.
@@ -43,7 +44,9 @@ impl Room {
         let (places_max, peer_max) = match serves {
             Serves::Administration => (ADMINISTRATION_MAX, ADMINISTRATION_MAX / 2),
             Serves::All | Serves::Public | Serves::Redirect => {
-                (limits.connections_within(open_files_max), limits.connections_peer_max)
+                let places_max = limits.connections_within(open_files_max);
+                // Whatever the limit of open files leaves: nobody has all of it.
+                (places_max, limits.connections_peer_max.min(places_max / 2))
             }
         };
         Arc::new(Self {
@@ -53,7 +56,8 @@ impl Room {
             peer_max,
             peers: Mutex::default(),
             crowded: Arc::default(),
-            said: Mutex::default(),
+            said_full: Mutex::default(),
+            said_peer: Mutex::default(),
         })
     }
 
@@ -79,7 +83,7 @@ impl Room {
         if *count >= self.peer_max {
             drop(peers);
             telemetry::server::turned_away();
-            self.say(|| {
+            say(&self.said_peer, || {
                 let max = self.peer_max;
                 tracing::warn!(%peer, "{peer} has {max} connections open, and more are turned away (`limits.connections_peer_max`)");
             });
@@ -95,7 +99,7 @@ impl Room {
         let permit = match Arc::clone(&self.places).try_acquire_owned() {
             Err(TryAcquireError::NoPermits) => {
                 telemetry::server::held_back();
-                self.say(|| {
+                say(&self.said_full, || {
                     let max = self.places_max;
                     tracing::warn!(
                         "{max} connections are open, and no more are accepted for now (`limits.connections_max`)"
@@ -114,14 +118,14 @@ impl Room {
         let crowded = self.places.available_permits() <= self.places_max / CROWDED_BELOW;
         self.crowded.store(crowded, Ordering::Relaxed);
     }
+}
 
-    /// Says something of too many connections, unless that was just done: those who make them would fill the log.
-    fn say(&self, say: impl FnOnce()) {
-        let mut said = self.said.lock();
-        if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
-            *said = Some(Instant::now());
-            say();
-        }
+/// Says something of too many connections, unless that was just done: those who make them would fill the log.
+fn say(said: &Mutex<Option<Instant>>, say: impl FnOnce()) {
+    let mut said = said.lock();
+    if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+        *said = Some(Instant::now());
+        say();
     }
 }
 

@@ -271,11 +271,11 @@ impl Methods {
 
     /// What there is for other methods.
     fn others(&self, may: impl Fn(&Chain) -> bool) -> Found {
-        if !self.named.iter().map(|(_, chain)| chain).chain(&self.any).any(&may) {
-            return Found::Nothing;
-        }
         let named = self.named.iter().filter(|(_, chain)| may(chain));
         let mut names: Vec<&str> = named.map(|(method, _)| method.as_str()).collect();
+        if names.is_empty() {
+            return Found::Nothing;
+        }
         if names.contains(&"GET") && !names.contains(&"HEAD") {
             names.push("HEAD");
         }

@@ -217,7 +217,7 @@ impl<'a> Walk<'a> {
                     ("$dynamicRef" | "$recursiveRef", _) => return Said::Unknown,
                     ("allOf" | "anyOf" | "oneOf", Value::Array(all)) => open.extend(all),
                     ("if" | "then" | "else", part) => open.push(part),
-                    ("dependentSchemas", Value::Object(all)) => open.extend(all.values()),
+                    ("dependentSchemas" | "dependencies", Value::Object(all)) => open.extend(all.values()),
                     _ => {}
                 }
             }
@@ -250,7 +250,11 @@ fn of_item(part: &Map<String, Value>, index: usize) -> Vec<&Value> {
 fn declared(parts: &[&Value]) -> Option<bool> {
     let says = |flag: bool| parts.iter().any(|part| part.get("writeOnly") == Some(&Value::Bool(flag)));
     let is_password = parts.iter().any(|part| part.get("format").is_some_and(|format| format == "password"));
-    match (says(true) || is_password, says(false)) {
+    // Of several parts one may be of a pattern or a branch that does not hold here: that there is no secret, all have to say.
+    let leads = |part: &Value| ["$ref", "allOf", "anyOf", "oneOf"].iter().any(|keyword| part.get(keyword).is_some());
+    let denies = |part: &Value| part.get("writeOnly") == Some(&Value::Bool(false));
+    let all_deny = says(false) && parts.iter().all(|part| denies(part) || leads(part));
+    match (says(true) || is_password, all_deny) {
         (true, _) => Some(true),
         (false, true) => Some(false),
         (false, false) => None,
@@ -267,6 +271,19 @@ mod tests {
 
     fn check(schema: Value, parameters: Value, expected: Value) {
         assert_eq!(Value::Object(shown(Some(&schema), &object(parameters))), expected);
+    }
+
+    #[test]
+    fn a_pattern_that_does_not_fit_uncovers_nothing() {
+        let schema = json!({
+            "properties": {"password": {"type": "string"}},
+            "patternProperties": {"^x-": {"writeOnly": false}},
+        });
+        check(schema, json!({"password": "p"}), json!({"password": MASK}));
+        let schema = json!({"properties": {"password": {"type": "string", "writeOnly": false}}});
+        check(schema, json!({"password": "p"}), json!({"password": "p"}));
+        let schema = json!({"dependencies": {"a": {"properties": {"b": {"writeOnly": true}}}}});
+        check(schema, json!({"b": "p"}), json!({"b": MASK}));
     }
 
     fn write_only() -> Value {

@@ -337,7 +337,8 @@ fn pages_of_other_origins_change_nothing_at_a_plug_in_either() {
         assert_eq!(browser.send("GET", "/api/x/session", None, &headers).status, 200);
         assert_eq!(server.send("POST", "/api/x/echo", &headers, b"a").status, 200, "no cookie opens it");
     }
-    for headers in [&[("origin", own.as_str())][..], &[("origin", app)], &[]] {
+    let hiding = [("origin", "null"), ("sec-fetch-site", "same-origin")];
+    for headers in [&[("origin", own.as_str())][..], &[("origin", app)], &hiding, &[]] {
         assert_eq!(browser.send("POST", "/api/x/session", None, headers).status, 200, "{headers:?}");
     }
 }
