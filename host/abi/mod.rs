@@ -24,7 +24,6 @@ mod hooks;
 mod judge;
 mod layout;
 mod library;
-mod memory;
 mod nested;
 mod open;
 pub mod probe;
@@ -63,7 +62,6 @@ pub fn judge_bytes(bytes: &[u8]) -> Result<(), String> {
 
 pub use layout::Layout;
 pub use library::{CloseError, InitError, Instance, Library, LoadError, MigrateError, NewInstance};
-pub use memory::give_back_large_buffers;
 pub use nested::{Led, call_within, led_here};
 pub use open::{Opened, open};
 pub use probe::Prober;

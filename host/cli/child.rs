@@ -36,7 +36,6 @@ use crate::telemetry;
 
 /// Serves until the parent says otherwise. Never returns once it has a parent.
 pub(super) fn run() -> Result<ExitCode, Failure> {
-    abi::give_back_large_buffers();
     let (control, handover) = Control::from_stdin(abi::fault::exit_now)?;
     // Otherwise `ps` shows what the parent started it by, which is no name.
     let _ = rustix::thread::set_name(c"porth");
