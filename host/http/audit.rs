@@ -264,7 +264,10 @@ impl Object {
                 let value = |entry: &MiscEntry| if is_secret(name, &entry.value) { "secret" } else { "value" };
                 entry.map(|entry| json!({"type": entry.kind, value(&entry): entry.value}))
             }
-            Record::Instance => app.0.runtime.get(&self.kind, name).await.ok().as_ref().map(modules::settings_view),
+            Record::Instance => {
+                let instance = app.0.runtime.get(&self.kind, name).await.ok();
+                instance.map(|instance| modules::settings_view(app, &instance))
+            }
             Record::Key => keys::find(app, name).await?.as_ref().map(keys::view),
             Record::Library => app.0.runtime.library_state(name).await?.as_ref().map(libraries::brief),
         })

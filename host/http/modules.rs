@@ -192,11 +192,11 @@ pub(super) async fn detached<T: Send + 'static>(
 }
 
 /// What administrators decide of an instance, and whether it runs, for the audit log.
-pub(super) fn settings_view(instance: &InstanceView) -> Value {
+pub(super) fn settings_view(app: &App, instance: &InstanceView) -> Value {
     let mut view = view(instance);
     if let Some(view) = view.as_object_mut() {
         view.remove("health");
-        view.insert("parameters".to_owned(), instance.parameters_noted.clone().into());
+        view.insert("parameters".to_owned(), app.0.runtime.parameters_noted(&instance.record).into());
     }
     view
 }

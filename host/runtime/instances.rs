@@ -145,6 +145,9 @@ enum Present {
     Failed(String),
 }
 
+/// Makes parameters without secrets, by the module's schema if it is known.
+type Hide = fn(Option<&Value>, &Map<String, Value>) -> Map<String, Value>;
+
 /// An instance as administrators see it.
 #[derive(Clone, Debug)]
 pub struct InstanceView {
@@ -152,8 +155,6 @@ pub struct InstanceView {
     pub record: InstanceRecord,
     /// Its parameters without secrets.
     pub parameters: Map<String, Value>,
-    /// Its parameters for the audit log, which leaves out what `secrets::marked` marks.
-    pub parameters_noted: Map<String, Value>,
     /// What it does at present.
     pub status: Status,
     /// Why it does not run although it should.
@@ -297,11 +298,19 @@ impl Runtime {
             None => (Status::Failed, Some("it was not started".to_owned())),
         };
         let rights = self.rights_of(&record);
+        let parameters = self.without_secrets(&record, secrets::shown);
+        InstanceView { record, parameters, status, error, health, rights, endpoints }
+    }
+
+    /// The parameters of an instance for the audit log, which leaves out what [`secrets::marked`] marks.
+    #[must_use]
+    pub fn parameters_noted(&self, record: &InstanceRecord) -> Map<String, Value> {
+        self.without_secrets(record, secrets::marked)
+    }
+
+    fn without_secrets(&self, record: &InstanceRecord, hide: Hide) -> Map<String, Value> {
         let module = self.0.libraries.module(&record.kind, &record.module);
-        let schema = module.as_ref().map(|module| &module.description.parameters_schema);
-        let parameters = secrets::shown(schema, &record.parameters);
-        let parameters_noted = secrets::marked(schema, &record.parameters);
-        InstanceView { record, parameters, parameters_noted, status, error, health, rights, endpoints }
+        hide(module.as_ref().map(|module| &module.description.parameters_schema), &record.parameters)
     }
 
     /// What an instance may ask of the host; none while no library declares its module.

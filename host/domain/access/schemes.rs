@@ -169,11 +169,7 @@ impl Access {
         scopes: &[String],
         now_ms: i64,
     ) -> Result<Option<Vec<Offer>>, StoreError> {
-        let mut found = Vec::new();
-        for name in scopes {
-            let Some(scope) = self.scopes.get(name).await? else { return Ok(None) };
-            found.push(scope);
-        }
+        let Some(found) = self.all(scopes).await? else { return Ok(None) };
         let proofs = match present {
             Some(Present { session, user }) => self.sessions.proofs(&session.id, &user.id).await?,
             None => Proofs::default(),
@@ -202,10 +198,7 @@ impl Access {
     /// # Errors
     /// [`StoreError`].
     pub async fn schemes_of(&self, user: &User) -> Result<Vec<(Scheme, Option<CanUse>)>, StoreError> {
-        let mut scopes = Vec::new();
-        for name in &user.scopes {
-            scopes.extend(self.scopes.get(name).await?);
-        }
+        let scopes = self.existing(&user.scopes).await?;
         let schemes: Vec<Scheme> = self.named_by(&scopes).await?.into_values().collect();
         let can_use = join_all(schemes.iter().map(|scheme| self.can_use(scheme, &user.username))).await;
         Ok(schemes.into_iter().zip(can_use).collect())
@@ -231,11 +224,7 @@ impl Access {
     /// # Errors
     /// [`StoreError`].
     pub async fn age(&self, present: &Present, scopes: &[String]) -> Result<i64, StoreError> {
-        let mut known = Vec::new();
-        for name in scopes {
-            known.extend(self.scopes.get(name).await?);
-        }
-        let scopes = known;
+        let scopes = self.existing(scopes).await?;
         let proofs = self.sessions.proofs(&present.session.id, &present.user.id).await?;
         let password = proofs.password.filter(|_| scopes.iter().any(|scope| scope.password_required));
         let asked = names(&scopes);
@@ -250,6 +239,16 @@ impl Access {
         if scopes.iter().all(|scope| scope.groups.is_empty()) { Ok(Limits::new()) } else { self.schemes.limits().await }
     }
 
+    /// Those of the scopes that there are.
+    async fn existing(&self, names: &[String]) -> Result<Vec<Scope>, StoreError> {
+        let mut scopes = Vec::new();
+        for name in names {
+            scopes.extend(self.scopes.get(name).await?);
+        }
+        Ok(scopes)
+    }
+
+    /// All of the scopes; `None` when one of them does not exist.
     async fn all(&self, names: &[String]) -> Result<Option<Vec<Scope>>, StoreError> {
         let mut scopes = Vec::new();
         for name in names {

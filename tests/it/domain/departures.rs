@@ -163,12 +163,8 @@ async fn who_runs_and_does_not_forget_keeps_the_name(store: &Store) {
     users.add(user("anna"), NOW_MS).await.unwrap();
 }
 
-async fn who_does_not_run_is_told_when_it_does(store: &Store) {
-    for name in ["code", "mail"] {
-        instance(store, "scheme", name).await;
-    }
-    let noted = Arc::new(Noted::default());
-    let users = process(store, Some(&noted));
+/// `anna` and `bob` go while the instance `code` does not run, and another `anna` comes.
+async fn go_while_code_does_not_run(users: &Users, noted: &Noted) {
     noted.says("scheme/code", Told::NotRunning);
     for name in ["anna", "bob"] {
         users.add(user(name), NOW_MS).await.unwrap();
@@ -176,6 +172,15 @@ async fn who_does_not_run_is_told_when_it_does(store: &Store) {
     }
     users.add(user("anna"), NOW_MS).await.unwrap();
     noted.take();
+}
+
+async fn who_does_not_run_is_told_when_it_does(store: &Store) {
+    for name in ["code", "mail"] {
+        instance(store, "scheme", name).await;
+    }
+    let noted = Arc::new(Noted::default());
+    let users = process(store, Some(&noted));
+    go_while_code_does_not_run(&users, &noted).await;
     noted.says("scheme/code", Told::Forgot);
     assert_eq!(users.departing().see_off("scheme/mail").await.unwrap(), [""; 0]);
     users.departing().work_off().await.unwrap();
@@ -192,13 +197,7 @@ async fn who_does_not_forget_is_not_let_near_the_next_of_the_name(store: &Store)
     }
     let noted = Arc::new(Noted::default());
     let users = process(store, Some(&noted));
-    noted.says("scheme/code", Told::NotRunning);
-    for name in ["anna", "bob"] {
-        users.add(user(name), NOW_MS).await.unwrap();
-        assert_eq!(users.delete(name).await.unwrap(), Some(Vec::new()));
-    }
-    users.add(user("anna"), NOW_MS).await.unwrap();
-    noted.take();
+    go_while_code_does_not_run(&users, &noted).await;
     noted.says("scheme/code", Told::Failed("the cable is cut".to_owned()));
     assert_eq!(users.departing().see_off("scheme/code").await.unwrap(), ["anna"]);
     assert_eq!(noted.take(), ["scheme/code anna", "scheme/code bob"]);
